@@ -1,0 +1,3 @@
+"""cipherlens."""
+
+__version__ = "0.1.0"

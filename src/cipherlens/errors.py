@@ -1,0 +1,61 @@
+"""One exception tree; every message says what to do, every class has its exit code.
+
+Exit codes: 0 ok, 1 failure, 2 usage, 3 key or authentication, 4 bad data, 5 audit threshold exceeded,
+6 partial (something was skipped), 130 interrupt.
+"""
+
+
+class CipherlensError(Exception):
+    """Base of all errors that cipherlens raises on purpose.
+
+    ``hint`` is the way out, shown on a line of its own.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message}\n  hint: {self.hint}" if self.hint else message
+
+
+class UsageError(CipherlensError):
+    """A name, option or combination that cannot work, whatever the data."""
+
+    exit_code = 2
+
+
+class KeyFailure(CipherlensError):
+    """A wrong key or passphrase, or a damaged key file."""
+
+    exit_code = 3
+
+
+class DataError(CipherlensError):
+    """Bad data: a corrupt image, a wrong shape, a damaged shard, a tampered manifest."""
+
+    exit_code = 4
+
+
+class ShapeError(DataError, ValueError):
+    """An array or image whose shape or dtype does not fit."""
+
+
+class ThresholdExceeded(CipherlensError):
+    """The audit measured more leakage than the caller allows."""
+
+    exit_code = 5
+
+
+class PartialResult(CipherlensError):
+    """The job finished, but something was skipped."""
+
+    exit_code = 6
+
+
+def unknown_name(kind: str, name: str, known: list[str]) -> UsageError:
+    """Error for a name that a registry does not hold: lists the valid ones."""
+    return UsageError(f"unknown {kind} {name!r}", hint=f"choose one of: {', '.join(sorted(known))}")
