@@ -1,0 +1,157 @@
+"""Plan, then apply: a cipher holds public parameters, ``bind`` does all key work, the rest is array functions.
+
+Ciphers are written once against the array API standard, so the same code runs on NumPy arrays (a client
+needs nothing else) and on torch tensors on any device.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict
+from typing import Any, ClassVar, cast
+
+import numpy as np
+from array_api_compat import array_namespace, device
+
+from cipherlens.errors import ShapeError, UsageError
+from cipherlens.keys import Key
+
+Array = Any  # any array of the array API standard
+Shape = tuple[int, int, int]
+
+
+class Cipher(ABC):
+    """A keyed image transform and its public parameters. Subclasses are frozen dataclasses."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    threat_note: ClassVar[str]
+    """What an eavesdropper can do to it, in one sentence; shown where people choose a cipher."""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The public parameters, as ``create_cipher`` takes them."""
+        return asdict(cast(Any, self))
+
+    @property
+    def block(self) -> int:
+        """Side of the block that image sides must be multiples of; 1 where there is none."""
+        return 1
+
+    def bind(self, key: Key, shape: Shape) -> "BoundCipher":
+        """Do all key work for images of ``shape`` (channels, height, width), once.
+
+        Raises ShapeError if the sides are not multiples of the block.
+        """
+        if len(shape) != 3 or min(shape) < 1:
+            raise ShapeError(f"an image shape is (channels, height, width), not {shape}")
+        check_multiple(shape, self.block)
+        return self._bind(key, (int(shape[0]), int(shape[1]), int(shape[2])))
+
+    @abstractmethod
+    def _bind(self, key: Key, shape: Shape) -> "BoundCipher": ...
+
+
+class BoundCipher(ABC):
+    """An immutable cipher bound to a key and an image shape; pure functions on batches (N, C, H, W).
+
+    Never pickled or printed with its tables: they are the key.
+    """
+
+    cipher: Cipher
+    shape: Shape
+    fingerprint: str
+
+    def __init__(self, cipher: Cipher, key: Key, shape: Shape) -> None:
+        self.cipher = cipher
+        self.shape = shape
+        self.fingerprint = key.fingerprint
+        self._converted: dict[tuple[str, str, str], Array] = {}
+
+    @property
+    def ct_shape(self) -> Shape:
+        """Shape (C, H, W) of one encrypted image."""
+        return self.shape
+
+    @property
+    def ct_dtype(self) -> str:
+        """Dtype of the ciphertext of uint8 images."""
+        return "uint8"
+
+    def encrypt(self, plain: Array) -> Array:
+        """Encrypt a batch (N, C, H, W).
+
+        Raises ShapeError for another shape, or a dtype or range that the cipher does not take.
+        """
+        _check_batch(plain, self.shape, "plain")
+        return self._encrypt(array_namespace(plain), plain)
+
+    def decrypt(self, ct: Array, dtype: str | None = None) -> Array:
+        """Decrypt a batch made by :meth:`encrypt` with the same key and parameters.
+
+        ``dtype`` is ``"uint8"``, or ``"float32"`` for pixels in units of [0, 1]. Left out, ciphers that keep
+        the dtype of what they get return that dtype, all others uint8.
+        """
+        if dtype not in (None, "uint8", "float32"):
+            raise UsageError(f"decrypt cannot return {dtype!r}", hint="choose uint8 or float32")
+        _check_batch(ct, self.ct_shape, "ct")
+        xp = array_namespace(ct)
+        plain = self._decrypt(xp, ct)
+        return plain if dtype is None and self._keeps_dtype else to_pixels(xp, plain, dtype or "uint8")
+
+    _keeps_dtype: ClassVar[bool] = False
+
+    @abstractmethod
+    def _encrypt(self, xp: Any, plain: Array) -> Array: ...
+
+    @abstractmethod
+    def _decrypt(self, xp: Any, ct: Array) -> Array:
+        """Return uint8 pixels, or floats in units of [0, 1]."""
+
+    def _table(self, xp: Any, like: Array, name: str, table: np.ndarray[Any, Any]) -> Array:
+        """``table`` as an array of ``like``'s library on its device; converted once."""
+        place = (name, xp.__name__, str(device(like)))
+        if place not in self._converted:
+            self._converted[place] = xp.asarray(table, device=device(like))
+        return self._converted[place]
+
+    def __repr__(self) -> str:
+        return f"<{self.cipher!r} bound to key {self.fingerprint} for {self.shape}>"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a bound cipher holds key material and cannot be pickled; bind it again from the key")
+
+
+def to_pixels(xp: Any, plain: Array, dtype: str) -> Array:
+    """uint8 pixels or floats in [0, 1] -> the asked dtype; floats are rounded to the nearest of 256 levels."""
+    is_uint8 = plain.dtype == xp.uint8
+    if dtype == "float32":
+        return xp.astype(plain, xp.float32) / 255 if is_uint8 else xp.astype(plain, xp.float32)
+    return plain if is_uint8 else xp.astype(xp.round(xp.clip(plain * 255, 0, 255)), xp.uint8)
+
+
+def require_uint8(xp: Any, array: Array, cipher: str) -> None:
+    """Raise ShapeError unless ``array`` is uint8."""
+    if array.dtype != xp.uint8:
+        raise ShapeError(f"{cipher} takes uint8 images, not {array.dtype}", hint="pass pixels 0..255 as uint8")
+
+
+def check_multiple(shape: Shape, block: int) -> None:
+    """Raise ShapeError, naming the nearest sizes, unless both sides are multiples of ``block``."""
+    _, height, width = shape
+    if height % block == 0 and width % block == 0:
+        return
+    down, up = (
+        tuple(max(block, (side + extra) // block * block) for side in (height, width)) for extra in (0, block - 1)
+    )
+    raise ShapeError(
+        f"{height}x{width} images cannot be cut into {block}x{block} blocks",
+        hint=f"use {down[0]}x{down[1]} or {up[0]}x{up[1]} images (--size), pad them (--pad), "
+        "or choose another --block",
+    )
+
+
+def _check_batch(array: Array, shape: Shape, name: str) -> None:
+    if array.ndim != 4 or tuple(array.shape[1:]) != shape:
+        raise ShapeError(
+            f"{name} has shape {tuple(array.shape)}, but this cipher is bound to (N, {', '.join(map(str, shape))})",
+            hint="pass a batch (N, C, H, W), or bind the cipher to this shape",
+        )

@@ -1,0 +1,209 @@
+"""The Hill cipher on blocks, over the reals (as in the CAS771 report) and over the integers modulo 256.
+
+Both cut every channel into b x b blocks, flatten a block row-major to a row vector p of length n = b*b, and
+output ``c = p @ K[channel]`` in the block's place.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape, require_uint8
+from cipherlens.ciphers.blocks import merge_blocks, split_blocks
+from cipherlens.errors import KeyFailure, ShapeError, UsageError
+from cipherlens.keys import Key, KeyStream
+
+MAX_ERROR = 1 / 510
+"""Half a grey level: a round trip with a smaller error returns every uint8 pixel exactly."""
+_MAX_DRAWS = 64
+_MAX_BLOCK = 32
+
+
+def _check_block(block: int) -> None:
+    if not 2 <= block <= _MAX_BLOCK:
+        raise UsageError(f"block must be between 2 and {_MAX_BLOCK}, not {block}", hint="the report uses 4 and 8")
+
+
+@dataclass(frozen=True)
+class HillCipher(Cipher):
+    """Real Hill cipher: per-channel key, entries uniform in [-1, 1) (CAS771 report, section 1).
+
+    ``orthogonal=True`` draws orthogonal matrices instead, whose condition number is 1.
+    """
+
+    block: int = 4
+    orthogonal: bool = False
+    name: ClassVar[str] = "hill"
+    summary: ClassVar[str] = "real matrix per channel on b x b blocks; float32 ciphertext"
+    threat_note: ClassVar[str] = (
+        "an eavesdropper who only sees ciphertexts recovers the pictures from their block statistics"
+    )
+
+    def __post_init__(self) -> None:
+        _check_block(self.block)
+
+    def _bind(self, key: Key, shape: Shape) -> "BoundHill":
+        return BoundHill(self, key, shape)
+
+
+class BoundHill(BoundCipher):
+    """Hill cipher with its matrices. ``error_bound`` is the stated error of a round trip, in units of [0, 1]."""
+
+    cipher: HillCipher
+
+    def __init__(self, cipher: HillCipher, key: Key, shape: Shape) -> None:
+        super().__init__(cipher, key, shape)
+        drawn = [_draw_matrix(cipher, key, channel) for channel in range(shape[0])]
+        self.matrices: NDArray[np.float64] = np.stack([matrix for matrix, _ in drawn])
+        self.inverses: NDArray[np.floating[Any]] = np.linalg.inv(self.matrices)
+        self.condition = max(condition for _, condition in drawn)
+        self.error_bound = round_trip_error(cipher.block, self.condition)
+
+    @property
+    def ct_dtype(self) -> str:
+        """Ciphertext is float32."""
+        return "float32"
+
+    def _encrypt(self, xp: Any, plain: Array) -> Array:
+        if plain.dtype == xp.uint8:
+            # The scale goes into the matrix, so that pixels are converted, not divided.
+            return self._multiply(xp, plain, "uint8", self.matrices / 255)
+        if not xp.isdtype(plain.dtype, "real floating"):
+            raise ShapeError(
+                f"hill takes uint8 images or floats, not {plain.dtype}", hint="pass uint8 pixels 0..255"
+            )
+        if plain.shape[0] and not bool((xp.min(plain) >= 0) & (xp.max(plain) <= 1)):
+            raise ShapeError(
+                "hill takes float images with pixels in [0, 1]", hint="divide by 255, or pass uint8 pixels"
+            )
+        return self._multiply(xp, plain, "float", self.matrices)
+
+    def _decrypt(self, xp: Any, ct: Array) -> Array:
+        if not xp.isdtype(ct.dtype, "real floating"):
+            raise ShapeError(f"a hill ciphertext is float32, not {ct.dtype}", hint="pass it as it was encrypted")
+        return self._multiply(xp, ct, "inverse", self.inverses)
+
+    def _multiply(self, xp: Any, images: Array, name: str, matrices: NDArray[np.floating[Any]]) -> Array:
+        block = self.cipher.block
+        table = self._table(xp, images, name, matrices.astype(np.float32))
+        blocks = xp.astype(split_blocks(xp, images, block), xp.float32, copy=False)
+        c, *grid, size = blocks.shape
+        product = xp.matmul(xp.reshape(blocks, (c, -1, size)), table)
+        return merge_blocks(xp, xp.reshape(product, (c, *grid, size)), block)
+
+    def convolution_weights(self, inverse: bool = False) -> NDArray[np.float32]:
+        """The same map as a strided convolution (CAS771 report, section 3.1): weights (C*n, 1, b, b), float32.
+
+        ``conv2d(x, weights, stride=b, groups=C)`` gives the n ciphertext values of each block as n maps;
+        ``pixel_shuffle(maps, b)`` puts them back in the block's place.
+        """
+        matrices = self.inverses if inverse else self.matrices
+        channels, size, _ = matrices.shape
+        columns = matrices.transpose(0, 2, 1).reshape(channels * size, 1, self.cipher.block, self.cipher.block)
+        return np.ascontiguousarray(columns, dtype=np.float32)
+
+
+def round_trip_error(block: int, condition: float) -> float:
+    """Stated error of a float32 round trip of pixels in [0, 1], in units of [0, 1].
+
+    A block has norm at most b, a product's relative error is a few units of rounding (2**-24), and solving
+    multiplies it by the condition number at most. The factor 4 covers the products' own sums; tests check
+    the statement on random keys and images.
+    """
+    return 4 * 2.0**-24 * block * condition
+
+
+def _draw_matrix(cipher: HillCipher, key: Key, channel: int) -> tuple[NDArray[np.float64], float]:
+    """The first matrix from the channel's stream that loses less than half a grey level."""
+    size = cipher.block**2
+    kind = "orthogonal" if cipher.orthogonal else "uniform"
+    stream = KeyStream(key, f"hill:block={cipher.block}:{kind}:channel={channel}")
+    for _ in range(_MAX_DRAWS):
+        matrix = stream.orthogonal_matrix(size) if cipher.orthogonal else stream.uniform_matrix(size)
+        condition = float(np.linalg.cond(matrix))
+        if round_trip_error(cipher.block, condition) < MAX_ERROR:
+            return matrix, condition
+    raise KeyFailure(
+        f"no random {size}x{size} matrix of this key can be inverted to within half a grey level",
+        hint="use a smaller block, or orthogonal matrices (--orthogonal)",
+    )
+
+
+@dataclass(frozen=True)
+class HillMod256Cipher(Cipher):
+    """Hill cipher modulo 256: uint8 in, uint8 out, exact. The matrix is uniform among the invertible ones."""
+
+    block: int = 4
+    name: ClassVar[str] = "hill-mod256"
+    summary: ClassVar[str] = "matrix modulo 256 per channel on b x b blocks; exact uint8 ciphertext"
+    threat_note: ClassVar[str] = "a few known pictures give the whole key by linear algebra modulo 256"
+
+    def __post_init__(self) -> None:
+        _check_block(self.block)
+
+    def _bind(self, key: Key, shape: Shape) -> "BoundHillMod256":
+        return BoundHillMod256(self, key, shape)
+
+
+class BoundHillMod256(BoundCipher):
+    """Modular Hill cipher with its matrices."""
+
+    cipher: HillMod256Cipher
+
+    def __init__(self, cipher: HillMod256Cipher, key: Key, shape: Shape) -> None:
+        super().__init__(cipher, key, shape)
+        drawn = [_draw_invertible(key, cipher.block, channel) for channel in range(shape[0])]
+        self.matrices: NDArray[np.uint8] = np.stack([matrix for matrix, _ in drawn])
+        self.inverses: NDArray[np.uint8] = np.stack([inverse for _, inverse in drawn])
+
+    def _encrypt(self, xp: Any, plain: Array) -> Array:
+        require_uint8(xp, plain, self.cipher.name)
+        return self._multiply(xp, plain, "matrices", self.matrices)
+
+    def _decrypt(self, xp: Any, ct: Array) -> Array:
+        require_uint8(xp, ct, self.cipher.name)
+        return self._multiply(xp, ct, "inverses", self.inverses)
+
+    def _multiply(self, xp: Any, images: Array, name: str, matrices: NDArray[np.uint8]) -> Array:
+        block = self.cipher.block
+        # Floating products are exact while sums stay below 2**24 (float32, n <= 258) or 2**53, and use the
+        # fast matrix product that integer types lack.
+        real, integer = (xp.float32, xp.int32) if block <= 16 else (xp.float64, xp.int64)
+        table = xp.astype(self._table(xp, images, name, matrices), real)
+        blocks = xp.astype(split_blocks(xp, images, block), real)
+        c, *grid, size = blocks.shape
+        product = xp.astype(xp.matmul(xp.reshape(blocks, (c, -1, size)), table), integer)
+        residue = xp.astype(xp.bitwise_and(product, xp.asarray(255, dtype=integer)), xp.uint8)
+        return merge_blocks(xp, xp.reshape(residue, (c, *grid, size)), block)
+
+
+def _draw_invertible(key: Key, block: int, channel: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The first matrix from the channel's stream that is invertible modulo 256 (29 % of all are)."""
+    stream = KeyStream(key, f"hill-mod256:block={block}:channel={channel}")
+    while True:
+        matrix = stream.byte_matrix(block**2)
+        inverse = invert_mod256(matrix)
+        if inverse is not None:
+            return matrix, inverse
+
+
+def invert_mod256(matrix: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Inverse of a square uint8 matrix modulo 256 by Gauss-Jordan elimination, or None if there is none.
+
+    A number has an inverse modulo 256 exactly if it is odd, so each pivot must be odd.
+    """
+    size = len(matrix)
+    work = np.hstack([matrix, np.eye(size, dtype=np.uint8)])
+    for column in range(size):
+        odd = np.flatnonzero(work[column:, column] & 1)
+        if not len(odd):
+            return None
+        pivot = column + int(odd[0])
+        work[[column, pivot]] = work[[pivot, column]]
+        work[column] *= np.uint8(pow(int(work[column, column]), -1, 256))
+        factors = work[:, column].copy()
+        factors[column] = 0
+        work -= np.multiply.outer(factors, work[column])
+    return work[:, size:].copy()

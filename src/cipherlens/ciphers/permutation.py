@@ -1,0 +1,47 @@
+"""Pixel permutation: one key-derived permutation of the H*W positions, the same for every channel (PrivDL)."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape
+from cipherlens.keys import Key, KeyStream
+
+
+@dataclass(frozen=True)
+class PixelPermutationCipher(Cipher):
+    """Shuffle the pixels of an image (PrivDL, ICASSP 2024, section 2); keeps any dtype."""
+
+    name: ClassVar[str] = "pixel-permutation"
+    summary: ClassVar[str] = "one permutation of all pixel positions; any dtype"
+    threat_note: ClassVar[str] = "one known picture nearly gives the key; many ciphertexts alone give it as well"
+
+    def _bind(self, key: Key, shape: Shape) -> "BoundPixelPermutation":
+        return BoundPixelPermutation(self, key, shape)
+
+
+class BoundPixelPermutation(BoundCipher):
+    """``ct[..., i] = plain[..., order[i]]`` on flattened positions; ``inverse`` undoes it."""
+
+    cipher: PixelPermutationCipher
+    _keeps_dtype = True
+
+    def __init__(self, cipher: PixelPermutationCipher, key: Key, shape: Shape) -> None:
+        super().__init__(cipher, key, shape)
+        _, height, width = shape
+        stream = KeyStream(key, f"pixel-permutation:{height}x{width}")
+        self.order: NDArray[np.int64] = stream.permutation(height * width)
+        self.inverse: NDArray[np.int64] = np.argsort(self.order)
+
+    def _encrypt(self, xp: Any, plain: Array) -> Array:
+        return self._take(xp, plain, "order", self.order)
+
+    def _decrypt(self, xp: Any, ct: Array) -> Array:
+        return self._take(xp, ct, "inverse", self.inverse)
+
+    def _take(self, xp: Any, images: Array, name: str, order: NDArray[np.int64]) -> Array:
+        n, c, h, w = images.shape
+        flat = xp.reshape(images, (n, c, h * w))
+        return xp.reshape(xp.take(flat, self._table(xp, images, name, order), axis=2), (n, c, h, w))

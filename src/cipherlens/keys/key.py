@@ -1,0 +1,80 @@
+"""A key is 32 random bytes; subkeys and the fingerprint are derived from it by HKDF-SHA256."""
+
+import hmac
+import os
+import secrets
+from pathlib import Path
+from typing import NoReturn
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from cipherlens.errors import UsageError
+
+KEY_BYTES = 32
+FINGERPRINT_BYTES = 16
+_SALT = b"cipherlens/v1"
+
+
+class Key:
+    """A secret key. Its bytes appear in no ``repr``, pickle or error; its fingerprint is public.
+
+    Create one with :meth:`generate`, read one with :meth:`load`. Two keys are equal if their bytes are.
+    """
+
+    __slots__ = ("__secret",)
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != KEY_BYTES:
+            raise UsageError(f"a key is {KEY_BYTES} bytes, not {len(secret)}", hint="use Key.generate()")
+        self.__secret = bytes(secret)
+
+    @classmethod
+    def generate(cls) -> "Key":
+        """Make a new key from the operating system's random source."""
+        return cls(secrets.token_bytes(KEY_BYTES))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], passphrase: str | None = None) -> "Key":
+        """Read a key file (see :mod:`cipherlens.keys.keyfile`).
+
+        Raises KeyFailure for a damaged file or a wrong or missing passphrase.
+        """
+        from cipherlens.keys.keyfile import read_key_file
+
+        return read_key_file(Path(path), passphrase)
+
+    def save(self, path: str | os.PathLike[str], passphrase: str | None = None, comment: str = "") -> None:
+        """Write a key file, readable by the owner only; an existing file is never overwritten."""
+        from cipherlens.keys.keyfile import write_key_file
+
+        write_key_file(Path(path), self, passphrase, comment)
+
+    @property
+    def fingerprint(self) -> str:
+        """Public name of the key: 32 hexadecimal digits that say nothing about its bytes."""
+        return self._derive(b"fingerprint", FINGERPRINT_BYTES).hex()
+
+    def subkey(self, label: str) -> "Key":
+        """Derive an independent key: HKDF-SHA256 with salt ``cipherlens/v1`` and info ``subkey:LABEL``."""
+        return Key(self._derive(b"subkey:" + label.encode(), KEY_BYTES))
+
+    def to_bytes(self) -> bytes:
+        """Return the 32 secret bytes. Whoever sees them can decrypt everything."""
+        return self.__secret
+
+    def _derive(self, info: bytes, length: int) -> bytes:
+        return HKDF(algorithm=SHA256(), length=length, salt=_SALT, info=info).derive(self.__secret)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and hmac.compare_digest(self.__secret, other.to_bytes())
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        return f"Key(fingerprint={self.fingerprint!r})"
+
+    def __reduce__(self) -> NoReturn:
+        # A key inside a pickle is a key inside a checkpoint or a cache: refuse, so that it cannot happen unseen.
+        raise TypeError("a Key cannot be pickled or copied into a file; save it with key.save(path)")

@@ -1,0 +1,172 @@
+"""Key files: typed text with a version, a comment, a checksum, and optionally a passphrase.
+
+    cipherlens-key: 1
+    comment: ward 3, camera 2
+    created: 2026-11-21
+    fingerprint: 6b1f...
+    protection: none | argon2id-aes256gcm
+    salt, nonce, memory-kib, passes, lanes: ...   (with a passphrase only)
+    key: base64 of the 32 bytes, or of their AES-256-GCM encryption
+    checksum: first 16 hexadecimal digits of the SHA-256 of all lines above
+
+With a passphrase the lines above ``key`` are authenticated along with it.
+"""
+
+import base64
+import binascii
+import datetime
+import hashlib
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+from cipherlens.errors import CipherlensError, KeyFailure, UsageError
+from cipherlens.keys.key import KEY_BYTES, Key
+
+VERSION = "1"
+WARNING = "# SECRET. Whoever holds this file can decrypt your images. Never give it to a provider."
+_PROTECTED = "argon2id-aes256gcm"
+_COST = {"memory-kib": 65536, "passes": 3, "lanes": 4}
+# A hostile file must not be able to ask for all memory, nor for hours.
+_COST_LIMIT = {"memory-kib": 1 << 20, "passes": 16, "lanes": 16}
+_MAX_BYTES = 16_384
+
+
+def write_key_file(path: Path, key: Key, passphrase: str | None = None, comment: str = "") -> None:
+    """Create ``path`` with mode 0600; raises UsageError if it exists. Nothing is left behind on failure."""
+    text = format_key(key, passphrase, comment)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise UsageError(
+            f"{path} exists already; a key file is never overwritten",
+            hint="choose another name, or move the old file away first",
+        ) from None
+    except OSError as error:
+        raise CipherlensError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def read_key_file(path: Path, passphrase: str | None = None) -> Key:
+    """Read a key file; raises KeyFailure for damage, a wrong or a missing passphrase."""
+    fields = read_fields(path)
+    if fields["protection"] == "none":
+        secret = _decode(path, fields, "key")
+    elif fields["protection"] == _PROTECTED:
+        secret = _decrypt(path, fields, passphrase)
+    else:
+        raise KeyFailure(f"{path}: unknown protection {fields['protection']!r}", hint="update cipherlens")
+    if len(secret) != KEY_BYTES:
+        raise KeyFailure(f"{path}: damaged key file (the key has the wrong length)", hint="restore a backup")
+    key = Key(secret)
+    if key.fingerprint != fields["fingerprint"]:
+        raise KeyFailure(f"{path}: the key does not match its fingerprint", hint="restore a backup")
+    return key
+
+
+def read_fields(path: Path) -> dict[str, str]:
+    """The public and sealed fields of a key file, checksum verified; needs no passphrase."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_BYTES).decode("utf-8")
+    except OSError as error:
+        raise KeyFailure(
+            f"cannot read the key file {path}: {error.strerror}", hint="make one with: cipherlens keygen"
+        ) from error
+    except UnicodeDecodeError:
+        raise KeyFailure(f"{path} is not a cipherlens key file", hint="name a file made by keygen") from None
+    body, mark, checksum = text.rpartition("checksum: ")
+    lines = [line for line in body.splitlines() if line and not line.startswith("#")]
+    fields = dict(line.split(": ", 1) for line in lines if ": " in line)
+    if "cipherlens-key" not in fields:
+        raise KeyFailure(f"{path} is not a cipherlens key file", hint="name a file made by keygen")
+    if fields["cipherlens-key"] != VERSION:
+        raise KeyFailure(
+            f"{path}: key file version {fields['cipherlens-key']} is not known", hint="update cipherlens"
+        )
+    if not mark or checksum.strip() != _checksum(body) or not {"protection", "fingerprint", "key"} <= set(fields):
+        raise KeyFailure(f"{path}: damaged key file (checksum does not match)", hint="restore a backup")
+    return fields
+
+
+def format_key(key: Key, passphrase: str | None, comment: str) -> str:
+    """The text of a key file."""
+    if "\n" in comment or "\r" in comment:
+        raise UsageError("a key's comment is one line", hint="remove the line break")
+    header = {
+        "cipherlens-key": VERSION,
+        "comment": comment,
+        "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "fingerprint": key.fingerprint,
+    }
+    if passphrase is None:
+        header["protection"] = "none"
+        sealed = key.to_bytes()
+    else:
+        header |= {"protection": _PROTECTED, "salt": _b64(secrets.token_bytes(16))}
+        header |= {"nonce": _b64(secrets.token_bytes(12))} | {name: str(cost) for name, cost in _COST.items()}
+        sealed = _cipher(header, passphrase).encrypt(
+            base64.b64decode(header["nonce"]), key.to_bytes(), _associated(header)
+        )
+    lines = [WARNING, *(f"{name}: {value}" for name, value in header.items()), f"key: {_b64(sealed)}"]
+    body = "\n".join(lines) + "\n"
+    return f"{body}checksum: {_checksum(body)}\n"
+
+
+def _decrypt(path: Path, fields: dict[str, str], passphrase: str | None) -> bytes:
+    if passphrase is None:
+        raise KeyFailure(f"{path} is protected by a passphrase", hint="give --passphrase-file FILE")
+    header = {name: value for name, value in fields.items() if name != "key"}
+    _decode(path, header, "salt")
+    for name, limit in _COST_LIMIT.items():
+        value = header.get(name, "")
+        if not value.isdecimal() or not 1 <= int(value) <= limit:
+            raise KeyFailure(f"{path}: {name} must be between 1 and {limit}", hint="restore a backup")
+    try:
+        return _cipher(header, passphrase).decrypt(
+            _decode(path, header, "nonce"), _decode(path, fields, "key"), _associated(header)
+        )
+    except (InvalidTag, ValueError):
+        raise KeyFailure(f"{path}: wrong passphrase (or the file was altered)", hint="try again") from None
+
+
+def _cipher(header: Mapping[str, str], passphrase: str) -> AESGCM:
+    kdf = Argon2id(
+        salt=base64.b64decode(header["salt"]),
+        length=32,
+        iterations=int(header["passes"]),
+        lanes=int(header["lanes"]),
+        memory_cost=int(header["memory-kib"]),
+    )
+    return AESGCM(kdf.derive(passphrase.encode("utf-8")))
+
+
+def _associated(header: Mapping[str, str]) -> bytes:
+    return "\n".join(f"{name}: {value}" for name, value in header.items()).encode("utf-8")
+
+
+def _decode(path: Path, fields: Mapping[str, str], name: str) -> bytes:
+    try:
+        return base64.b64decode(fields.get(name, ""), validate=True)
+    except binascii.Error:
+        raise KeyFailure(f"{path}: damaged key file (field {name})", hint="restore a backup") from None
+
+
+def _b64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _checksum(body: str) -> str:
+    return hashlib.sha256(body.encode("utf-8")).hexdigest()[:16]
