@@ -1,0 +1,93 @@
+"""One image: decode, bring to size, pad. Everything here runs on the client, before encryption."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from cipherlens.errors import DataError, ShapeError
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image of a source, not decoded yet. ``label`` is -1 where the source has none."""
+
+    name: str
+    label: int
+    content: bytes | Path | Pixels
+
+    def decode(self) -> Pixels:
+        """Pixels (3, H, W), uint8. Raises DataError naming the image if it cannot be decoded."""
+        if isinstance(self.content, np.ndarray):
+            return self.content
+        try:
+            file = io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content
+            with Image.open(file) as image:
+                pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        except UnidentifiedImageError:
+            raise DataError(f"{self.name} is not an image", hint=_ON_ERROR) from None
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DataError(f"{self.name} is damaged: {error}", hint=_ON_ERROR) from None
+        return pixels.transpose(2, 0, 1)
+
+
+_ON_ERROR = "repair or remove it, or pass --on-error skip"
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What happens to an image before encryption.
+
+    ``size``: the shorter side is resized to it and the centre square is cut out. ``pad``: sides are filled up
+    to multiples of the cipher's block by repeating the last row and column.
+    """
+
+    size: int | None = None
+    pad: bool = False
+
+    def apply(self, item: Item) -> Pixels:
+        """Decode and resize, without padding: (3, H, W), uint8."""
+        pixels = item.decode()
+        return pixels if self.size is None else resize_and_crop(pixels, self.size)
+
+    def padded_shape(self, shape: tuple[int, int, int], block: int) -> tuple[int, int, int]:
+        """Shape that is encrypted for a resized image of ``shape``."""
+        channels, height, width = shape
+        if not self.pad:
+            return shape
+        return channels, -(-height // block) * block, -(-width // block) * block
+
+
+def resize_and_crop(pixels: Pixels, size: int) -> Pixels:
+    """(3, H, W) -> (3, size, size): bilinear resize of the shorter side, then centre crop."""
+    _, height, width = pixels.shape
+    if (height, width) == (size, size):
+        return pixels
+    scale = size / min(height, width)
+    rows, columns = max(size, round(height * scale)), max(size, round(width * scale))
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    image = image.resize((columns, rows), Image.Resampling.BILINEAR)
+    top, left = (rows - size) // 2, (columns - size) // 2
+    return np.asarray(image).transpose(2, 0, 1)[:, top : top + size, left : left + size]
+
+
+def pad_to(images: Pixels, shape: tuple[int, int, int]) -> Pixels:
+    """(N, C, H, W) -> (N, *shape): repeats the last row and column."""
+    extra = [target - side for target, side in zip(shape[1:], images.shape[2:], strict=True)]
+    if not any(extra):
+        return images
+    return np.pad(images, ((0, 0), (0, 0), (0, extra[0]), (0, extra[1])), mode="edge")
+
+
+def check_shape(pixels: Pixels, shape: tuple[int, int, int], name: str) -> None:
+    """Raise ShapeError, naming the image, unless it has the data set's shape."""
+    if pixels.shape != shape:
+        raise ShapeError(
+            f"{name} is {pixels.shape[1]}x{pixels.shape[2]}, the data set is {shape[1]}x{shape[2]}",
+            hint="bring all images to one size with --size, or pass --on-error skip",
+        )

@@ -1,0 +1,134 @@
+"""Making shards: decode, encrypt, write, in this process or in workers."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from cipherlens.ciphers import BoundCipher, create_cipher
+from cipherlens.data.files import write_atomic
+from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
+from cipherlens.data.manifest import Plan, Shard
+from cipherlens.data.sources import Source, open_source
+from cipherlens.data.workers import run_in_processes
+from cipherlens.errors import DataError, UsageError
+from cipherlens.keys import Key
+
+
+@dataclass(frozen=True)
+class SealOptions:
+    """Choices of a sealing job besides cipher and key."""
+
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    splits: tuple[str, ...] = ()
+    limit: int | None = None
+    on_error: str = "stop"
+    keep_names: bool = False
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.on_error not in ("stop", "skip"):
+            raise UsageError(f"on_error is stop or skip, not {self.on_error!r}")
+        if self.workers < 1 or (self.limit is not None and self.limit < 1):
+            raise UsageError("workers and limit are at least 1")
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to make."""
+
+    file: str
+    split: str
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished shard, the images skipped (name and reason), and how many images were looked at."""
+
+    shard: Shard
+    skipped: list[tuple[str, str]]
+    looked_at: int
+
+
+@dataclass(frozen=True)
+class ShardMaker:
+    """Makes shards of one job; holds no key, so it can travel to a worker process."""
+
+    source: str
+    out: Path
+    plan: Plan
+    options: SealOptions
+
+    def bind(self, key: Key) -> BoundCipher:
+        """The job's bound cipher."""
+        return create_cipher(self.plan.cipher, **self.plan.params).bind(key, self.plan.padded_shape)
+
+    def make(self, task: ShardTask, bound: BoundCipher) -> Made:
+        """Decode, encrypt and write one shard."""
+        items = _cached_source(self.source).read(task.split, task.indices)
+        kept, images, skipped = self._load(items)
+        plain = np.stack(images) if images else np.empty((0, *self.plan.plain_shape), np.uint8)
+        tensors = {
+            "images": np.ascontiguousarray(bound.encrypt(pad_to(plain, self.plan.padded_shape))),
+            "labels": np.array([items[i].label for i in kept], np.int64),
+            "index": np.array([task.indices[i] for i in kept], np.int64),
+        }
+        names = {str(i): items[j].name for i, j in enumerate(kept)} if self.options.keep_names else None
+        content = safetensors.numpy.save(tensors, metadata=names)
+        write_atomic(self.out / "shards" / task.file, content)
+        digest = hashlib.sha256(content).hexdigest()
+        shard = Shard(task.file, task.split, len(kept), len(content), digest, len(skipped))
+        return Made(shard, skipped, len(items))
+
+    def _load(self, items: list[Item]) -> tuple[list[int], list[Any], list[tuple[str, str]]]:
+        kept, images, skipped = [], [], []
+        for position, item in enumerate(items):
+            try:
+                pixels = self.options.preprocess.apply(item)
+                check_shape(pixels, self.plan.plain_shape, item.name)
+            except DataError as error:
+                if self.options.on_error == "stop":
+                    raise
+                skipped.append((item.name, str(error.args[0])))
+                continue
+            kept.append(position)
+            images.append(pixels)
+        return kept, images, skipped
+
+
+_opened: dict[str, Source] = {}
+
+
+def _cached_source(spec: str) -> Source:
+    if spec not in _opened:
+        _opened.clear()
+        _opened[spec] = open_source(spec)
+    return _opened[spec]
+
+
+def make_shards(maker: ShardMaker, tasks: list[ShardTask], key: Key, workers: int) -> Iterator[Made]:
+    """Make shards in up to ``workers`` processes, in any order."""
+    workers = min(workers, len(tasks))
+    if workers <= 1:
+        bound = maker.bind(key)
+        yield from (maker.make(task, bound) for task in tasks)
+        return
+    yield from run_in_processes(_make_in_worker, tasks, workers, _start_worker, (maker, key.to_bytes()))
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(maker: ShardMaker, secret: bytes) -> None:
+    # The key reaches a worker through the pipe it was started with, never through arguments or files.
+    _worker["maker"], _worker["bound"] = maker, maker.bind(Key(secret))
+
+
+def _make_in_worker(task: ShardTask) -> Made:
+    maker: ShardMaker = _worker["maker"]
+    return maker.make(task, _worker["bound"])

@@ -1,0 +1,62 @@
+"""Work in processes of its own: results as they come, one matrix thread each, none left behind."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any
+
+
+def run_in_processes(
+    work: Callable[[Any], Any],
+    tasks: Iterable[Any],
+    workers: int,
+    initializer: Callable[..., None],
+    arguments: tuple[Any, ...],
+) -> Iterator[Any]:
+    """Results as they come; the first error stops the rest. New processes, not forks: torch may be loaded."""
+    with (
+        _one_thread_each(),
+        ProcessPoolExecutor(workers, get_context("spawn"), _start, (initializer, *arguments)) as pool,
+    ):
+        futures = [pool.submit(work, task) for task in tasks]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Workers share the cores already; matrix libraries must not start threads of their own on top."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+
+
+def _start(initializer: Callable[..., None], *arguments: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    _watch_parent()
+    initializer(*arguments)
+
+
+def _watch_parent() -> None:
+    """End this process when its parent is killed: a pool's workers would wait for work for ever."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
