@@ -1,3 +1,49 @@
-"""cipherlens."""
+"""cipherlens: vision models on keyed, unreadable images, and what such images still give away.
+
+>>> import numpy as np
+>>> import cipherlens as cl
+>>> plain = np.zeros((1, 3, 32, 32), dtype=np.uint8)
+>>> bound = cl.create_cipher("hill", block=4).bind(cl.Key.generate(), shape=(3, 32, 32))
+>>> bool((bound.decrypt(bound.encrypt(plain)) == plain).all())
+True
+
+Keyed image transforms are obfuscation and access control, not encryption: see docs/threat-model.md.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cipherlens.ciphers import create_cipher
+from cipherlens.errors import CipherlensError
+from cipherlens.keys import Key
+
+if TYPE_CHECKING:
+    from cipherlens.attacks import View, run_attack
+    from cipherlens.data.sealed import SealedDataset
+    from cipherlens.models import create_model
 
 __version__ = "0.1.0"
+
+# Looked up on first use: a client must not need torch, nor wait for it.
+_LAZY = {
+    "SealedDataset": "cipherlens.data.sealed",
+    "View": "cipherlens.attacks",
+    "create_model": "cipherlens.models",
+    "run_attack": "cipherlens.attacks",
+}
+
+__all__ = [
+    "CipherlensError",
+    "Key",
+    "SealedDataset",
+    "View",
+    "create_cipher",
+    "create_model",
+    "run_attack",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'cipherlens' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

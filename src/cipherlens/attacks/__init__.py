@@ -1,1 +1,63 @@
+"""The eavesdropper: attacks behind one interface, by name. NumPy only."""
 
+from typing import Any
+
+from cipherlens.attacks.base import THREAT_MODELS, Attack, AttackResult, View
+from cipherlens.attacks.known_plaintext import hill_known_plaintext
+from cipherlens.errors import UsageError, unknown_name
+
+
+def _covariance(view: View) -> tuple[Any, dict[str, Any]]:
+    from cipherlens.attacks.covariance import attack_view
+
+    return attack_view(view)
+
+
+# Hill ciphers over the reals are block-linear; so is the identity, which makes it the positive control.
+_BLOCK_LINEAR = ("hill", "identity")
+
+ATTACKS: dict[str, Attack] = {
+    attack.name: attack
+    for attack in (
+        Attack(
+            "covariance",
+            "coa",
+            _BLOCK_LINEAR,
+            "compares block statistics of many encrypted images with those of natural images, "
+            "and finds the matrix that connects them",
+            _covariance,
+        ),
+        Attack(
+            "hill-known-plaintext",
+            "kpa",
+            _BLOCK_LINEAR,
+            "solves linear equations for the matrix from pictures it knows with their encrypted form",
+            hill_known_plaintext,
+        ),
+    )
+}
+
+
+def run_attack(name: str, view: View) -> AttackResult:
+    """Run an attack by name on a view; ``result.reconstruction`` is (N, C, H, W) float32.
+
+    Raises UsageError, listing the attacks, for an unknown name, or if the view does not fit the attack.
+    """
+    if name not in ATTACKS:
+        raise unknown_name("attack", name, list(ATTACKS))
+    return ATTACKS[name].run(view)
+
+
+def list_attacks(cipher: str) -> list[Attack]:
+    """The attacks that apply to a cipher."""
+    return [attack for attack in ATTACKS.values() if cipher in attack.ciphers]
+
+
+def require_applicable(attack: Attack, cipher: str) -> None:
+    """Raise UsageError, naming the ones that apply, if the attack says nothing about this cipher."""
+    if cipher not in attack.ciphers and cipher != "stream":
+        others = ", ".join(a.name for a in list_attacks(cipher)) or "none yet"
+        raise UsageError(f"{attack.name} does not apply to {cipher}", hint=f"attacks that do: {others}")
+
+
+__all__ = ["ATTACKS", "THREAT_MODELS", "Attack", "AttackResult", "View", "list_attacks", "run_attack"]

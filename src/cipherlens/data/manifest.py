@@ -8,10 +8,11 @@ subkey) finds tampering, for the holder of the key.
 import hashlib
 import hmac
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from cipherlens.ciphers import BoundCipher, create_cipher
 from cipherlens.data.files import canonical_json, write_atomic
 from cipherlens.errors import DataError, KeyFailure
 from cipherlens.keys import Key
@@ -34,19 +35,50 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What the data set is: everything that is known before the first image is encrypted."""
+class Scheme:
+    """How images were prepared and encrypted: what a client needs, besides the key, to do it again.
+
+    ``plain_shape`` is that of the resized image, ``padded_shape`` the one that was encrypted.
+    """
 
     cipher: str
     params: dict[str, Any]
     key_fingerprint: str
     plain_shape: tuple[int, int, int]
     padded_shape: tuple[int, int, int]
+    size: int | None
+    pad: bool
+
+    def public(self) -> dict[str, Any]:
+        """The scheme's own fields, JSON-able: what a run folder says of its training data."""
+        return {field.name: _jsonable(getattr(self, field.name)) for field in fields(Scheme)}
+
+    @classmethod
+    def from_public(cls, values: dict[str, Any]) -> "Scheme":
+        """Inverse of :meth:`public`; raises DataError if something is missing."""
+        try:
+            chosen = {field.name: values[field.name] for field in fields(Scheme)}
+        except KeyError as error:
+            raise DataError(f"how the images were encrypted is not recorded: no {error}") from None
+        return cls(**{**chosen, **{name: tuple(chosen[name]) for name in ("plain_shape", "padded_shape")}})
+
+    def bind(self, key: Key) -> BoundCipher:
+        """The bound cipher; raises KeyFailure if the key is another one."""
+        check_fingerprint(self.key_fingerprint, key)
+        return create_cipher(self.cipher, **self.params).bind(key, self.padded_shape)
+
+
+def _jsonable(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True)
+class Plan(Scheme):
+    """What a data set is: everything that is known before the first image is encrypted."""
+
     ct_shape: tuple[int, int, int]
     ct_dtype: str
     classes: tuple[str, ...]
-    size: int | None
-    pad: bool
     counts: dict[str, int]
     shard_images: int
     source_tag: str

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from cipherlens.ciphers import BoundCipher, create_cipher
+from cipherlens.ciphers import BoundCipher
 from cipherlens.data.files import write_atomic
 from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
 from cipherlens.data.manifest import Plan, Shard
@@ -64,10 +64,6 @@ class ShardMaker:
     plan: Plan
     options: SealOptions
 
-    def bind(self, key: Key) -> BoundCipher:
-        """The job's bound cipher."""
-        return create_cipher(self.plan.cipher, **self.plan.params).bind(key, self.plan.padded_shape)
-
     def make(self, task: ShardTask, bound: BoundCipher) -> Made:
         """Decode, encrypt and write one shard."""
         items = _cached_source(self.source).read(task.split, task.indices)
@@ -115,7 +111,7 @@ def make_shards(maker: ShardMaker, tasks: list[ShardTask], key: Key, workers: in
     """Make shards in up to ``workers`` processes, in any order."""
     workers = min(workers, len(tasks))
     if workers <= 1:
-        bound = maker.bind(key)
+        bound = maker.plan.bind(key)
         yield from (maker.make(task, bound) for task in tasks)
         return
     yield from run_in_processes(_make_in_worker, tasks, workers, _start_worker, (maker, key.to_bytes()))
@@ -126,7 +122,7 @@ _worker: dict[str, Any] = {}
 
 def _start_worker(maker: ShardMaker, secret: bytes) -> None:
     # The key reaches a worker through the pipe it was started with, never through arguments or files.
-    _worker["maker"], _worker["bound"] = maker, maker.bind(Key(secret))
+    _worker["maker"], _worker["bound"] = maker, maker.plan.bind(Key(secret))
 
 
 def _make_in_worker(task: ShardTask) -> Made:

@@ -10,18 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cipherlens.ciphers import BoundCipher, create_cipher
+from cipherlens.ciphers import BoundCipher
 from cipherlens.data.manifest import Plan
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
 _BATCH = 512
-
-
-def bind_plan(plan: Plan, key: Key) -> BoundCipher:
-    """The bound cipher that a data set was sealed with."""
-    return create_cipher(plan.cipher, **plan.params).bind(key, plan.padded_shape)
 
 
 def decrypt_batch(plan: Plan, bound: BoundCipher, ct: NDArray[Any]) -> NDArray[np.uint8]:
@@ -54,7 +49,7 @@ def unseal(sealed: Path, out: Path, key: Key, progress: Callable[[int, int], Non
 
 
 def _write_images(dataset: SealedDataset, out: Path, key: Key, progress: Callable[[int, int], None] | None) -> int:
-    bound = bind_plan(dataset.plan, key)
+    bound = dataset.plan.bind(key)
     total, done = sum(dataset.splits.values()), 0
     out.mkdir(parents=True)
     with ThreadPoolExecutor() as pool:

@@ -1,0 +1,197 @@
+"""The harness: keeps the truth, builds views, runs attacks and controls, scores.
+
+Attacks never see what is here. Every evaluation carries flags when it should not be believed.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks import ATTACKS, View
+from cipherlens.attacks.base import Attack, Images
+from cipherlens.audit.metrics import mean_and_interval, score
+from cipherlens.ciphers import create_cipher
+from cipherlens.errors import UsageError
+from cipherlens.keys import Key
+
+FEW_IMAGES = 20
+_CONTROL_IMAGES = 200
+_IDENTITY_SSIM = 0.9
+_GUESS_MARGIN = 0.02
+MAX_SCORED = 1000
+
+
+@dataclass(frozen=True)
+class Target:
+    """Ciphertexts under one key, and the truth. ``plain`` and ``ct`` hold the same images, in the same order."""
+
+    cipher: str
+    params: dict[str, Any]
+    plain: NDArray[np.uint8]
+    ct: NDArray[Any]
+    public: NDArray[np.uint8] | None
+    prior: str
+
+    def images(self) -> Images:
+        """The truth in [0, 1]."""
+        return to_unit(self.plain)
+
+    def ciphertexts(self) -> Images:
+        """What the eavesdropper sees, cut to the image area (a stream ciphertext carries rows of nonce)."""
+        return to_unit(self.ct[:, :, : self.plain.shape[2], : self.plain.shape[3]])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Score of one attack at one budget; see docs/attacks.md for the fields."""
+
+    attack: str
+    threat_model: str
+    summary: str
+    budget: int
+    budget_unit: str
+    n: int
+    ssim: float
+    ssim_ci95: tuple[float, float]
+    psnr: float
+    exact_pixels: float
+    guess_ssim: float
+    beats_guessing: bool
+    seconds: float
+    prior: str
+    seed: int
+    flags: tuple[str, ...]
+    details: dict[str, Any]
+    reconstruction: Images = field(repr=False)
+    scored: NDArray[np.int64] = field(repr=False)
+
+
+def to_unit(images: NDArray[Any]) -> Images:
+    """uint8 -> float32 in [0, 1]; floats as they are, as float32."""
+    return images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
+
+
+def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0) -> Evaluation:
+    """Run one attack on a target and score it.
+
+    The budget is the number of ciphertexts seen (ciphertext only), all of which are reconstructed, or of known
+    pairs; then the images that are not known are scored. Raises UsageError if the target is too small for it.
+    """
+    total = len(target.plain)
+    needed = budget if attack.threat_model == "coa" else budget + 1
+    if budget < 1 or needed > total:
+        raise UsageError(f"budget {budget} needs {needed} images, there are {total}", hint="lower --budget")
+    ct, plain = target.ciphertexts(), target.images()
+    if attack.threat_model == "coa":
+        seen = np.arange(budget)
+        view = _view(attack, target, ct[seen], seed)
+    else:
+        seen = np.arange(budget, min(total, budget + MAX_SCORED))
+        view = _view(attack, target, ct[seen], seed, (plain[:budget], ct[:budget]))
+    result = attack.run(view)
+    return _score(attack, target, result, plain[seen], seen, budget, seed)
+
+
+def _view(
+    attack: Attack, target: Target, ct: Images, seed: int, pairs: tuple[Images, Images] | None = None
+) -> View:
+    public = None if target.public is None else to_unit(target.public)
+    known_plain, known_ct = pairs or (None, None)
+    return View(target.cipher, target.params, attack.threat_model, ct, public, known_plain, known_ct, seed)
+
+
+def _score(
+    attack: Attack, target: Target, result: Any, plain: Images, seen: Any, budget: int, seed: int
+) -> Evaluation:
+    scores = score(result.reconstruction, plain)
+    ssim, interval = mean_and_interval(scores.ssim)
+    guess = float(score(_guess(target, plain), plain).ssim.mean())
+    flags = []
+    if len(plain) < FEW_IMAGES:
+        flags.append(f"only {len(plain)} images scored")
+    if not np.isfinite(result.reconstruction).all():
+        flags.append("the attack diverged")
+    return Evaluation(
+        attack=attack.name,
+        threat_model=attack.threat_model,
+        summary=attack.summary,
+        budget=budget,
+        budget_unit="ciphertexts" if attack.threat_model == "coa" else "known pairs",
+        n=len(plain),
+        ssim=ssim,
+        ssim_ci95=interval,
+        psnr=float(scores.psnr.mean()),
+        exact_pixels=float(scores.exact.mean()),
+        guess_ssim=guess,
+        beats_guessing=interval[0] > guess + _GUESS_MARGIN,
+        seconds=result.seconds,
+        prior=target.prior,
+        seed=seed,
+        flags=tuple(flags),
+        details=result.details,
+        reconstruction=result.reconstruction,
+        scored=seen,
+    )
+
+
+def _guess(target: Target, plain: Images) -> Images:
+    """What somebody who has seen no ciphertext would answer: the mean public image, or its mean colour."""
+    if target.public is None:
+        return np.full_like(plain, 0.5)
+    public = to_unit(target.public)
+    same_size = public.shape[1:] == plain.shape[1:]
+    mean = public.mean(axis=0) if same_size else public.mean(axis=(0, 2, 3)).reshape(-1, 1, 1)
+    return np.broadcast_to(mean, plain.shape).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Control:
+    """Outcome of one control of one attack."""
+
+    attack: str
+    control: str
+    ssim: float
+    guess_ssim: float
+    passed: bool
+
+
+def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> list[Control]:
+    """The two controls: on plain images the attack must be nearly perfect, on a real cipher it must only guess.
+
+    The attack believes both to be the target's scheme.
+    """
+    count = min(len(target.plain), max(budget, _CONTROL_IMAGES) + 1)
+    outcomes = []
+    for name in ("identity", "stream"):
+        plain = target.plain[:count]
+        bound = create_cipher(name).bind(Key.generate(), plain.shape[1:])
+        fake = Target(target.cipher, target.params, plain, bound.encrypt(plain), target.public, target.prior)
+        size = count if attack.threat_model == "coa" else min(budget, count - 1)
+        result = evaluate(attack, fake, size, seed)
+        good = (
+            result.ssim >= _IDENTITY_SSIM
+            if name == "identity"
+            else result.ssim <= result.guess_ssim + _GUESS_MARGIN
+        )
+        outcomes.append(Control(attack.name, name, result.ssim, result.guess_ssim, good))
+    return outcomes
+
+
+def default_budgets(attack: Attack, total: int) -> list[int]:
+    """1, 10, 100, ... up to what there is, and all of it."""
+    limit = min(total, 10_000) if attack.threat_model == "coa" else total - 1
+    powers = [10**k for k in range(5) if 10**k < limit]
+    return [*powers, limit] if attack.threat_model == "coa" else powers[:3] or [limit]
+
+
+def find_attack(name: str, cipher: str) -> Attack:
+    """The attack of this name, checked to apply to the cipher."""
+    from cipherlens.attacks import require_applicable
+    from cipherlens.errors import unknown_name
+
+    if name not in ATTACKS:
+        raise unknown_name("attack", name, list(ATTACKS))
+    require_applicable(ATTACKS[name], cipher)
+    return ATTACKS[name]

@@ -1,0 +1,57 @@
+"""Scores of a reconstruction against the truth, per image. Clipping happens here, not in attacks."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.float32]
+
+_BATCH_VALUES = 4_000_000
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Per-image scores, each (N,) float64: SSIM, PSNR in dB, share of exactly equal pixels."""
+
+    ssim: NDArray[np.float64]
+    psnr: NDArray[np.float64]
+    exact: NDArray[np.float64]
+
+
+def score(reconstruction: Images, plain: Images) -> Scores:
+    """Compare (N, C, H, W) images in [0, 1]; the reconstruction is clipped, and NaN counts as 0.
+
+    SSIM is Wang et al. 2004 (Gaussian window of 11, sigma 1.5), averaged over positions and channels. PSNR of an
+    exact image is capped at 100 dB. A pixel is exact if it rounds to the same of 256 levels in a channel.
+    """
+    guess = np.clip(np.nan_to_num(reconstruction, nan=0.0), 0.0, 1.0).astype(np.float32)
+    error = np.mean((guess - plain) ** 2, axis=(1, 2, 3), dtype=np.float64)
+    psnr = -10 * np.log10(np.maximum(error, 1e-10))
+    exact = np.mean(np.rint(guess * 255) == np.rint(plain * 255), axis=(1, 2, 3))
+    return Scores(structural_similarity(guess, plain), psnr, exact)
+
+
+def structural_similarity(first: Images, second: Images) -> NDArray[np.float64]:
+    """SSIM per image, (N,), by torchmetrics, in batches that fit in memory."""
+    import torch
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    step = max(1, _BATCH_VALUES // max(1, int(np.prod(first.shape[1:]))))
+    parts = [
+        structural_similarity_index_measure(
+            torch.from_numpy(np.ascontiguousarray(first[start : start + step])),
+            torch.from_numpy(np.ascontiguousarray(second[start : start + step])),
+            data_range=1.0,
+            reduction="none",
+        ).reshape(-1)
+        for start in range(0, len(first), step)
+    ]
+    return np.asarray(torch.cat(parts).numpy(), np.float64)
+
+
+def mean_and_interval(values: NDArray[np.float64]) -> tuple[float, tuple[float, float]]:
+    """Mean and its 95 % interval over images (normal approximation; the mean itself for a single image)."""
+    mean = float(values.mean())
+    half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return mean, (mean - half, mean + half)

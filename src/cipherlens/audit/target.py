@@ -1,0 +1,80 @@
+"""Pairing a sealed data set with its plain source: the truth for the harness, and public images for attacks."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks.harness import Target
+from cipherlens.data.images import Preprocess, check_shape, pad_to
+from cipherlens.data.manifest import Plan
+from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sources import Source, open_source, pick_evenly, require_split
+from cipherlens.errors import DataError
+
+PARAMETRIC = "parametric"
+SAME_SOURCE = "plain"
+_PRIOR_VALUES = 30_000_000
+_MIN_PRIOR = 20
+_MAX_PRIOR = 2_000
+
+
+def load_target(
+    dataset: SealedDataset, plain: str, split: str | None = None, count: int | None = None, prior: str = SAME_SOURCE
+) -> Target:
+    """Ciphertexts of a split with their originals and a prior.
+
+    ``prior`` is ``"plain"``: public images are taken from the plain source, never the attacked ones;
+    ``"parametric"``: no images; or a source of other images. Raises DataError if the plain source does not fit.
+    """
+    plan = dataset.plan
+    name = split or ("test" if "test" in plan.counts else next(iter(plan.counts)))
+    sealed = dataset.split(name)
+    chosen = pick_evenly(len(sealed), count)
+    source = open_source(plain)
+    require_split(source, name)
+    if len(sealed) and int(sealed.index.max()) >= source.splits[name]:
+        raise DataError(f"{plain} is not what was sealed: it has fewer images", hint="give the source of encrypt")
+    truth = read_plain(source, name, sealed.index[chosen], plan)
+    public, words = _public_images(source, name, sealed.index, plan, prior)
+    return Target(plan.cipher, plan.params, truth, sealed.read(chosen), public, words)
+
+
+def read_plain(
+    source: Source, split: str, indices: Sequence[int] | NDArray[np.int64], plan: Plan
+) -> NDArray[np.uint8]:
+    """Plain images exactly as they were encrypted: resized and padded, (N, C, H, W) uint8."""
+    preprocess = Preprocess(plan.size, plan.pad)
+    items = source.read(split, [int(i) for i in indices])
+    images = [preprocess.apply(item) for item in items]
+    for item, image in zip(items, images, strict=True):
+        check_shape(image, plan.plain_shape, item.name)
+    return pad_to(np.stack(images), plan.padded_shape)
+
+
+def _public_images(
+    source: Source, split: str, attacked: NDArray[np.int64], plan: Plan, prior: str
+) -> tuple[NDArray[np.uint8] | None, str]:
+    if prior == PARAMETRIC:
+        return None, "parametric, no images"
+    limit = max(_MIN_PRIOR, min(_MAX_PRIOR, _PRIOR_VALUES // int(np.prod(plan.padded_shape))))
+    if prior != SAME_SOURCE:
+        images = _read_other(open_source(prior), limit)
+        return images, f"{len(images)} images of another source"
+    other = next((name for name in source.splits if name != split), None)
+    if other is not None:
+        indices = pick_evenly(source.splits[other], limit)
+        return read_plain(source, other, indices, plan), f"{len(indices)} other images of the same kind"
+    rest = np.setdiff1d(np.arange(source.splits[split]), attacked)
+    if len(rest) < _MIN_PRIOR:
+        return None, "parametric, no images"
+    indices = rest[pick_evenly(len(rest), limit)]
+    return read_plain(source, split, indices, plan), f"{len(indices)} other images of the same kind"
+
+
+def _read_other(source: Source, limit: int) -> NDArray[np.uint8]:
+    """Images of another source, all brought to the size of the first."""
+    split = next(iter(source.splits))
+    items = source.read(split, pick_evenly(source.splits[split], limit).tolist())
+    size = min(items[0].decode().shape[1:])
+    return np.stack([Preprocess(size).apply(item) for item in items])

@@ -1,0 +1,138 @@
+"""The auditor's commands: attack, audit. They play the eavesdropper; the plain images serve scoring only."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from cipherlens.cli.console import Json, emit, progress_bar, say
+from cipherlens.data.sealed import SealedDataset
+from cipherlens.errors import ThresholdExceeded, UsageError
+
+_DEFAULT_VALUES = 20_000_000
+"""An attack's default budget is at most so many ciphertext values: about 1,000 images of 32x32, 130 of 224x224."""
+_MAX_BUDGET = 1_000
+
+
+def attack(
+    name: str,
+    sealed: Path,
+    *,
+    plain: str | None = None,
+    prior: str = "plain",
+    split: str | None = None,
+    budget: int | None = None,
+    seed: int = 0,
+    pictures: Path | None = None,
+    as_json: Json = False,
+) -> None:
+    """Attack a sealed data set as an eavesdropper would, and score the result against the plain images.
+
+    Parameters
+    ----------
+    name
+        covariance (ciphertext only) or hill-known-plaintext.
+    sealed
+        Folder made by encrypt.
+    plain
+        The source that was encrypted; for scoring (and for the known pairs, where the attack has them).
+    prior
+        Public images the attacker has: "plain" for other images of the same source, never the attacked
+        ones; "parametric" for none; or any source.
+    budget
+        Ciphertexts the attacker sees, or pairs it knows.
+    pictures
+        Write a PNG with rows of plain, encrypted and reconstructed images.
+    """
+    from cipherlens.attacks.harness import evaluate, find_attack
+    from cipherlens.audit.auditing import summarize
+    from cipherlens.audit.target import load_target
+
+    if plain is None:
+        raise UsageError("an attack needs the plain images to be scored", hint="give --plain SOURCE")
+    dataset = SealedDataset.open(sealed)
+    chosen = find_attack(name, dataset.plan.cipher)
+    known = chosen.threat_model != "coa"
+    size = budget or (1 if known else default_count(dataset))
+    # Pairs are spent, so an attack that knows some needs other images to be scored on.
+    target = load_target(dataset, plain, split, size + default_count(dataset) if known else size, prior)
+    if budget is None and not known:
+        size = len(target.plain)
+    result = evaluate(chosen, target, size, seed)
+    if pictures is not None:
+        from cipherlens.audit.pictures import write_comparison
+
+        write_comparison(pictures, target, result)
+    facts = summarize(result) | {"sealed": str(sealed), "cipher": dataset.plan.cipher}
+    for flag in result.flags:
+        say(f"do not rely on this figure: {flag}")
+    low, high = result.ssim_ci95
+    lines = [
+        f"{name} with {result.budget} {result.budget_unit} ({result.prior}): {result.n} images scored",
+        f"SSIM {result.ssim:.3f} [{low:.3f}, {high:.3f}] (guessing {result.guess_ssim:.3f}), "
+        f"PSNR {result.psnr:.1f} dB, exact pixels {result.exact_pixels:.1%}, {result.seconds:.1f} s",
+    ]
+    emit(facts, as_json, lines)
+
+
+def default_count(dataset: SealedDataset) -> int:
+    """How many ciphertexts attacks look at where nobody says."""
+    channels, height, width = dataset.plan.ct_shape
+    return max(1, min(_MAX_BUDGET, _DEFAULT_VALUES // (channels * height * width)))
+
+
+def audit(
+    sealed: Path,
+    *,
+    plain: str,
+    out: Path,
+    prior: str = "plain",
+    split: str | None = None,
+    budget: int | None = None,
+    run: list[Path] | None = None,
+    fail_above: list[str] | None = None,
+    seed: int = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure what a sealed data set gives away: all attacks that apply, with controls, in one report.
+
+    Exits with 5 if a --fail-above limit is exceeded.
+
+    Parameters
+    ----------
+    sealed
+        Folder made by encrypt.
+    plain
+        The source that was encrypted.
+    out
+        Folder for report.json and report.html.
+    prior
+        As for attack.
+    budget
+        Most ciphertexts an attack sees.
+    run
+        Run folders trained on this data, for the accuracy part; may be repeated.
+    fail_above
+        METRIC=LIMIT with metric ssim, psnr or exact_pixels; may be repeated.
+    """
+    from cipherlens.audit import auditing
+    from cipherlens.audit.report import summary_lines, write_report
+    from cipherlens.audit.target import load_target
+
+    limits = auditing.parse_limits(fail_above or [])
+    dataset = SealedDataset.open(sealed)
+    target = load_target(dataset, plain, split, budget or default_count(dataset), prior)
+    command = shlex.join(["cipherlens", *sys.argv[1:]])
+    with progress_bar("attacking") as progress:
+        report, pictures = auditing.audit(dataset, target, command, run or [], limits, seed, progress)
+    page = write_report(report, pictures, out)
+    emit({"report": str(page), **report}, as_json, [*summary_lines(report), str(page)])
+    exceeded = [row for row in report["thresholds"] if row["exceeded"]]
+    if exceeded:
+        worst = exceeded[0]
+        raise ThresholdExceeded(
+            f"{worst['metric']} {worst['measured']:.3f} of {worst['attack']} is above {worst['limit']}",
+            hint=f"see {page}",
+        )
+
+
+COMMANDS = (attack, audit)

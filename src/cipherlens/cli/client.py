@@ -1,0 +1,167 @@
+"""The client's commands: keygen, encrypt, decrypt, inspect. None of them needs torch."""
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from cipherlens.ciphers import CIPHERS, Cipher, create_cipher
+from cipherlens.cli.console import Json, KeyFile, PassphraseFile, emit, load_key, progress_bar, read_passphrase, say
+from cipherlens.cli.inspecting import inspect
+from cipherlens.data.images import Preprocess
+from cipherlens.data.sealing import SealReport, plan_job, seal
+from cipherlens.data.shards import SealOptions
+from cipherlens.data.sources import canonical_source
+from cipherlens.data.unsealing import unseal
+from cipherlens.errors import PartialResult
+from cipherlens.keys import Key
+
+
+def keygen(
+    keyfile: Path,
+    *,
+    passphrase_file: PassphraseFile = None,
+    comment: str = "",
+    as_json: Json = False,
+) -> None:
+    """Make a new secret key.
+
+    Parameters
+    ----------
+    keyfile
+        File to create, readable by you only. Whoever holds it can decrypt.
+    comment
+        One line to remember the key by.
+    """
+    key = Key.generate()
+    key.save(keyfile, read_passphrase(passphrase_file), comment)
+    emit(
+        {"keyfile": str(keyfile), "fingerprint": key.fingerprint, "protected": passphrase_file is not None},
+        as_json,
+        [
+            f"{keyfile}: key {key.fingerprint}",
+            "Keep it secret and keep a backup: without it nothing can be decrypted.",
+        ],
+    )
+
+
+def encrypt(
+    source: str,
+    destination: Path,
+    *,
+    key: KeyFile,
+    passphrase_file: PassphraseFile = None,
+    cipher: str = "hill",
+    block: int | None = None,
+    orthogonal: Annotated[bool, Parameter(negative="")] = False,
+    size: int | None = None,
+    pad: Annotated[bool, Parameter(negative="")] = False,
+    split: list[str] | None = None,
+    limit: int | None = None,
+    on_error: Literal["stop", "skip"] = "stop",
+    keep_names: Annotated[bool, Parameter(negative="")] = False,
+    workers: int | None = None,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    as_json: Json = False,
+) -> None:
+    """Seal images: encrypt them with a key into a data set that can be handed to a provider.
+
+    Interrupted, the same command continues where it was.
+
+    Parameters
+    ----------
+    source
+        Image folder (a folder per class), Parquet file or folder, cifar10:PATH, cifar100:PATH, synthetic:NAME.
+    destination
+        New folder for the sealed data set.
+    cipher
+        hill, hill-mod256, pixel-permutation; identity and stream are controls.
+    block
+        Block side of block ciphers.
+    orthogonal
+        hill: draw orthogonal matrices.
+    size
+        Resize the shorter side to this and cut out the centre square.
+    pad
+        Fill sides up to multiples of the block.
+    split
+        Seal only this split; may be repeated.
+    limit
+        Seal at most this many images of each split, evenly spread.
+    on_error
+        What to do with an image that cannot be used.
+    keep_names
+        Store the originals' file names in the sealed data set, readable by everybody.
+    workers
+        Worker processes; all cores by default.
+    dry_run
+        Check everything and say what would be done.
+    """
+    chosen = _choose_cipher(cipher, block, orthogonal)
+    secret = load_key(key, passphrase_file)
+    options = SealOptions(
+        Preprocess(size, pad), tuple(split or ()), limit, on_error, keep_names, workers or os.cpu_count() or 1
+    )
+    if dry_run:
+        plan, tasks = plan_job(canonical_source(source), chosen, secret, options)
+        public = {**asdict(plan), "shards": len(tasks)}
+        emit(public, as_json, [f"{name}: {value}" for name, value in public.items()])
+        return
+    say(f"note: {chosen.name} is obfuscation, not encryption: {chosen.threat_note}")
+    with progress_bar("encrypting") as progress:
+        report = seal(source, destination, chosen, secret, options, progress)
+    _report_sealing(report, destination, secret, as_json)
+
+
+def _choose_cipher(name: str, block: int | None, orthogonal: bool) -> Cipher:
+    params: dict[str, Any] = {} if block is None else {"block": block}
+    return create_cipher(name, **params | ({"orthogonal": True} if orthogonal else {}))
+
+
+def _report_sealing(report: SealReport, destination: Path, key: Key, as_json: bool) -> None:
+    for name, reason in report.skipped:
+        say(f"skipped {name}: {reason}")
+    reused = f", {report.reused} of them from an earlier run" if report.reused else ""
+    emit(
+        {"destination": str(destination), "fingerprint": key.fingerprint, **asdict(report)},
+        as_json,
+        [
+            f"{destination}: {report.images} images sealed with key {key.fingerprint}",
+            f"{report.shards} shards{reused}, {report.seconds:.1f} s",
+        ],
+    )
+    if report.skipped_images:
+        raise PartialResult(
+            f"{report.skipped_images} images could not be used and were skipped",
+            hint="the sealed data set holds all others",
+        )
+
+
+def decrypt(
+    sealed: Path, destination: Path, *, key: KeyFile, passphrase_file: PassphraseFile = None, as_json: Json = False
+) -> None:
+    """Turn a sealed data set back into image files.
+
+    Parameters
+    ----------
+    sealed
+        Folder made by encrypt.
+    destination
+        New folder; images go to SPLIT/CLASS/POSITION.png.
+    """
+    with progress_bar("decrypting") as progress:
+        count = unseal(sealed, destination, load_key(key, passphrase_file), progress)
+    emit({"destination": str(destination), "images": count}, as_json, [f"{destination}: {count} images decrypted"])
+
+
+def ciphers(*, as_json: Json = False) -> None:
+    """List the ciphers and what an eavesdropper can do to each."""
+    rows = {name: {"summary": kind.summary, "threat": kind.threat_note} for name, kind in CIPHERS.items()}
+    width = max(map(len, rows))
+    lines = [f"{name:{width}}  {row['summary']}\n{'':{width}}  {row['threat']}" for name, row in rows.items()]
+    emit(rows, as_json, lines)
+
+
+COMMANDS = (keygen, encrypt, decrypt, inspect, ciphers)

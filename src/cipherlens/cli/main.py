@@ -1,0 +1,53 @@
+"""Entry point: collects the commands, turns errors into messages and exit codes."""
+
+import os
+import sys
+
+from cyclopts import App, CycloptsError
+from cyclopts.config import Env, Toml
+
+import cipherlens
+from cipherlens.cli import auditor, client, demo, provider
+from cipherlens.cli.console import messages, say
+from cipherlens.errors import CipherlensError, UsageError
+
+app = App(
+    name="cipherlens",
+    help="Train vision models on keyed, unreadable images, and measure what such images still give away.",
+    version=cipherlens.__version__,
+    # A flag beats the environment (CIPHERLENS_TRAIN_EPOCHS=3), which beats ./cipherlens.toml ([train] epochs = 3).
+    config=(Env("CIPHERLENS_"), Toml("cipherlens.toml")),
+    help_format="plaintext",
+)
+for command in (*client.COMMANDS, *provider.COMMANDS, *auditor.COMMANDS, demo.demo):
+    app.command(command)
+
+
+def run(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its documented code."""
+    sys.exit(execute(sys.argv[1:] if arguments is None else arguments))
+
+
+def execute(arguments: list[str]) -> int:
+    """Run one command and return its exit code; messages go to stderr."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        say(f"usage: {error}\n  hint: cipherlens {' '.join(arguments[:1])} --help")
+        return UsageError.exit_code
+    except CipherlensError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has enough; point stdout elsewhere so that the exit does not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        say("interrupted; run the same command again to continue")
+        return 130
+    except Exception as error:
+        if os.environ.get("CIPHERLENS_TRACEBACK"):
+            messages.print_exception()
+        say(f"failed: {type(error).__name__}: {error}\n  hint: set CIPHERLENS_TRACEBACK=1 to see where")
+        return CipherlensError.exit_code
+    return 0
