@@ -1,0 +1,1 @@
+"""Slow, plain-Python second implementations: what the library is checked against."""
