@@ -46,5 +46,3 @@ def determinant_is_odd(matrix):
             if rows[i] >> column & 1:
                 rows[i] ^= rows[column]
     return True
-
-

@@ -27,7 +27,10 @@ def make(secret: bytes) -> dict[str, object]:
         "uniforms": [u.hex() for u in Stream(secret, "uniforms").uniforms(10)],
         "pixel_order_5x7": Stream(secret, "pixel-permutation:5x7").permutation(35),
         "hill_2_first_draw": [
-            [[u.hex() for u in row] for row in Stream(secret, f"hill:block=2:uniform:channel={c}").uniform_matrix(4)]
+            [
+                [u.hex() for u in row]
+                for row in Stream(secret, f"hill:block=2:uniform:channel={c}").uniform_matrix(4)
+            ]
             for c in range(3)
         ],
         "hill_mod256_2": [

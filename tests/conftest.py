@@ -1,0 +1,33 @@
+"""Shared fixtures: small image folders and keys."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cipherlens.keys import Key
+
+
+def smooth_images(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
+    """(count, 3, size, size) uint8 images with neighbouring pixels alike."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (count, 3, size // 4, size // 4), dtype=np.uint8)
+    return coarse.repeat(4, axis=2).repeat(4, axis=3)
+
+
+@pytest.fixture
+def key() -> Key:
+    return Key(bytes(range(32)))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """12 training and 6 test images of 16x16 in two classes."""
+    root = tmp_path / "images"
+    for split, count in (("train", 12), ("test", 6)):
+        for number, image in enumerate(smooth_images(count, seed=count)):
+            place = root / split / ("cat", "dog")[number % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.transpose(1, 2, 0)).save(place / f"{number:02d}.png")
+    return root
