@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape, require_uint8
-from cipherlens.ciphers.blocks import merge_blocks, split_blocks
+from cipherlens.ciphers.blocks import map_blocks
 from cipherlens.errors import KeyFailure, ShapeError, UsageError
 from cipherlens.keys import Key, KeyStream
 
@@ -86,12 +86,12 @@ class BoundHill(BoundCipher):
         return self._multiply(xp, ct, "inverse", self.inverses)
 
     def _multiply(self, xp: Any, images: Array, name: str, matrices: NDArray[np.floating[Any]]) -> Array:
-        block = self.cipher.block
         table = self._table(xp, images, name, matrices.astype(np.float32))
-        blocks = xp.astype(split_blocks(xp, images, block), xp.float32, copy=False)
-        c, *grid, size = blocks.shape
-        product = xp.matmul(xp.reshape(blocks, (c, -1, size)), table)
-        return merge_blocks(xp, xp.reshape(product, (c, *grid, size)), block)
+
+        def multiply(blocks: Array) -> Array:
+            return _row_times_matrix(xp, xp.astype(blocks, xp.float32, copy=False), table)
+
+        return map_blocks(xp, images, self.cipher.block, multiply, "float32")
 
     def convolution_weights(self, inverse: bool = False) -> NDArray[np.float32]:
         """The same map as a strided convolution (CAS771 report, section 3.1): weights (C*n, 1, b, b), float32.
@@ -181,11 +181,18 @@ class BoundHillMod256(BoundCipher):
         # fast matrix product that integer types lack.
         real, integer = (xp.float32, xp.int32) if block <= 16 else (xp.float64, xp.int64)
         table = xp.astype(self._table(xp, images, name, matrices), real)
-        blocks = xp.astype(split_blocks(xp, images, block), real)
-        c, *grid, size = blocks.shape
-        product = xp.astype(xp.matmul(xp.reshape(blocks, (c, -1, size)), table), integer)
-        residue = xp.astype(xp.bitwise_and(product, xp.asarray(255, dtype=integer)), xp.uint8)
-        return merge_blocks(xp, xp.reshape(residue, (c, *grid, size)), block)
+
+        def multiply(blocks: Array) -> Array:
+            product = xp.astype(_row_times_matrix(xp, xp.astype(blocks, real), table), integer)
+            return xp.astype(product & 255, xp.uint8)
+
+        return map_blocks(xp, images, block, multiply, "uint8")
+
+
+def _row_times_matrix(xp: Any, blocks: Array, table: Array) -> Array:
+    """(C, ..., n) times (C, n, n): one product per channel."""
+    channels, *_, size = blocks.shape
+    return xp.reshape(xp.matmul(xp.reshape(blocks, (channels, -1, size)), table), blocks.shape)
 
 
 def _draw_invertible(key: Key, block: int, channel: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
