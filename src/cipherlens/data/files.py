@@ -9,16 +9,38 @@ from typing import Any
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write to a temporary name beside ``path``, sync, rename."""
+    commit(write_temporary(path, content), path)
+
+
+def write_temporary(path: Path, content: bytes) -> Path:
+    """Write beside ``path`` under a temporary name, not synced yet; return that name for :func:`commit`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        temporary.write_bytes(content)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def commit(temporary: Path, path: Path) -> None:
+    """Make sure that the content is on disk, then give it its name, durably."""
+    try:
+        _sync(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def canonical_json(value: Any) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cipherlens.ciphers import Cipher
-from cipherlens.data.files import sha256_of
+from cipherlens.data.files import commit, sha256_of
 from cipherlens.data.journal import Journal
 from cipherlens.data.manifest import FILE_NAME, Manifest, Plan, Shard, read_manifest, tag, write_manifest
 from cipherlens.data.shards import SealOptions, ShardMaker, ShardTask, make_shards
@@ -56,13 +56,17 @@ def seal(
     finished = sum(len(task.indices) for task in tasks) - sum(len(task.indices) for task in todo)
     total = sum(plan.counts.values())
     skipped: list[tuple[str, str]] = []
-    for made in make_shards(ShardMaker(source, out, plan, options), todo, key, options.workers):
-        journal.add(made.shard)
-        done[made.shard.file] = made.shard
-        skipped += made.skipped
-        finished += made.looked_at
-        if progress:
-            progress(finished, total)
+    try:
+        for made in make_shards(ShardMaker(source, out, plan, options), todo, key, options.workers):
+            commit(made.temporary, out / "shards" / made.shard.file)
+            journal.add(made.shard)
+            done[made.shard.file] = made.shard
+            skipped += made.skipped
+            finished += made.looked_at
+            if progress:
+                progress(finished, total)
+    finally:
+        _remove_leftovers(out)
     if journal.exists():
         write_manifest(out, Manifest(plan, tuple(done[task.file] for task in tasks)), key)
         journal.remove()
@@ -154,9 +158,13 @@ def _prepare(out: Path, plan: Plan, key: Key) -> dict[str, Shard]:
             f"{out} is damaged: {len(done) - len(intact)} of its shards do not match the manifest",
             hint="remove it and encrypt again",
         )
+    _remove_leftovers(out)
+    return intact
+
+
+def _remove_leftovers(out: Path) -> None:
     for leftover in (out / "shards").glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
-    return intact
 
 
 def _intact(path: Path, shard: Shard) -> bool:

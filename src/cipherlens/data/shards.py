@@ -10,7 +10,7 @@ import numpy as np
 import safetensors.numpy
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.data.files import write_atomic
+from cipherlens.data.files import write_temporary
 from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
 from cipherlens.data.manifest import Plan, Shard
 from cipherlens.data.sources import Source, open_source
@@ -48,9 +48,13 @@ class ShardTask:
 
 @dataclass(frozen=True)
 class Made:
-    """A finished shard, the images skipped (name and reason), and how many images were looked at."""
+    """A shard under its temporary name, the images skipped (name and reason), how many were looked at.
+
+    The parent syncs and renames it, so that workers need not wait for the disk.
+    """
 
     shard: Shard
+    temporary: Path
     skipped: list[tuple[str, str]]
     looked_at: int
 
@@ -76,10 +80,10 @@ class ShardMaker:
         }
         names = {str(i): items[j].name for i, j in enumerate(kept)} if self.options.keep_names else None
         content = safetensors.numpy.save(tensors, metadata=names)
-        write_atomic(self.out / "shards" / task.file, content)
+        temporary = write_temporary(self.out / "shards" / task.file, content)
         digest = hashlib.sha256(content).hexdigest()
         shard = Shard(task.file, task.split, len(kept), len(content), digest, len(skipped))
-        return Made(shard, skipped, len(items))
+        return Made(shard, temporary, skipped, len(items))
 
     def _load(self, items: list[Item]) -> tuple[list[int], list[Any], list[tuple[str, str]]]:
         kept, images, skipped = [], [], []
