@@ -23,7 +23,7 @@ class IdentityCipher(Cipher):
 
     name: ClassVar[str] = "identity"
     summary: ClassVar[str] = "control: the plain image itself"
-    threat_note: ClassVar[str] = "everybody sees the pictures"
+    threat_note: ClassVar[str] = "a control, no encryption at all: everybody sees the pictures"
 
     def _bind(self, key: Key, shape: Shape) -> "BoundIdentity":
         return BoundIdentity(self, key, shape)
@@ -51,7 +51,7 @@ class StreamCipher(Cipher):
 
     name: ClassVar[str] = "stream"
     summary: ClassVar[str] = "control: authenticated encryption, fresh nonce per image"
-    threat_note: ClassVar[str] = "nothing but the size leaks, and nothing can be learned from it either"
+    threat_note: ClassVar[str] = "a control: nothing but the size leaks, and nothing can be learned from it either"
 
     def _bind(self, key: Key, shape: Shape) -> "BoundStream":
         return BoundStream(self, key, shape)

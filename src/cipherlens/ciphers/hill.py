@@ -38,7 +38,7 @@ class HillCipher(Cipher):
     name: ClassVar[str] = "hill"
     summary: ClassVar[str] = "real matrix per channel on b x b blocks; float32 ciphertext"
     threat_note: ClassVar[str] = (
-        "an eavesdropper who only sees ciphertexts recovers the pictures from their block statistics"
+        "obfuscation, not encryption: who only sees ciphertexts recovers the pictures from their block statistics"
     )
 
     def __post_init__(self) -> None:
@@ -147,7 +147,9 @@ class HillMod256Cipher(Cipher):
     block: int = 4
     name: ClassVar[str] = "hill-mod256"
     summary: ClassVar[str] = "matrix modulo 256 per channel on b x b blocks; exact uint8 ciphertext"
-    threat_note: ClassVar[str] = "a few known pictures give the whole key by linear algebra modulo 256"
+    threat_note: ClassVar[str] = (
+        "obfuscation, not encryption: a few known pictures give the whole key by linear algebra modulo 256"
+    )
 
     def __post_init__(self) -> None:
         _check_block(self.block)

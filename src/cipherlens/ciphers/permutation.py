@@ -16,7 +16,7 @@ class PixelPermutationCipher(Cipher):
 
     name: ClassVar[str] = "pixel-permutation"
     summary: ClassVar[str] = "one permutation of all pixel positions; any dtype"
-    threat_note: ClassVar[str] = "one known picture nearly gives the key; many ciphertexts alone give it as well"
+    threat_note: ClassVar[str] = "obfuscation, not encryption: one or two known pictures give the key"
 
     def _bind(self, key: Key, shape: Shape) -> "BoundPixelPermutation":
         return BoundPixelPermutation(self, key, shape)

@@ -109,7 +109,7 @@ def encrypt(
         public = {**asdict(plan), "shards": len(tasks)}
         emit(public, as_json, [f"{name}: {value}" for name, value in public.items()])
         return
-    say(f"note: {chosen.name} is obfuscation, not encryption: {chosen.threat_note}")
+    say(f"note: {chosen.threat_note}")
     with progress_bar("encrypting") as progress:
         report = seal(source, destination, chosen, secret, options, progress)
     _report_sealing(report, destination, secret, as_json)

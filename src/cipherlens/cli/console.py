@@ -30,7 +30,7 @@ def emit(data: dict[str, Any], as_json: bool, lines: list[str]) -> None:
 
 def say(text: str) -> None:
     """A message on stderr."""
-    messages.print(text, markup=False)
+    messages.print(text, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -1,0 +1,228 @@
+"""The plain words of an audit: who attacks, what a score means, what was gained, what to do."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Record = Mapping[str, Any]
+
+READABLE, PARTLY, UNREAD = "readable", "partly readable", "no attack of this audit read the pictures"
+LEVELS = {READABLE: 0.6, PARTLY: 0.3}
+"""Least similarity (SSIM) of each verdict, the higher first: a convention of this audit, not a law of sight."""
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """One threat model: ``name`` for people, the field's ``term``, ``who`` begins a sentence, ``has`` a budget."""
+
+    name: str
+    term: str
+    who: str
+    has: str
+
+
+ATTACKERS = {
+    "coa": Attacker(
+        "Eavesdropper",
+        "ciphertext only, COA",
+        "Anybody who sees the encrypted images",
+        "sees {budget} and nothing else of yours, as whoever gets at an upload, the provider's disk or a backup; "
+        "has neither the key nor a single original",
+    ),
+    "kpa": Attacker(
+        "Knows some pictures",
+        "known plaintext, KPA",
+        "Anybody who sees the encrypted images and has some of the originals",
+        "sees encrypted images and also has {budget}, for instance from a publication or a leak",
+    ),
+    "cpa": Attacker(
+        "Chooses pictures",
+        "chosen plaintext, CPA",
+        "Anybody who can have pictures of their own choice encrypted",
+        "sees encrypted images and can have pictures of their own choice encrypted under the key ({budget})",
+    ),
+    "model": Attacker(
+        "Holds the model",
+        "model in hand",
+        "Anybody who holds the model file",
+        "sees encrypted images and holds the keyed model file, as whoever runs, copies or steals it does "
+        "({budget})",
+    ),
+}
+"""Threat models, from the attacker with the least to the one with the most."""
+
+CONTROLS = {
+    "identity": (
+        "pictures that are not encrypted at all",
+        "The attack must give them back. If it does not, it is broken, and its other results may be too low.",
+    ),
+    "stream": (
+        "real encryption, fresh for every picture (a stream cipher)",
+        "Nobody can read it, so the attack must do no better than guessing. If it does, the scoring flatters "
+        "it, and its other results may be too high.",
+    ),
+}
+
+METRICS = {"ssim": "similarity (SSIM)", "psnr": "PSNR in dB", "exact_pixels": "share of exact pixel values"}
+"""The measures that a limit can be set on."""
+
+_PAIRS = ("original picture with its encrypted form", "original pictures with their encrypted form")
+
+
+def printable(text: str, limit: int | None = None) -> str:
+    """The text without line breaks and control codes, cut to ``limit`` signs."""
+    shown = "".join(sign if sign.isprintable() else "?" for sign in text)
+    return shown if limit is None or len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+def unit_words(attack: Record) -> str:
+    """What the attack's budget counts, in short: ``encrypted images``, ``known pairs``."""
+    return str(attack["budget_unit"]).replace("ciphertexts", "encrypted images")
+
+
+def budget_words(attack: Record) -> str:
+    """The attack's material for a sentence, for example ``1,000 encrypted images``; known pairs are explained."""
+    unit = unit_words(attack)
+    singular, plural = _PAIRS if unit == "known pairs" else (unit.removesuffix("s"), unit)
+    return f"{attack['budget']:,} {singular if attack['budget'] == 1 else plural}"
+
+
+def attacker_words(attack: Record) -> str:
+    """What the attacker of this attack has, in words, with its budget."""
+    return ATTACKERS[attack["threat_model"]].has.format(budget=budget_words(attack))
+
+
+def similarity(ssim: float) -> str:
+    """SSIM with two decimals, or more where two would make it look perfect."""
+    return f"{ssim:.3f}" if 0.995 <= ssim < 0.9995 else f"{ssim:.2f}"
+
+
+def score_words(attack: Record) -> str:
+    """What the pictures that an attack gave back look like."""
+    if not attack["beats_guessing"]:
+        return "no better than guessing"
+    if attack["ssim"] >= 0.9:
+        return "close to the originals"
+    if attack["ssim"] >= LEVELS[READABLE]:
+        return "one can see what is in the pictures"
+    if attack["ssim"] >= LEVELS[PARTLY]:
+        return "outlines and colours show, some pictures can be recognised"
+    return "more than a guess, hardly anything to recognise"
+
+
+def params_words(params: Record) -> str:
+    """Public parameters of a cipher, for example ``block 4, orthogonal no``."""
+    names = {True: "yes", False: "no"}
+    return ", ".join(f"{n} {names[v] if isinstance(v, bool) else v}" for n, v in params.items()) or "no parameters"
+
+
+def shape_words(shape: Sequence[int]) -> str:
+    """Width x height and colours of (C, H, W)."""
+    channels, height, width = shape
+    colours = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
+    return f"{width} × {height} pixels, {colours}"  # noqa: RUF001 (the sign that people read)
+
+
+def list_words(items: Sequence[str], limit: int = 12) -> str:
+    """The first ``limit`` items, and how many more there are."""
+    rest = len(items) - limit
+    return ", ".join(items[:limit]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def duration_words(seconds: float) -> str:
+    """Seconds, or minutes from a minute and a half on; number and unit stay on one line."""
+    if seconds < 0.1:
+        return "under 0.1\u00a0s"
+    return f"{seconds:.1f}\u00a0s" if seconds < 90 else f"{seconds / 60:.1f}\u00a0min"
+
+
+def verdict_words(verdict: str, best: Record | None, attacked: bool) -> str:
+    """The verdict in a few sentences; ``best`` is the attack that it rests on."""
+    if not attacked:
+        return "No attack was run, so this audit says nothing about these images."
+    caution = "That is no proof that nobody can: other attacks may get further."
+    if best is None:
+        return f"No attack of this audit did better than guessing. {caution}"
+    got = (
+        f"the {best['attack']} attack, given {budget_words(best)}, gave back pictures with a similarity of "
+        f"{similarity(best['ssim'])} of 1 to the originals (guessing: {similarity(best['guess_ssim'])})"
+    )
+    if verdict == UNREAD:
+        return f"No attack of this audit gave back recognisable pictures. Something leaks: {got}. {caution}"
+    extent = "can read them" if verdict == READABLE else "can read part of what they show"
+    return f"{ATTACKERS[best['threat_model']].who} {extent}: {got}."
+
+
+def control_words(failed: Sequence[Record]) -> str:
+    """The warning that failed controls call for."""
+    names = ", ".join(f"{control['attack']} on {control['control']}" for control in failed)
+    return f"Do not believe these numbers: a control failed ({names})."
+
+
+def best_accuracies(cipher: str, accuracy: Sequence[Record]) -> dict[str, float]:
+    """Best accuracy on plain and on encrypted images, without and with adaptation, and of guessing, by name.
+
+    Only what was measured is in it. Accuracies on images under another cipher than ``cipher`` do not count.
+    """
+    measured = [entry for entry in accuracy if entry["accuracy"] is not None]
+    sealed = [entry for entry in measured if entry["cipher"] == cipher != "identity"]
+    groups = {
+        "plain": [entry for entry in measured if entry["cipher"] == "identity"],
+        "encrypted": [entry for entry in sealed if not entry["adaptation"]],
+        "encrypted with adaptation": [entry for entry in sealed if entry["adaptation"]],
+    }
+    best = {name: max(entry["accuracy"] for entry in group) for name, group in groups.items() if group}
+    return best | {"guessing": max(entry["chance"] for entry in measured)} if best else {}
+
+
+def gain_words(best: Mapping[str, float]) -> str:
+    """The best accuracies in one phrase."""
+    if not best:
+        return "none was given, so this audit says what leaks but not what is gained"
+    return ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in best.items())
+
+
+def advise(cipher: str, verdict: str, worst: Mapping[str, Record | None], exceeded: bool) -> list[str]:
+    """What to do, the most pressing first."""
+    if cipher == "stream":
+        return [
+            "This is real encryption: keep the key, and the pictures stay private. No model can learn from them "
+            "either; decrypt them where you train.",
+        ]
+    advice = []
+    if exceeded:
+        advice.append("More leaks than the limit you set: do not hand these images out.")
+    if cipher == "identity":
+        advice.append("These images are not encrypted at all: choose a cipher, or handle them as what they are.")
+    advice.append(
+        "Treat the sealed images like the plain ones toward everybody outside your contract with the provider: "
+        "the same access rights, the same deletion dates, the same law."
+    )
+    if verdict == UNREAD:
+        advice.append(
+            "Do not take this result for a guarantee: it covers the attacks listed here with the material "
+            "listed here, and attacks get better with time."
+        )
+    known = worst.get("kpa")
+    if known is not None and known["ssim"] >= LEVELS[PARTLY]:
+        advice.append(
+            f"Keep originals apart from their encrypted form: {budget_words(known)} "
+            f"{'was' if known['budget'] == 1 else 'were'} enough to read others. Where originals got out, count "
+            "every image under that key as open."
+        )
+    return advice + _STANDING_ADVICE
+
+
+# The costs are published ones for CIFAR-10: OpenFHE ResNet-20 1,145 s a picture, CKKS on a GPU 1.4 s; three-party
+# computation of VGG-16 on a LAN 0.5-2.1 s and 40-88 MB; an H100 as TEE usually below 7 % overhead.
+_STANDING_ADVICE = [
+    "A keyed transform is obfuscation and access control, not encryption: it keeps pictures from a casual "
+    "look and decides who can use a model. It does not keep out somebody who wants to look.",
+    "For transport and storage add real encryption: TLS on the way, AES on the disk.",
+    "Use a new key for every data set: all images under one key fall together.",
+    "Where the provider must not be able to see the pictures at all, use a technique made for that, and know "
+    "its cost. Fully homomorphic encryption (FHE): about twenty minutes for one picture of 32 x 32 pixels on a "
+    "processor, seconds on a GPU. Multi-party computation (MPC): several operators who do not collude, about a "
+    "second and tens of megabytes of traffic for such a picture. A trusted execution environment (TEE): usually "
+    "less than a tenth slower, on special hardware whose maker must be trusted.",
+]

@@ -1,0 +1,427 @@
+"""The report: what it concludes, what it shows, and that its page stands on its own."""
+
+import base64
+import copy
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+pytest.importorskip("jinja2")
+pytest.importorskip("matplotlib")
+
+from PIL import Image
+
+from cipherlens.attacks import THREAT_MODELS
+from cipherlens.audit import report as report_module
+from cipherlens.audit import words
+from cipherlens.audit.figures import display_ciphertext, draw_accuracy, draw_leakage, picture_uri
+from cipherlens.audit.report import PictureRow, summary_lines, write_report
+from cipherlens.errors import DataError, UsageError
+
+HOSTILE = (
+    '"><script src="https://evil.example/x.js"></script><img src=http://evil.example>\x1b[31m\n$x_{ --> {{ 7 }}'
+)
+
+
+def make_attack(**changes: Any) -> dict[str, Any]:
+    attack: dict[str, Any] = {
+        "attack": "covariance",
+        "threat_model": "coa",
+        "summary": "compares statistics",
+        "budget": 1000,
+        "budget_unit": "ciphertexts",
+        "n": 1000,
+        "ssim": 0.97,
+        "psnr": 35.0,
+        "exact_pixels": 0.5,
+        "guess_ssim": 0.12,
+        "beats_guessing": True,
+        "seconds": 1.5,
+        "prior": "2000 other images",
+        "seed": 7,
+        "flags": (),
+        "details": {},
+    } | changes
+    return {"ssim_ci95": (attack["ssim"] - 0.01, attack["ssim"] + 0.01), **attack}
+
+
+def make_known(**changes: Any) -> dict[str, Any]:
+    return make_attack(
+        **{"attack": "known", "threat_model": "kpa", "budget_unit": "known pairs", "budget": 4} | changes
+    )
+
+
+def make_accuracy(name: str, cipher: str, adaptation: bool, accuracy: float | None) -> dict[str, Any]:
+    fields = {"name": name, "cipher": cipher, "adaptation": adaptation, "accuracy": accuracy}
+    return fields | {"model": "preresnet20", "n": 1000, "chance": 0.1, "epochs": 6}
+
+
+ACCURACY = [
+    make_accuracy("plain images", "identity", False, 0.81),
+    make_accuracy("hill images", "hill", False, 0.482),
+    make_accuracy("hill images, adaptation network", "hill", True, 0.653),
+]
+
+
+def make_report(attacks: list[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
+    attacks = [make_attack()] if attacks is None else attacks
+    names = dict.fromkeys(attack["attack"] for attack in attacks)
+    report = {
+        "format": "cipherlens-audit",
+        "version": 1,
+        "created": "2026-11-21",
+        "command": "cipherlens audit sealed",
+        "sealed": {
+            "cipher": "hill",
+            "params": {"block": 4, "orthogonal": False},
+            "key_fingerprint": "3f9c" * 8,
+            "plain_shape": [3, 32, 32],
+            "ct_dtype": "float32",
+            "splits": {"train": 6000, "test": 1000},
+            "classes": ["circle", "square"],
+            "threat_note": "read by eavesdroppers",
+        },
+        "environment": {"python": "3.12", "cpu": "a", "cores": 2, "packages": {"numpy": "2.3.0"}, "commit": None},
+        "attacks": attacks,
+        "controls": [
+            {"attack": name, "control": control, "ssim": ssim, "guess_ssim": 0.12, "passed": True}
+            for name in names
+            for control, ssim in (("identity", 0.99), ("stream", 0.11))
+        ],
+        "accuracy": ACCURACY,
+        "thresholds": [],
+    }
+    return copy.deepcopy(report | changes)
+
+
+def make_rows() -> list[PictureRow]:
+    rng = np.random.default_rng(0)
+    plain = rng.integers(0, 256, (2, 3, 32, 32), dtype=np.uint8)
+    ct = rng.normal(0, 3, (2, 3, 32, 32)).astype(np.float32)
+    guess = np.full((3, 32, 32), 0.5, np.float32)
+    titles: list[dict[str, Any]] = [{"covariance (9 ciphertexts)": guess}, {"known (4 known pairs)": guess}]
+    return [PictureRow(*row) for row in zip(plain, ct, titles, strict=True)]
+
+
+class Elements(HTMLParser):
+    """All start tags with their attributes, and the text outside of style."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] != "style":
+            self.text += data
+
+
+def render(tmp_path: Path, report: dict[str, Any], rows: list[PictureRow] | None = None) -> str:
+    return write_report(report, rows or [], tmp_path / "report").read_text("utf-8")
+
+
+def decode(uri: str) -> bytes:
+    return base64.b64decode(uri.split(",", 1)[1])
+
+
+@pytest.mark.parametrize("hostile", [False, True])
+def test_page_loads_nothing_from_outside(tmp_path: Path, hostile: bool) -> None:
+    report = make_report([make_attack(), make_known()])
+    rows = make_rows()
+    if hostile:
+        attack = make_attack(attack=HOSTILE, summary=HOSTILE, prior=HOSTILE, flags=(HOSTILE,), budget_unit=HOSTILE)
+        report["attacks"].append(attack)
+        report["sealed"] |= {"classes": [HOSTILE], "params": {HOSTILE: HOSTILE}, "threat_note": HOSTILE}
+        report["accuracy"][0] |= {"name": HOSTILE, "model": HOSTILE}
+        report |= {"command": HOSTILE, "environment": {HOSTILE: HOSTILE, "packages": {HOSTILE: HOSTILE}}}
+        rows.append(PictureRow(rows[0].plain, rows[0].ct, {HOSTILE: np.ones((3, 32, 32), np.float32)}))
+    page = render(tmp_path, report, rows)
+    elements = Elements(page)
+    names = {tag for tag, _ in elements.tags}
+    assert not names & {"script", "iframe", "object", "embed", "video", "audio", "svg", "form", "base"}
+    loaded = [(tag, attrs[name]) for tag, attrs in elements.tags for name in ("src", "href") if name in attrs]
+    assert len([tag for tag, _ in loaded if tag == "img"]) == 2 + 2 * 3 + (3 if hostile else 0)
+    for tag, target in loaded:
+        assert target is not None
+        assert target.startswith("#" if tag == "a" else "data:"), target[:60]
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert "url(" not in style and "@import" not in style
+    assert not [attrs for _, attrs in elements.tags if any(name.startswith("on") for name in attrs)]
+    assert (HOSTILE.split("\n", maxsplit=1)[0] in elements.text) == hostile
+
+
+def test_all_attacks_and_pictures_are_in_the_page(tmp_path: Path) -> None:
+    attacks = [make_attack(budget=budget, ssim=ssim) for budget, ssim in ((10, 0.412), (1000, 0.973))]
+    attacks.append(make_known(ssim=0.999, flags=("only 3 images scored",)))
+    page = render(tmp_path, make_report(attacks), make_rows())
+    text = " ".join(Elements(page).text.split())
+    for part in ("0.412", "0.973", "0.999", "covariance", "known", "only 3 images scored", "10", "1,000"):
+        assert part in text
+    assert page.count('class="name">covariance') == 2 + 2  # two attacks, two controls
+    alts = re.findall(r'alt="(picture [^"]*)"', page)
+    assert alts == [
+        "picture 1, original",
+        "picture 1, encrypted",
+        "picture 1, covariance (9 ciphertexts)",
+        "picture 2, original",
+        "picture 2, encrypted",
+        "picture 2, known (4 known pairs)",
+    ]
+
+
+def test_a_failed_control_is_said_first(tmp_path: Path) -> None:
+    report = make_report()
+    sound = render(tmp_path, copy.deepcopy(report))
+    report["controls"][1]["passed"] = False
+    page = render(tmp_path, report)
+    warning = "Do not believe these numbers: a control failed (covariance on stream)"
+    assert warning in page[: page.index("<h2>")] and "<h1>A control failed" in page
+    assert report["verdict_text"].startswith(warning)
+    assert warning in summary_lines(report)[-1]
+    assert "Do not believe" not in sound and "A control failed" not in sound
+    assert page.count(">failed<") == 1 and sound.count(">failed<") == 0
+
+
+def test_missing_controls_are_said(tmp_path: Path) -> None:
+    assert "No control was run" in render(tmp_path, make_report(controls=[]))
+    report = make_report([make_attack(), make_known()])
+    assert "Without both controls" not in render(tmp_path, copy.deepcopy(report))
+    report["controls"] = [c for c in report["controls"] if (c["attack"], c["control"]) != ("known", "identity")]
+    page = render(tmp_path, report)
+    assert "Without both controls: known." in page and "No control was run" not in page
+
+
+@pytest.mark.parametrize(
+    ("ssim", "beats", "verdict"),
+    [
+        (0.6, True, words.READABLE),
+        (0.599, True, words.PARTLY),
+        (0.3, True, words.PARTLY),
+        (0.299, True, words.UNREAD),
+        (0.99, False, words.UNREAD),
+    ],
+)
+def test_verdict_at_its_limits(tmp_path: Path, ssim: float, beats: bool, verdict: str) -> None:
+    report = make_report([make_attack(ssim=ssim, beats_guessing=beats)])
+    page = render(tmp_path, report)
+    assert report["verdict"] == verdict
+    assert (report["worst"]["coa"] is None) == (not beats)
+    assert ("guarantee" in page) == (verdict == words.UNREAD)
+    assert ("no proof" in report["verdict_text"]) == (verdict == words.UNREAD)
+    assert list(report["worst"]) == ["coa"]
+
+
+def test_verdict_rests_on_the_least_equipped_attacker_who_reaches_it() -> None:
+    report = make_report([make_known(ssim=0.999), make_attack(ssim=0.7)])
+    assert "Anybody who sees the encrypted images can read them" in report_module._conclude(report)["verdict_text"]
+    report = make_report([make_known(ssim=0.999), make_attack(ssim=0.5)])
+    text = report_module._conclude(report)["verdict_text"]
+    assert "has some of the originals can read them" in text
+    assert "4 original pictures with their encrypted form" in text
+
+
+def test_worst_is_the_highest_and_among_equals_the_cheapest(tmp_path: Path) -> None:
+    attacks = [make_known(budget=budget, ssim=ssim) for budget, ssim in ((100, 0.9999), (4, 0.9998), (1, 0.8))]
+    attacks += [make_attack(ssim=0.99, beats_guessing=False), make_attack(ssim=0.4, budget=7)]
+    report = make_report(attacks)
+    render(tmp_path, report)
+    assert report["worst"]["kpa"]["budget"] == 4
+    assert report["worst"]["coa"]["budget"] == 7
+    assert any("4 original pictures with their encrypted form were enough" in a for a in report["advice"])
+
+
+def test_report_json_holds_everything(tmp_path: Path) -> None:
+    report = make_report([make_attack(psnr=float("inf")), make_known()])
+    page = write_report(report, make_rows(), tmp_path / "deep" / "report")
+    assert page == tmp_path / "deep" / "report" / "report.html"
+    assert sorted(path.name for path in page.parent.iterdir()) == ["report.html", "report.json"]
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    stored = json.loads((page.parent / "report.json").read_bytes(), parse_constant=refuse)
+    assert {"worst", "verdict", "verdict_text", "advice"} < set(stored)
+    assert stored["attacks"][0]["psnr"] is None
+    assert report["attacks"][0]["psnr"] == float("inf")
+    report["attacks"][0]["psnr"] = stored["attacks"][0]["psnr"]  # the same object as in worst
+    assert stored == json.loads(json.dumps(report))
+
+
+def test_summary_has_five_lines() -> None:
+    lines = summary_lines(make_report([make_attack(), make_known(beats_guessing=False, ssim=0.1)]))
+    assert len(lines) == 5
+    assert "6,000 train + 1,000 test" in lines[0] and "hill (block 4, orthogonal no)" in lines[0]
+    assert "plain 81.0%, encrypted 48.2%, encrypted with adaptation 65.3%, guessing 10.0%" in lines[1]
+    assert "similarity 0.97 of 1" in lines[2] and "1,000 encrypted images" in lines[2]
+    assert "no better than guessing" in lines[3]
+    assert lines[4].startswith("Verdict: readable.") and "Treat the sealed images like the plain ones" in lines[4]
+
+
+def test_summary_passes_no_terminal_codes_on() -> None:
+    report = make_report([])
+    report["sealed"]["params"] = {"block": HOSTILE}
+    lines = summary_lines(report)
+    assert len(lines) == 5
+    assert all(line.isprintable() for line in lines)
+    assert "not tried" in lines[2] and "nothing was attacked" in lines[4]
+
+
+def test_without_attacks_accuracy_and_pictures(tmp_path: Path) -> None:
+    report = make_report([], accuracy=[])
+    page = render(tmp_path, report)
+    assert "<h1>Nothing was attacked</h1>" in page and "<img" not in page
+    assert "none was given" in page and "none was given" in summary_lines(report)[1]
+    assert report["verdict"] == words.UNREAD and report["worst"] == {}
+
+
+def test_accuracy_that_was_not_measured_is_no_number(tmp_path: Path) -> None:
+    report = make_report(accuracy=[make_accuracy("hill images", "hill", False, None)])
+    assert "not measured" in render(tmp_path, report)
+    assert "none was given" in summary_lines(report)[1]
+
+
+def test_accuracy_under_another_cipher_does_not_count() -> None:
+    others = [*ACCURACY[:2], make_accuracy("le images", "le", False, 0.99)]
+    assert words.best_accuracies("hill", others) == {"plain": 0.81, "encrypted": 0.482, "guessing": 0.1}
+
+
+@pytest.mark.parametrize("guess", [0.29, 0.3])
+def test_pictures_that_are_easy_to_guess_call_for_caution(tmp_path: Path, guess: float) -> None:
+    page = render(tmp_path, make_report([make_attack(guess_ssim=guess), make_known()]))
+    assert (f"guessing alone reaches {guess:.2f}" in page) == (guess >= 0.3)
+
+
+@pytest.mark.parametrize("exceeded", [True, False])
+def test_exceeded_limits_are_said_first(tmp_path: Path, exceeded: bool) -> None:
+    row = {"metric": "ssim", "limit": 0.3, "measured": 0.97, "attack": "covariance", "exceeded": exceeded}
+    report = make_report(thresholds=[row, row | {"measured": None, "attack": None, "exceeded": False}])
+    page = render(tmp_path, report)
+    assert ("Limit exceeded: covariance reached similarity (SSIM) 0.97; you allowed 0.3" in page) == exceeded
+    assert ("do not hand these images out" in report["advice"][0]) == exceeded
+    assert page.count(">not measured<") == 1
+
+
+@pytest.mark.parametrize("cipher", ["hill", "identity", "stream"])
+def test_words_promise_nothing(tmp_path: Path, cipher: str) -> None:
+    report = make_report([make_attack(threat_model=model, ssim=0.2) for model in words.ATTACKERS])
+    report["sealed"]["cipher"] = cipher
+    page = render(tmp_path, report, make_rows())
+    said = "\n".join([Elements(page).text, *summary_lines(report), *report["advice"]]).lower()
+    assert "secure" not in said
+    assert ("obfuscation and access control, not encryption" in said) == (cipher != "stream")
+
+
+def test_every_threat_model_has_its_words() -> None:
+    assert list(words.ATTACKERS) == list(THREAT_MODELS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"version": 2}, DataError),
+        ({"attacks": [make_attack(ssim=float("nan"))]}, DataError),
+        ({"attacks": [make_attack(threat_model="psychic")]}, UsageError),
+        ({"sealed": {}}, KeyError),
+    ],
+)
+def test_nothing_is_written_for_a_record_that_cannot_be_shown(
+    tmp_path: Path, changes: dict[str, Any], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        write_report(make_report() | changes, [], tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = render(tmp_path, make_report())
+    before = {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
+
+    def fail(*_: Any) -> str:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(report_module, "draw_leakage", fail)
+    with pytest.raises(RuntimeError, match="no ink"):
+        render(tmp_path, make_report([make_attack(ssim=0.31)]))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()} == before
+    assert before["report.html"].decode() == old
+
+
+def test_ciphertext_is_stretched_between_percentiles() -> None:
+    ct = np.arange(-50, 51, dtype=np.float32).reshape(1, 1, 101)
+    shown = display_ciphertext(ct)
+    assert shown.dtype == np.uint8
+    assert shown[0, 0, :2].tolist() == [0, 0] and shown[0, 0, -2:].tolist() == [255, 255]
+    assert shown[0, 0, 2] > 0 and shown[0, 0, -3] < 255
+    assert shown[0, 0, 50] in (127, 128)
+    integers = np.array([[[3, 250]]], np.uint8)
+    assert display_ciphertext(integers).tolist() == integers.tolist()
+    with np.errstate(all="raise"):
+        assert not display_ciphertext(np.full((3, 4, 4), 2.5, np.float32)).any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "mode", "size"),
+    [
+        ((3, 32, 20), "RGB", (20, 32)),
+        ((1, 8, 8), "L", (8, 8)),
+        ((2, 8, 8), "L", (8, 8)),
+        ((3, 512, 300), "RGB", (150, 256)),
+    ],
+)
+def test_pictures_are_png(shape: tuple[int, int, int], mode: str, size: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    uri = picture_uri(image)
+    assert uri.startswith("data:image/png;base64,")
+    picture = Image.open(io.BytesIO(decode(uri)))
+    assert (picture.mode, picture.size) == (mode, size)
+    step = shape[1] // size[1]
+    expected = image[0, ::step, ::step] if mode == "L" else np.moveaxis(image[:, ::step, ::step], 0, -1)
+    assert np.array_equal(np.asarray(picture), expected)
+
+
+@pytest.mark.parametrize("budgets", [(5,), (0,), (0, 3), (1, 10, 100, 1000), (999, 1000)])
+def test_leakage_is_drawn_at_any_budgets(budgets: tuple[int, ...]) -> None:
+    attacks = [make_attack(budget=budget, ssim=-0.05 + budget / 2000) for budget in budgets]
+    attacks += [make_known(attack=name, budget=budget) for name in (HOSTILE, "$x_{$") for budget in budgets]
+    uri = draw_leakage(attacks)
+    assert uri.startswith("data:image/svg+xml;base64,")
+    root = ElementTree.fromstring(decode(uri))
+    assert root.tag.endswith("svg")
+    assert not [element for element in root.iter() if element.tag.endswith(("script", "image", "text"))]
+    assert uri == draw_leakage(attacks)  # nothing random, no date
+
+
+def test_material_in_words() -> None:
+    assert words.budget_words(make_known(budget=1)) == "1 original picture with its encrypted form"
+    assert words.budget_words(make_attack(budget=1)) == "1 encrypted image"
+    assert words.budget_words(make_attack(budget_unit="queries", budget=2000)) == "2,000 queries"
+
+
+def test_labels_are_cut_to_fit() -> None:
+    assert words.printable("a\nb\x1b" + "c" * 50, 10) == "a?b?ccccc…"
+    assert words.printable("abc", 3) == "abc"
+
+
+def test_accuracy_bars_are_drawn() -> None:
+    root = ElementTree.fromstring(decode(draw_accuracy(ACCURACY)))
+    assert root.tag.endswith("svg")
+
+
+def test_plots_leave_the_callers_settings_alone() -> None:
+    import matplotlib as mpl
+
+    with mpl.rc_context({"figure.facecolor": "black", "text.color": "white"}):
+        dark = draw_accuracy(ACCURACY)
+        assert mpl.rcParams["figure.facecolor"] == "black"
+    assert dark == draw_accuracy(ACCURACY)
