@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks import ATTACKS, View
-from cipherlens.attacks.base import Attack, Images
+from cipherlens.attacks.base import Attack, AttackResult, Images
 from cipherlens.audit.metrics import mean_and_interval, score
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
 FEW_IMAGES = 20
+BUDGET_UNITS = {"coa": "ciphertexts", "kpa": "known pairs", "cpa": "oracle queries", "model": "models"}
 _CONTROL_IMAGES = 200
 _IDENTITY_SSIM = 0.9
 _GUESS_MARGIN = 0.02
 MAX_SCORED = 1000
+_MAX_GROUPS = 5
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,9 @@ def to_unit(images: NDArray[Any]) -> Images:
 def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0) -> Evaluation:
     """Run one attack on a target and score it.
 
-    The budget is the number of ciphertexts seen (ciphertext only), all of which are reconstructed, or of known
-    pairs; then the images that are not known are scored. Raises UsageError if the target is too small for it.
+    The budget is the number of known pairs, or of ciphertexts seen. Ciphertext-only attacks with a small budget
+    run several times, each on other ciphertexts alone, so that a lucky image does not speak for all; ``seconds``
+    is the mean of one run. Known images are never scored. Raises UsageError if the target is too small.
     """
     total = len(target.plain)
     needed = budget if attack.threat_model == "coa" else budget + 1
@@ -85,13 +88,24 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0) -> Eval
         raise UsageError(f"budget {budget} needs {needed} images, there are {total}", hint="lower --budget")
     ct, plain = target.ciphertexts(), target.images()
     if attack.threat_model == "coa":
-        seen = np.arange(budget)
-        view = _view(attack, target, ct[seen], seed)
+        groups = np.split(np.arange(budget * _count_groups(budget, total)), _count_groups(budget, total))
+        views = [_view(attack, target, ct[group], seed) for group in groups]
     else:
-        seen = np.arange(budget, min(total, budget + MAX_SCORED))
-        view = _view(attack, target, ct[seen], seed, (plain[:budget], ct[:budget]))
-    result = attack.run(view)
-    return _score(attack, target, result, plain[seen], seen, budget, seed)
+        groups = [np.arange(budget, min(total, budget + MAX_SCORED))]
+        views = [_view(attack, target, ct[groups[0]], seed, (plain[:budget], ct[:budget]))]
+    results = [attack.run(view) for view in views]
+    seen = np.concatenate(groups)
+    merged = AttackResult(
+        np.concatenate([result.reconstruction for result in results]),
+        float(np.mean([result.seconds for result in results])),
+        results[0].details | {"runs": len(results)},
+    )
+    return _score(attack, target, merged, plain[seen], seen, budget, seed)
+
+
+def _count_groups(budget: int, total: int) -> int:
+    """Disjoint groups of ``budget`` ciphertexts to attack separately: enough for FEW_IMAGES images, at most 5."""
+    return max(1, min(_MAX_GROUPS, -(-FEW_IMAGES // budget), total // budget))
 
 
 def _view(
@@ -103,14 +117,14 @@ def _view(
 
 
 def _score(
-    attack: Attack, target: Target, result: Any, plain: Images, seen: Any, budget: int, seed: int
+    attack: Attack, target: Target, result: AttackResult, plain: Images, seen: Any, budget: int, seed: int
 ) -> Evaluation:
     scores = score(result.reconstruction, plain)
     ssim, interval = mean_and_interval(scores.ssim)
     guess = float(score(_guess(target, plain), plain).ssim.mean())
     flags = []
     if len(plain) < FEW_IMAGES:
-        flags.append(f"only {len(plain)} images scored")
+        flags.append(f"only {len(plain)} image{'s' * (len(plain) > 1)} scored")
     if not np.isfinite(result.reconstruction).all():
         flags.append("the attack diverged")
     return Evaluation(
@@ -118,14 +132,14 @@ def _score(
         threat_model=attack.threat_model,
         summary=attack.summary,
         budget=budget,
-        budget_unit="ciphertexts" if attack.threat_model == "coa" else "known pairs",
+        budget_unit=BUDGET_UNITS[attack.threat_model],
         n=len(plain),
         ssim=ssim,
         ssim_ci95=interval,
         psnr=float(scores.psnr.mean()),
         exact_pixels=float(scores.exact.mean()),
         guess_ssim=guess,
-        beats_guessing=interval[0] > guess + _GUESS_MARGIN,
+        beats_guessing=len(plain) > 1 and interval[0] > guess + _GUESS_MARGIN,
         seconds=result.seconds,
         prior=target.prior,
         seed=seed,

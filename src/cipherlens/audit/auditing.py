@@ -13,7 +13,7 @@ from cipherlens.audit.records import describe_environment
 from cipherlens.audit.report import PictureRow
 from cipherlens.ciphers import CIPHERS
 from cipherlens.data.sealed import SealedDataset
-from cipherlens.errors import DataError, UsageError
+from cipherlens.errors import CipherlensError, DataError, UsageError
 
 METRICS = ("ssim", "psnr", "exact_pixels")
 _PICTURES = 6
@@ -116,16 +116,21 @@ def parse_limits(texts: Sequence[str]) -> dict[str, float]:
 def check_thresholds(evaluations: Sequence[Evaluation], limits: dict[str, float]) -> list[dict[str, Any]]:
     """For each limit the worst measured value and whether it exceeds the limit."""
     rows = []
+    if limits and not evaluations:
+        raise CipherlensError(
+            "no attack of this version applies to this cipher: the limits cannot be checked",
+            hint="leave --fail-above out; an audit without attacks says nothing",
+        )
     for metric, limit in limits.items():
-        worst = max(evaluations, key=lambda e: float(getattr(e, metric)), default=None)
-        measured = None if worst is None else float(getattr(worst, metric))
+        worst = max(evaluations, key=lambda e: float(getattr(e, metric)))
+        measured = float(getattr(worst, metric))
         rows.append(
             {
                 "metric": metric,
                 "limit": limit,
                 "measured": measured,
-                "attack": None if worst is None else worst.attack,
-                "exceeded": measured is not None and measured > limit,
+                "attack": worst.attack,
+                "exceeded": measured > limit,
             }
         )
     return rows
