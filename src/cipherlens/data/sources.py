@@ -256,16 +256,12 @@ class SyntheticSource:
         """The images at these positions, generated on the spot."""
         from cipherlens.data import synthetic
 
-        offset = dict(zip(self.splits, self._starts(), strict=True))[split]
-        positions = np.asarray(indices, np.int64) + offset
+        positions = self._spec.indices(split)[np.asarray(indices, np.int64)]
         batch = synthetic.generate(positions, size=self._spec.size, seed=self._spec.seed)
         return [
             Item(f"{split} image {i}", int(label), image)
             for i, label, image in zip(indices, batch.labels, batch.images, strict=True)
         ]
-
-    def _starts(self) -> list[int]:
-        return [0, *np.cumsum(list(self.splits.values())).tolist()][: len(self.splits)]
 
 
 def require_split(source: Source, split: str) -> None:
