@@ -2,15 +2,22 @@
 
 from typing import Any
 
-from cipherlens.attacks.base import THREAT_MODELS, Attack, AttackResult, View
+from cipherlens.attacks.base import THREAT_MODELS, Attack, AttackResult, Images, View
+from cipherlens.attacks.block_statistics import block_statistics
+from cipherlens.attacks.covariance import recover
 from cipherlens.attacks.known_plaintext import hill_known_plaintext
+from cipherlens.attacks.prior import parametric_statistics
 from cipherlens.errors import UsageError, unknown_name
 
 
-def _covariance(view: View) -> tuple[Any, dict[str, Any]]:
-    from cipherlens.attacks.covariance import attack_view
-
-    return attack_view(view)
+def _covariance(view: View) -> tuple[Images, dict[str, Any]]:
+    """Statistics of the public images, or the parametric ones where there are none, against the ciphertexts'."""
+    if view.public_images is None:
+        prior = parametric_statistics(view.block, view.ciphertexts.shape[1])
+    else:
+        prior = block_statistics(view.public_images, view.block)
+    found = recover(view.ciphertexts, prior, view.block, view.seed)
+    return found.reconstruction, {"objective": found.objective, "agreement": found.agreement}
 
 
 # Hill ciphers over the reals are block-linear; so is the identity, which makes it the positive control.

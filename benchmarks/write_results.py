@@ -1,0 +1,113 @@
+"""Generate docs/results.md from results/*.json: python benchmarks/write_results.py."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+HEAD = """# Results
+
+Generated from `results/*.json` by `python benchmarks/write_results.py`; do not edit. Every row was measured by this
+project on the hardware that its record names. Nothing here is a published figure.
+"""
+
+
+def load(name: str) -> dict[str, Any] | None:
+    path = ROOT / "results" / name
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def hardware(record: dict[str, Any]) -> str:
+    environment = record["environment"]
+    packages = environment["packages"]
+    return (
+        f"{environment['cpu']}, {environment['cores']} cores, Python {environment['python']}, "
+        f"NumPy {packages['numpy']}, torch {packages.get('torch', 'absent')}; {record['date']}; "
+        f"`{record['command']}`"
+    )
+
+
+def accuracy() -> str:
+    record = load("cifar10-accuracy.json")
+    if record is None:
+        return ""
+    rows = [
+        [r["name"], r["model"], str(r["epochs"]), f"{r['accuracy']:.2%}", str(r["n"])]
+        for r in record["results"]["runs"]
+    ]
+    header = ["images", "network", "epochs", "test accuracy, last epoch", "test images"]
+    return (
+        "## What a provider learns without the key (CIFAR-10, JPEG)\n\n"
+        f"{table(header, rows)}\n\n{record['results']['note']}\n\n{hardware(record)}\n"
+    )
+
+
+def covariance() -> str:
+    rows, records = [], []
+    for path in sorted((ROOT / "results").glob("covariance-*.json")):
+        record = json.loads(path.read_text())
+        r = record["results"]
+        records.append(record)
+        rows.append(
+            [
+                r["source"],
+                f"{r['block']}x{r['block']}",
+                f"{r['ciphertexts']:,}",
+                r["prior"],
+                f"{r['ssim']:.3f} ({r['ssim_min']:.3f} to {r['ssim_max']:.3f}, {r['keys']} keys)",
+                f"{r['psnr']:.1f}",
+                f"{r['seconds']:.1f}",
+                f"{r['guess_ssim']:.3f}",
+                f"{r['stream_control_ssim']:.3f}",
+            ]
+        )
+    if not rows:
+        return ""
+    header = ["images", "block", "ciphertexts", "prior", "SSIM", "PSNR dB", "seconds", "guessing", "stream"]
+    return (
+        "## What an eavesdropper reads (Hill cipher, ciphertexts only)\n\n"
+        "Mean SSIM over all images and channels against the originals; 1 is the same picture. *Guessing*: the mean "
+        "picture. *Stream*: the same attack on a real cipher.\n\n"
+        f"{table(header, rows)}\n\n" + "\n".join(f"- {hardware(record)}" for record in records) + "\n"
+    )
+
+
+def speed() -> str:
+    parts = []
+    sealing, hill = load("seal-speed.json"), load("hill-throughput.json")
+    if sealing:
+        r = sealing["results"]
+        parts.append(
+            f"Sealing all {r['images']:,} CIFAR-10 images with Hill {r['block']}x{r['block']} in {r['workers']} "
+            f"processes runs at {r['seal_images_per_second']:,.0f} images/s, "
+            f"{r['seal_speed_relative_to_decoding']:.0%} of the speed of merely decoding them in as many processes "
+            f"({r['decode_images_per_second']:,.0f} images/s; medians of {len(r['seal_seconds'])} alternating runs). "
+            f"{hardware(sealing)}\n"
+        )
+    if hill:
+        rows = [
+            [
+                str(r["cores"]),
+                f"{r['images_per_second']:,.0f}",
+                f"{r['loop_images_per_second']:,.0f}",
+                f"{r['times_the_loop']:.1f}",
+            ]
+            for r in hill["results"]["rows"]
+        ]
+        header = ["cores", "images/s", "the report's loop, images/s", "ratio"]
+        parts.append(f"Hill 8x8 on 224x224 images:\n\n{table(header, rows)}\n\n{hardware(hill)}\n")
+    return "## Speed\n\n" + "\n".join(parts) if parts else ""
+
+
+def main() -> None:
+    parts = [HEAD, accuracy(), covariance(), speed()]
+    (ROOT / "docs" / "results.md").write_text("\n".join(part for part in parts if part))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Large moves of the covariance attack: starts, turns in coordinate planes, and reflections.
+
+The divergence has many local minima that differ by the sign or the order of a few weakly coupled directions.
+Descent cannot leave them; these moves can, because along them the divergence has a closed form.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks.block_statistics import SPAN
+from cipherlens.attacks.covariance_fit import Divergence
+
+Floats = NDArray[np.float64]
+_PLACES = SPAN * SPAN
+_ANGLES = 64
+_PROCRUSTES_ITERATIONS = 100
+_REFLECTION_STEPS = 15
+_RANDOM_REFLECTIONS = 16
+
+
+def nearest_rotation(matrix: Floats) -> Floats:
+    """Orthogonal polar factor."""
+    left, _, right = np.linalg.svd(matrix)
+    return np.asarray(left @ right)
+
+
+def start_rotations(
+    prior: Floats, target: Floats, prior_mean: Floats, target_mean: Floats, draws: int, seed: int
+) -> list[Floats]:
+    """Rotations (n, n) that turn ``target`` into ``prior``, the best of ``draws`` first.
+
+    ``prior`` and ``target`` (L, n, n) are whitened covariances at the same L displacements and the means unit
+    vectors (n,). Eigenvectors of random symmetric combinations are matched in order; their signs are those of the
+    leading eigenvector of the agreement matrix.
+    """
+    rng = np.random.default_rng(seed)
+    sums = [stack + stack.transpose(0, 2, 1) for stack in (prior, target)]
+    found: list[tuple[float, Floats]] = []
+    for weights in rng.normal(size=(draws, len(prior))):
+        u, v = (np.linalg.eigh(np.tensordot(weights, stack, 1))[1] for stack in sums)
+        agreement = np.sum((u.T @ prior @ u) * (v.T @ target @ v), axis=0)
+        signs = np.where(np.linalg.eigh(agreement + agreement.T)[1][:, -1] >= 0, 1.0, -1.0)
+        rotation = (v * signs) @ u.T
+        if target_mean @ rotation @ prior_mean < 0:
+            rotation = -rotation
+        found.append((float(signs @ agreement @ signs), rotation))
+    found.sort(key=lambda pair: -pair[0])
+    return [rotation for _, rotation in found]
+
+
+def align(rotation: Floats, prior: Floats, target: Floats, prior_mean: Floats, target_mean: Floats) -> Floats:
+    """Fixed point of orthogonal Procrustes between the displaced covariances and the means."""
+    both_prior = np.concatenate([prior, prior.transpose(0, 2, 1)])
+    both_target = np.concatenate([target, target.transpose(0, 2, 1)])
+    mean_term = np.outer(target_mean, prior_mean)
+    for _ in range(_PROCRUSTES_ITERATIONS):
+        matched = np.sum(both_target @ rotation @ both_prior.transpose(0, 2, 1), axis=0) + mean_term
+        previous, rotation = rotation, nearest_rotation(matched)
+        if np.abs(rotation - previous).max() < 1e-4:
+            break
+    return rotation
+
+
+def turn_planes(divergence: Divergence, rotation: Floats, sweeps: int, gain: float) -> tuple[Floats, int]:
+    """Turn or mirror pairs of coordinates to the best of many angles, as long as that gains; rotation, sweeps used.
+
+    In the plane of coordinates i and j the divergence is a polynomial of second order in the entries of the 2 x 2
+    matrix, so all pairs and angles are compared at once, and a sweep takes disjoint pairs, best first.
+    """
+    n, candidates = divergence.size, _plane_candidates()
+    first, second = np.triu_indices(n, 1)
+    precision = _pairwise(divergence.precision, n)
+    for sweep in range(sweeps):
+        target = _pairwise(divergence.mapped(np.repeat(rotation[None], divergence.channels, axis=0)), n)
+        values = _plane_values(target, precision, candidates)
+        best = values.argmin(axis=1)
+        gains = (values[:, 0] - values[np.arange(len(values)), best]) / _PLACES
+        turn, free = np.eye(n), np.ones(n, bool)
+        for pair in np.argsort(-gains)[: np.count_nonzero(gains > gain)]:
+            i, j = first[pair], second[pair]
+            if free[i] and free[j]:
+                free[[i, j]] = False
+                turn[np.ix_([i, j], [i, j])] = candidates[best[pair]]
+        if free.all():
+            return rotation, sweep
+        rotation = rotation @ turn
+    return rotation, sweeps
+
+
+def reflection_directions(divergence: Divergence, rotation: Floats, seed: int) -> tuple[Floats, Floats]:
+    """Unit vectors u (m, n) whose mirror 1 - 2 u u^T changes the divergence least, and those changes, sorted.
+
+    Projected gradient descent from every coordinate and some random directions at once.
+    """
+    n, rng = divergence.size, np.random.default_rng(seed)
+    target = divergence.mapped(np.repeat(rotation[None], divergence.channels, axis=0))
+    stacks = [_pairwise(s, n).transpose(2, 0, 1).reshape(-1, n) for s in (target, divergence.precision)]
+    product = np.tensordot(*(stack.reshape(-1, n, n) for stack in stacks), axes=([0, 2], [0, 2]))
+    mixed = (product + product.T) / (2 * _PLACES)
+    units = np.concatenate([np.eye(n), rng.normal(size=(_RANDOM_REFLECTIONS, n))])
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    step = np.full(len(units), 0.05)
+    change, gradient = _reflection_change(stacks, mixed, units)
+    for _ in range(_REFLECTION_STEPS):
+        along = gradient - np.sum(gradient * units, axis=1, keepdims=True) * units
+        moved = units - step[:, None] * along / (np.linalg.norm(along, axis=1, keepdims=True) + 1e-12)
+        moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+        new_change, new_gradient = _reflection_change(stacks, mixed, moved)
+        better = new_change < change
+        units = np.where(better[:, None], moved, units)
+        gradient = np.where(better[:, None], new_gradient, gradient)
+        change = np.where(better, new_change, change)
+        step *= np.where(better, 1.5, 0.4)
+    order = change.argsort()
+    return units[order], change[order]
+
+
+def _pairwise(matrix: Floats, n: int) -> Floats:
+    """(k, k) -> (n, n, (k/n)**2): for two coordinates, the entries of every pair of blocks and channels."""
+    a = len(matrix) // n
+    return np.ascontiguousarray(matrix.reshape(a, n, a, n).transpose(1, 3, 0, 2)).reshape(n, n, a * a)
+
+
+def _plane_candidates() -> Floats:
+    """(2 * angles, 2, 2): turns, the first of them none, then mirrors."""
+    angles = np.arange(_ANGLES) * 2 * np.pi / _ANGLES
+    c, s = np.cos(angles), np.sin(angles)
+    turns = np.array([[c, s], [-s, c]]).transpose(2, 0, 1)
+    return np.concatenate([turns, turns @ np.diag([1.0, -1.0])])
+
+
+def _plane_values(target: Floats, precision: Floats, candidates: Floats) -> Floats:
+    """tr(L R^T S R), up to a constant, for every pair of coordinates (rows) and every 2 x 2 matrix R (columns)."""
+    n = len(target)
+    i, j = np.triu_indices(n, 1)
+    corners = [(i, i), (i, j), (j, i), (j, j)]
+    s_corners, l_corners = (np.stack([m[c] for c in corners], axis=1) for m in (target, precision))
+    inner = np.matmul(s_corners, l_corners.transpose(0, 2, 1)).reshape(-1, 2, 2, 2, 2)
+    product = target.reshape(n, -1) @ precision.reshape(n, -1).T
+    outer = np.stack([product[c] for c in corners], axis=1).reshape(-1, 2, 2)
+    # The part with one coordinate in the plane and one outside: all, less the two inside.
+    outer = outer - inner[:, :, 0, :, 0] - inner[:, :, 1, :, 1]
+    squares = np.einsum("tmk,tql->tmqkl", candidates, candidates).reshape(len(candidates), 16)
+    linear = candidates.reshape(len(candidates), 4)
+    return np.asarray(inner.reshape(-1, 16) @ squares.T + 2 * outer.reshape(-1, 4) @ linear.T)
+
+
+def _reflection_change(stacks: list[Floats], mixed: Floats, units: Floats) -> tuple[Floats, Floats]:
+    """Change of the divergence under the mirrors of unit vectors (m, n), and its gradient (m, n)."""
+    columns, n = units.T, units.shape[1]
+    products = [(stack @ columns).reshape(-1, n, len(units)) for stack in stacks]
+    forms = [np.sum(product * columns, axis=1) for product in products]
+    linear = mixed @ columns
+    change = 4 * (np.sum(forms[0] * forms[1], axis=0) / _PLACES - np.sum(linear * columns, axis=0))
+    crossed = products[0] * forms[1][:, None] + products[1] * forms[0][:, None]
+    return change, (8 * (crossed.sum(axis=0) / _PLACES - linear)).T

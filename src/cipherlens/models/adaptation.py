@@ -1,0 +1,60 @@
+"""The adaptation network: a linear map per block, learnt together with the backbone behind it."""
+
+import torch
+from torch import Tensor, nn
+
+from cipherlens.errors import ShapeError, UsageError
+
+
+@torch.fx.wrap
+def check_sides(height: int, width: int, block: int) -> None:
+    """Raise ShapeError unless both sides (pixels) are multiples of ``block``.
+
+    Wrapped for ``torch.fx``: symbolic tracing records the call instead of tripping over its condition.
+    """
+    if height % block or width % block:
+        raise ShapeError(
+            f"images of {height}x{width} pixels do not divide into blocks of {block}x{block}",
+            hint=f"resize or pad the images to multiples of {block}, or choose another adapt_block",
+        )
+
+
+class AdaptationNetwork(nn.Module):
+    """Convolution k x k, stride k, to C*k*k filters, then the transposed convolution back to C channels.
+
+    There is no nonlinearity, so that the network is one affine map per block, the same for every block: with
+    the right weights it undoes any invertible block-linear cipher such as Hill. There is no padding either:
+    it would shift the windows off the cipher's block grid, and no weights could decrypt then (it is what the
+    report's public code does).
+
+    Input and output: (N, channels, H, W) float; H and W multiples of ``block``, otherwise ShapeError.
+    """
+
+    def __init__(self, block: int, channels: int = 3) -> None:
+        super().__init__()
+        if block < 1 or channels < 1:
+            raise UsageError(f"adaptation network needs block >= 1 and channels >= 1, got {block}, {channels}")
+        self.block = block
+        filters = channels * block * block
+        self.conv = nn.Conv2d(channels, filters, kernel_size=block, stride=block)
+        self.deconv = nn.ConvTranspose2d(filters, channels, kernel_size=block, stride=block)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C, H, W), block by block."""
+        check_sides(images.shape[-2], images.shape[-1], self.block)
+        output: Tensor = self.deconv(self.conv(images))
+        return output
+
+
+class AdaptedModel(nn.Module):
+    """An adaptation network (submodule ``adapt``) in front of a classifier (submodule ``backbone``)."""
+
+    def __init__(self, adapt: AdaptationNetwork, backbone: nn.Module) -> None:
+        super().__init__()
+        self.adapt = adapt
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, C, H, W)."""
+        logits: Tensor = self.backbone(self.adapt(images))
+        return logits

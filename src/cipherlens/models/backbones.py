@@ -1,0 +1,135 @@
+"""Models by name: an explicit registry of own networks, and timm for every other name."""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cipherlens.errors import DataError, ShapeError, UsageError, unknown_name
+from cipherlens.models.adaptation import AdaptationNetwork, AdaptedModel
+from cipherlens.models.preresnet import PreResNet
+from cipherlens.models.weights import load_weights
+
+OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
+    "preresnet20": partial(PreResNet, 20),
+    "preresnet110": partial(PreResNet, 110),
+}
+
+
+def create_model(
+    name: str,
+    num_classes: int,
+    adapt_block: int | None = None,
+    in_chans: int = 3,
+    pretrained: bool = False,
+    weights: Path | str | None = None,
+    small_stem: bool = False,
+    image_size: tuple[int, int] | None = None,
+) -> nn.Module:
+    """Classifier (N, in_chans, H, W) float -> logits (N, num_classes), in training mode.
+
+    ``adapt_block`` puts an AdaptationNetwork with blocks of that many pixels in front (submodules ``adapt``
+    and ``backbone``). ``pretrained`` lets timm fetch its weights over the network; ``weights`` reads a local
+    file instead. ``small_stem`` (ResNet family of timm) keeps 32 x 32 images from being shrunk at once.
+    ``image_size`` (height, width in pixels) fits models of fixed input size, such as ViTs, to it and raises
+    ShapeError where the model cannot take such images. Raises UsageError for an unknown name or a combination
+    that cannot work, DataError for weights that do not fit.
+    """
+    if num_classes < 1 or in_chans < 1:
+        raise UsageError(f"a model needs num_classes >= 1 and in_chans >= 1, got {num_classes}, {in_chans}")
+    if pretrained and weights is not None:
+        raise UsageError("pretrained and weights exclude each other", hint="drop pretrained to use your file")
+    create = _create_own if name in OWN_MODELS else _create_timm
+    model = create(name, num_classes, in_chans, pretrained)
+    if small_stem:
+        _shrink_stem(model, name, in_chans)
+    if image_size is not None and hasattr(model, "set_input_size"):
+        _fit_input_size(model, name, image_size)
+    if adapt_block is not None:
+        model = AdaptedModel(AdaptationNetwork(adapt_block, in_chans), model)
+    if weights is not None:
+        load_weights(model, weights)
+    if image_size is not None:
+        _try_forward(model, name, (in_chans, *image_size))
+    return model
+
+
+def _create_own(name: str, num_classes: int, in_chans: int, pretrained: bool) -> nn.Module:
+    if pretrained:
+        raise UsageError(f"there are no published weights of {name}", hint="give your own file with weights=")
+    return OWN_MODELS[name](num_classes=num_classes, in_chans=in_chans)
+
+
+def _create_timm(name: str, num_classes: int, in_chans: int, pretrained: bool) -> nn.Module:
+    try:
+        import timm
+    except ImportError as error:
+        raise UsageError(f"model {name!r} comes from timm", hint="pip install 'cipherlens[train]'") from error
+    if not timm.is_model(name):
+        known = [*OWN_MODELS, *timm.list_models()]
+        raise unknown_name("model", name, get_close_matches(name, known, n=5, cutoff=0.5) or list(OWN_MODELS))
+    try:
+        model: nn.Module = timm.create_model(
+            name, pretrained=pretrained, num_classes=num_classes, in_chans=in_chans
+        )
+    except Exception as error:  # timm and the hub client raise many kinds
+        if not pretrained:
+            raise UsageError(f"timm cannot build {name} with {in_chans} channels: {error}") from error
+        raise DataError(
+            f"cannot get the pretrained weights of {name}: {error}",
+            hint="timm fetches them over the network; offline, give a downloaded file with weights=",
+        ) from error
+    return model
+
+
+def _shrink_stem(model: nn.Module, name: str, in_chans: int) -> None:
+    """Replace the stem (stride 2) and the max pooling by one 3 x 3 convolution of stride 1, in place."""
+    if not _is_timm_resnet(model):
+        raise UsageError(
+            f"small_stem does not work for {name}",
+            hint="it is for timm's ResNet family (resnet*, resnext*, wide_resnet*, seresnet*); "
+            "preresnet* has a small stem already",
+        )
+    resnet: Any = model
+    resnet.conv1 = nn.Conv2d(in_chans, resnet.bn1.num_features, 3, 1, 1, bias=False)
+    nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
+    resnet.maxpool = nn.Identity()
+
+
+def _is_timm_resnet(model: nn.Module) -> bool:
+    if not type(model).__module__.startswith("timm."):
+        return False
+    from timm.models.resnet import ResNet
+
+    return isinstance(model, ResNet)
+
+
+def _fit_input_size(model: Any, name: str, image_size: tuple[int, int]) -> None:
+    try:
+        model.set_input_size(img_size=image_size)
+    except (AssertionError, RuntimeError, ValueError, ZeroDivisionError) as error:
+        raise _refused(name, image_size, error) from error
+
+
+def _try_forward(model: nn.Module, name: str, shape: tuple[int, int, int]) -> None:
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, *shape))
+    except ShapeError:
+        raise
+    except (AssertionError, RuntimeError, ValueError, ZeroDivisionError) as error:
+        raise _refused(name, shape[1:], error) from error
+    finally:
+        model.train(training)
+
+
+def _refused(name: str, image_size: tuple[int, ...], error: Exception) -> ShapeError:
+    return ShapeError(
+        f"{name} cannot take images of {image_size[0]}x{image_size[1]} pixels: {error}",
+        hint="use larger images or a model for small ones (preresnet20, or a ResNet with small_stem)",
+    )

@@ -1,0 +1,107 @@
+"""Weights from a local file into a model, without ever running a pickle's code."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cipherlens.errors import DataError, UsageError
+from cipherlens.models.adaptation import AdaptedModel
+
+PICKLE_SUFFIXES = (".pth", ".pt")
+
+
+def read_weights(path: Path | str) -> dict[str, Tensor]:
+    """Tensors by name from a ``.safetensors`` or (weights only) ``.pth``/``.pt`` file, on the CPU.
+
+    Checkpoints that hold them under ``state_dict`` or ``model``, or with a ``module.`` prefix, are unwrapped.
+    Raises UsageError for another suffix, DataError for a missing or damaged file.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors" and path.suffix not in PICKLE_SUFFIXES:
+        raise UsageError(f"cannot read weights from {path.name}", hint="give a .safetensors or .pth file")
+    try:
+        loaded: Any = load_file(path) if path.suffix == ".safetensors" else _read_pickled(path)
+    except (OSError, EOFError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"cannot read weights {path}: {reason}", hint="the file is missing, damaged or holds more than tensors"
+        ) from error
+    tensors = {str(name).removeprefix("module."): value for name, value in _unwrap(loaded).items()}
+    strays = [name for name, value in tensors.items() if not isinstance(value, Tensor)]
+    if strays:
+        raise DataError(f"{path} holds entries that are not tensors: {_name_some(strays)}")
+    return tensors
+
+
+def _read_pickled(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _unwrap(loaded: Any) -> Mapping[Any, Any]:
+    if isinstance(loaded, Mapping):
+        for wrapper in ("state_dict", "model"):
+            if isinstance(loaded.get(wrapper), Mapping):
+                return _unwrap(loaded[wrapper])
+        return loaded
+    raise DataError(f"weights file holds a {type(loaded).__name__}, not tensors by name")
+
+
+def load_weights(model: nn.Module, path: Path | str) -> None:
+    """Load a weights file into ``model`` in place.
+
+    A file without ``adapt.*`` tensors goes into the backbone of an adapted model. Where the file was trained
+    on another number of classes the model keeps its fresh classifier. Anything else that does not fit is a
+    DataError that names the tensors.
+    """
+    weights = read_weights(path)
+    target = model
+    if isinstance(model, AdaptedModel) and not any(name.startswith("adapt.") for name in weights):
+        target = model.backbone
+    expected = target.state_dict()
+    for name in _find_other_heads(target, expected, weights):
+        weights[name] = expected[name]
+    problems = describe_mismatch(expected, weights)
+    if problems:
+        raise DataError(
+            f"{Path(path).name} does not fit the model: {problems}",
+            hint="name the model these weights were trained for (same model, adapt_block, small_stem, channels)",
+        )
+    target.load_state_dict(weights)
+
+
+def describe_mismatch(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """What keeps ``found`` from being loaded as ``expected``, naming the tensors; empty if nothing does."""
+    missing = [name for name in expected if name not in found]
+    surplus = [name for name in found if name not in expected]
+    shapes = [
+        f"{name} (file {tuple(found[name].shape)}, model {tuple(tensor.shape)})"
+        for name, tensor in expected.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    kinds = {"missing": missing, "unexpected": surplus, "other shape": shapes}
+    return "; ".join(f"{kind}: {_name_some(names)}" for kind, names in kinds.items() if names)
+
+
+def _find_other_heads(target: nn.Module, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """Names of the classifier's tensors whose first dimension, the number of classes, differs."""
+    backbone = target.backbone if isinstance(target, AdaptedModel) else target
+    config: Any = getattr(backbone, "pretrained_cfg", None) or {}
+    heads = config.get("classifier", "fc")
+    prefix = "backbone." if isinstance(target, AdaptedModel) else ""
+    starts = tuple(f"{prefix}{head}." for head in ([heads] if isinstance(heads, str) else heads))
+    return [
+        name
+        for name in expected
+        if name.startswith(starts) and name in found and found[name].shape[:1] != expected[name].shape[:1]
+    ]
+
+
+def _name_some(names: list[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

@@ -1,0 +1,73 @@
+"""MODEL_CARD.md: what a trained model is, in words and numbers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cipherlens.data.files import write_atomic
+from cipherlens.train.metrics import EpochMetrics
+from cipherlens.train.record import RunRecord
+from cipherlens.train.rounds import get_best
+
+WARNING = """\
+Keyed image transforms are visual obfuscation, not encryption in the cryptographic sense: such images keep
+statistics that let a model learn, and an attacker can use them too. What the images give away has to be
+measured (`cipherlens audit`). The key is not part of this folder; the weights may still reveal it in part."""
+
+
+def write_card(path: Path, record: RunRecord, history: Sequence[EpochMetrics], hardware: str) -> None:
+    """Write the model card of a finished run; ``hardware`` is what its last part was trained on."""
+    config, data = record.config, record.data
+    adapted = "none" if config.adapt_block is None else f"blocks of {config.adapt_block}x{config.adapt_block}"
+    results: dict[str, Any] = {"last epoch (last.safetensors)": _describe(history[-1])}
+    if data.test_images:
+        results["best test epoch (best.safetensors)"] = _describe(get_best(history))
+    settings = {**config.to_json(), "lr": config.peak_lr}
+    parts = [
+        f"# {config.model} on {record.provenance.get('cipher', 'unnamed')} images",
+        _tabulate(
+            {
+                "model": config.model,
+                "adaptation network": adapted,
+                "input (C, H, W)": f"{data.shape}, {data.dtype}",
+                "normalisation": f"mean {_shorten(record.normalization.mean)}, "
+                f"std {_shorten(record.normalization.std)}",
+                "classes": f"{len(data.classes)}: {', '.join(data.classes)}",
+                "images": f"{data.train_images} training, {data.test_images} test",
+                "hardware": hardware,
+                "training time": f"{sum(metrics.seconds for metrics in history):.0f} s",
+            }
+        ),
+        "## Accuracy",
+        _tabulate(results),
+        "One run with one seed. The best epoch is chosen on the test set itself, so its accuracy is optimistic; "
+        "the last epoch's is not. Training accuracy is taken while the weights move.",
+        "## Data",
+        _tabulate(record.provenance) if record.provenance else "Provenance was not recorded.",
+        "## Settings",
+        _tabulate(settings),
+        "## What this is not",
+        WARNING,
+    ]
+    write_atomic(path, ("\n\n".join(parts) + "\n").encode())
+
+
+def _describe(metrics: EpochMetrics) -> str:
+    where = f"round {metrics.round}, epoch {metrics.epoch}"
+    trained = f"training {metrics.train_accuracy:.2%} (loss {metrics.train_loss:.4f})"
+    if metrics.test_accuracy is None:
+        return f"{where}: {trained}, not tested"
+    return f"{where}: test {metrics.test_accuracy:.2%} (loss {metrics.test_loss:.4f}), {trained}"
+
+
+def _shorten(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
+
+
+def _tabulate(rows: Mapping[str, Any]) -> str:
+    lines = [f"| {_escape(name)} | {_escape(value)} |" for name, value in rows.items()]
+    return "\n".join(["| | |", "|---|---|", *lines])
+
+
+def _escape(value: Any) -> str:
+    return " ".join(str(value).replace("|", "\\|").split())

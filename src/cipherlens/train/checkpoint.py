@@ -1,0 +1,88 @@
+"""The checkpoint a run continues from, and reading a run's files."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, contiguous_format, nn
+
+from cipherlens.data.files import write_atomic
+from cipherlens.errors import DataError
+from cipherlens.models.weights import describe_mismatch
+
+STATE = "state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Weights, optimizer state and a JSON object that says where the run was."""
+
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors by name as safetensors, atomically."""
+    plain = {name: value.detach().cpu().clone(memory_format=contiguous_format) for name, value in tensors.items()}
+    write_atomic(path, save(plain, {"format": "pt"}))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file of a run; DataError if it is missing or damaged."""
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"cannot read {path}: {error}", hint="the run folder is damaged or incomplete") from error
+    return tensors
+
+
+def load_into(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Load all of a run's weights; DataError, naming the tensors, where ``source`` does not fit the model."""
+    problems = describe_mismatch(model.state_dict(), weights)
+    if problems:
+        raise DataError(f"{source} does not fit the model of the run: {problems}", hint="the run folder is damaged")
+    model.load_state_dict(weights)
+
+
+def save_checkpoint(folder: Path, name: str, checkpoint: Checkpoint) -> None:
+    """Store a checkpoint whose tensor files start with ``name``, which no checkpoint before had.
+
+    Its parts become the current ones together, in the moment ``state.json``, which names them, is replaced.
+    """
+    folder.mkdir(exist_ok=True)
+    files = {"weights": f"{name}.weights.safetensors", "optimizer": f"{name}.optimizer.safetensors"}
+    save_tensors(folder / files["weights"], checkpoint.weights)
+    save_tensors(folder / files["optimizer"], checkpoint.optimizer)
+    state = {"files": files, **checkpoint.state}
+    write_atomic(folder / STATE, json.dumps(state, indent=1).encode())
+    for old in folder.glob("*.safetensors"):
+        if old.name not in files.values():
+            old.unlink()
+
+
+def load_checkpoint(folder: Path) -> Checkpoint | None:
+    """The current checkpoint, or None where there is none yet; DataError if it is damaged."""
+    if not (folder / STATE).exists():
+        return None
+    state = read_json(folder / STATE)
+    try:
+        weights, optimizer = folder / state["files"]["weights"], folder / state["files"]["optimizer"]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{folder / STATE} does not name its files", hint="the run folder is damaged") from error
+    return Checkpoint(load_tensors(weights), load_tensors(optimizer), state)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a run's file; DataError if it is missing or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}", hint="is this a run folder? it may be damaged") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{path} does not hold a JSON object", hint="the run folder is damaged")
+    return value

@@ -1,0 +1,104 @@
+"""What a training run is asked to do."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from math import isfinite
+from typing import Any, get_type_hints
+
+from cipherlens.errors import UsageError
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "optimizer": ("sgd", "adamw"),
+    "schedule": ("onecycle", "cosine", "constant"),
+    "precision": ("auto", "float32", "bf16"),
+    "normalize": ("standardize", "imagenet", "none"),
+}
+MINIMA = {"adapt_block": 1, "epochs": 1, "rounds": 1, "batch_size": 1, "seed": 0, "patience": 0, "threads": 0}
+DEFAULT_LR = {"sgd": 0.1, "adamw": 1e-3}
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Everything that decides the weights a run ends with; impossible values raise UsageError.
+
+    ``rounds`` > 1 is multi-round training: every round starts a fresh backbone (with its pretrained weights,
+    if asked for) and keeps the adaptation network of the round before; ``epochs`` counts per round, and the
+    schedule starts anew. ``lr`` is the peak learning rate (None: 0.1 for sgd, 0.001 for adamw). ``weights``
+    is a local file for the backbone. ``precision`` "auto" is bf16 where the processor has it.
+    ``patience`` ends a round after that many epochs without a better test accuracy (0: never).
+    ``threads`` is the number of CPU threads (0: torch's choice); it is not compared on resuming, but weights
+    are only bit-identical at the same number.
+    """
+
+    model: str
+    adapt_block: int | None = None
+    small_stem: bool = False
+    pretrained: bool = False
+    weights: str | None = None
+    epochs: int = 10
+    rounds: int = 1
+    batch_size: int = 128
+    optimizer: str = "sgd"
+    lr: float | None = None
+    weight_decay: float = 5e-4
+    schedule: str = "onecycle"
+    label_smoothing: float = 0.0
+    seed: int = 0
+    precision: str = "auto"
+    normalize: str = "standardize"
+    patience: int = 0
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        for field, choices in CHOICES.items():
+            if getattr(self, field) not in choices:
+                raise UsageError(
+                    f"unknown {field} {getattr(self, field)!r}", hint=f"choose one of: {', '.join(choices)}"
+                )
+        for field, minimum in MINIMA.items():
+            value = getattr(self, field)
+            if value is not None and value < minimum:
+                raise UsageError(f"{field} must be at least {minimum}, got {value}")
+        if not 0 < self.peak_lr < float("inf"):
+            raise UsageError(f"lr must be positive, got {self.lr}")
+        if not (isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise UsageError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if not 0 <= self.label_smoothing < 1:
+            raise UsageError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        if self.rounds > 1 and self.adapt_block is None:
+            raise UsageError(
+                "several rounds without an adaptation network have nothing to carry over",
+                hint="set adapt_block to the cipher's block size, or rounds to 1",
+            )
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate asked for, or the optimizer's default."""
+        return DEFAULT_LR[self.optimizer] if self.lr is None else self.lr
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields by name, as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "TrainConfig":
+        """Inverse of ``to_json``; a missing field takes its default, an unknown one is a UsageError."""
+        known = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise UsageError(
+                f"unknown training field {', '.join(unknown)}", hint=f"known fields: {', '.join(sorted(known))}"
+            )
+        if "model" not in values:
+            raise UsageError("the training configuration names no model", hint="set model, e.g. preresnet20")
+        return cls(**values)
+
+
+def _check_types(config: TrainConfig) -> None:
+    for field, kind in get_type_hints(TrainConfig).items():
+        value = getattr(config, field)
+        integer_for_float = isinstance(value, int) and not isinstance(value, bool) and isinstance(1.0, kind)
+        bool_for_number = isinstance(value, bool) and kind is not bool
+        if bool_for_number or not (isinstance(value, kind) or integer_for_float):
+            raise UsageError(f"{field} must be {getattr(kind, '__name__', kind)}, got {value!r}")

@@ -1,0 +1,134 @@
+"""How images reach the training loop: the protocol of an image set, and batches of it."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cipherlens.errors import DataError, ShapeError
+
+READ_CHUNK = 1024
+READ_AHEAD = 2
+
+
+class ImageSet(Protocol):
+    """Labelled images of one shape, read by index; uint8 stands for x / 255."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Class indices (N,)."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of their indices."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of every image."""
+
+    @property
+    def dtype(self) -> str:
+        """Either ``uint8`` or ``float32``."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """Images (n, C, H, W) at ``indices`` (n,)."""
+
+
+def check_image_set(images: ImageSet, role: str) -> None:
+    """Raise DataError where an image set (``role``: training, test) contradicts itself or is empty."""
+    labels = images.labels
+    if not len(images):
+        raise DataError(f"the {role} set holds no images")
+    if images.dtype not in ("uint8", "float32"):
+        raise DataError(f"the {role} set has dtype {images.dtype}", hint="uint8 and float32 are supported")
+    if labels.shape != (len(images),):
+        raise DataError(f"the {role} set has {len(images)} images but labels of shape {labels.shape}")
+    if labels.min() < 0 or labels.max() >= len(images.classes):
+        raise DataError(f"the {role} set has labels outside its {len(images.classes)} classes")
+
+
+def check_same_kind(images: ImageSet, classes: tuple[str, ...], shape: tuple[int, int, int], what: str) -> None:
+    """Raise ShapeError or DataError unless the set has the classes and the shape that ``what`` has."""
+    if tuple(images.shape) != tuple(shape):
+        raise ShapeError(f"images have shape {tuple(images.shape)}, but {what} has {tuple(shape)} (C, H, W)")
+    if tuple(images.classes) != tuple(classes):
+        raise DataError(
+            f"the set's {len(images.classes)} classes are not the {len(classes)} of {what}",
+            hint="use a set with the same class names in the same order",
+        )
+
+
+def read_images(images: ImageSet, indices: NDArray[np.int64]) -> Tensor:
+    """Images (n, C, H, W) as a tensor on the CPU, checked against the set's shape and dtype."""
+    array = np.ascontiguousarray(images.read(indices))
+    expected = (len(indices), *images.shape)
+    if array.shape != expected or array.dtype != np.dtype(images.dtype):
+        raise ShapeError(
+            f"the image set gave {array.dtype} {array.shape} where {images.dtype} {expected} was announced",
+            hint="the sealed data is damaged: check it or encrypt it again",
+        )
+    return torch.from_numpy(array)
+
+
+def read_chunks(images: ImageSet) -> Iterator[Tensor]:
+    """The whole set in order, in chunks (n <= 1024, C, H, W)."""
+    for start in range(0, len(images), READ_CHUNK):
+        yield read_images(images, np.arange(start, min(start + READ_CHUNK, len(images))))
+
+
+class ImageBatches:
+    """Batches of an image set on a device: from one resident tensor if it fits ``budget`` bytes, else read ahead.
+
+    Reading ahead happens in one background thread, so that decoding overlaps with training.
+    """
+
+    def __init__(self, images: ImageSet, device: torch.device, budget: int) -> None:
+        self.images = images
+        self.device = device
+        self.labels = torch.from_numpy(np.ascontiguousarray(images.labels, dtype=np.int64)).to(device)
+        self.nbytes = len(images) * int(np.prod(images.shape)) * np.dtype(images.dtype).itemsize
+        self.resident = self._load() if self.nbytes <= budget else None
+
+    def _load(self) -> Tensor:
+        dtype = torch.uint8 if self.images.dtype == "uint8" else torch.float32
+        resident = torch.empty((len(self.images), *self.images.shape), dtype=dtype, device=self.device)
+        start = 0
+        for chunk in read_chunks(self.images):
+            resident[start : start + len(chunk)] = chunk
+            start += len(chunk)
+        return resident
+
+    def iterate(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each index array of ``plan``: images (n, C, H, W) in the set's dtype, labels (n,)."""
+        for indices, images in zip(plan, self._gather(plan), strict=True):
+            yield images, self.labels[torch.from_numpy(indices).to(self.device)]
+
+    def _gather(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
+        if self.resident is not None:
+            for indices in plan:
+                yield self.resident[torch.from_numpy(indices).to(self.device)]
+            return
+        with ThreadPoolExecutor(1) as reader:
+            pending = deque(reader.submit(read_images, self.images, batch) for batch in plan[:READ_AHEAD])
+            for following in range(READ_AHEAD, len(plan) + READ_AHEAD):
+                if not pending:
+                    return
+                images = pending.popleft().result()
+                if following < len(plan):
+                    pending.append(reader.submit(read_images, self.images, plan[following]))
+                yield images.to(self.device)
+
+
+def split_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
+    """Cut ``order`` (N,) into the fewest batches of at most ``batch_size``, of nearly equal sizes.
+
+    Every image is used, and no tiny last batch upsets the batch normalisation.
+    """
+    return np.array_split(order, -(-len(order) // batch_size))

@@ -1,0 +1,176 @@
+"""Train a model into a run folder, or continue where it was left."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cipherlens.data.files import write_atomic
+from cipherlens.errors import DataError, UsageError
+from cipherlens.train.card import write_card
+from cipherlens.train.checkpoint import Checkpoint, load_checkpoint
+from cipherlens.train.config import TrainConfig
+from cipherlens.train.curves import draw_curves
+from cipherlens.train.data import ImageSet, check_image_set, check_same_kind
+from cipherlens.train.hardware import choose_device, describe_hardware, isolate
+from cipherlens.train.metrics import EpochMetrics, Progress
+from cipherlens.train.normalization import create_normalization
+from cipherlens.train.record import (
+    RECORD,
+    DataRecord,
+    RunRecord,
+    check_same_run,
+    read_record,
+    write_record,
+)
+from cipherlens.train.rounds import get_best, get_next
+from cipherlens.train.trainer import CHECKPOINT, Trainer
+
+METRICS = "metrics.jsonl"
+CURVES = "curves.png"
+CARD = "MODEL_CARD.md"
+CURVES_EVERY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class FitResult:
+    """A finished run: its folder, all its epochs, and how many of them this call trained."""
+
+    out: Path
+    history: tuple[EpochMetrics, ...]
+    trained_epochs: int
+
+    @property
+    def best(self) -> EpochMetrics:
+        """The epoch whose weights are best.safetensors: chosen on the test set, hence optimistic."""
+        return get_best(self.history)
+
+    @property
+    def last(self) -> EpochMetrics:
+        """The final epoch, whose weights are last.safetensors."""
+        return self.history[-1]
+
+
+def fit(
+    config: TrainConfig,
+    train_set: ImageSet,
+    test_set: ImageSet | None,
+    out: Path,
+    provenance: dict[str, Any] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> FitResult:
+    """Train ``config.model`` on ``train_set`` into the folder ``out``; with the same arguments, continue there.
+
+    The folder holds config.json, metrics.jsonl, best and last.safetensors, checkpoint/, curves.png and
+    MODEL_CARD.md; nothing in it is a pickle. A run continued after an interruption at any moment ends with
+    the weights of an uninterrupted one: bit for bit on a CPU with the same number of threads. A finished run
+    returns at once. ``provenance`` says what the data is (JSON values, such as cipher and key fingerprint;
+    never a key) and, like the settings, must be the same on resuming: otherwise UsageError. ``progress`` is
+    called during training; what it raises ends the call and loses at most the current epoch.
+
+    Raises UsageError for settings that cannot work or another run in the folder, DataError or ShapeError for
+    data that does not fit or a damaged folder, CipherlensError when the loss is no longer a number.
+    """
+    _check_sets(config, train_set, test_set)
+    device = choose_device()
+    report = progress or _ignore
+    with isolate(device, config.threads):
+        record = _create_or_read_record(config, train_set, test_set, out, provenance or {})
+        _remove_leftovers(out)
+        checkpoint = load_checkpoint(out / CHECKPOINT)
+        history = _read_history(checkpoint)
+        restored = len(history)
+        if checkpoint is not None:
+            _write_metrics(out, history)
+        if get_next(config, history) is not None:
+            trainer = Trainer(record, train_set, test_set, device)
+            _train_rest(trainer, out, history, checkpoint, report)
+        if len(history) > restored or not (out / CARD).exists():
+            draw_curves(history, out / CURVES)
+            write_card(out / CARD, record, history, describe_hardware(device))
+    return FitResult(out, tuple(history), len(history) - restored)
+
+
+def _check_sets(config: TrainConfig, train_set: ImageSet, test_set: ImageSet | None) -> None:
+    check_image_set(train_set, "training")
+    if test_set is not None:
+        check_image_set(test_set, "test")
+        check_same_kind(test_set, train_set.classes, train_set.shape, "the training set")
+    elif config.patience:
+        raise UsageError("patience needs a test set to watch", hint="give a test set or set patience to 0")
+
+
+def _create_or_read_record(
+    config: TrainConfig, train_set: ImageSet, test_set: ImageSet | None, out: Path, provenance: dict[str, Any]
+) -> RunRecord:
+    try:
+        provenance = json.loads(json.dumps(provenance, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"provenance must hold JSON values: {error}") from error
+    data = DataRecord.of(train_set, test_set)
+    if (out / RECORD).exists():
+        stored = read_record(out)
+        check_same_run(out, stored, config, data, provenance)
+        return replace(stored, config=config)
+    if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
+        raise UsageError(f"{out} is not empty and not a run folder", hint="choose a new run folder")
+    return RunRecord(config, data, create_normalization(config.normalize, train_set), provenance)
+
+
+def _read_history(checkpoint: Checkpoint | None) -> list[EpochMetrics]:
+    if checkpoint is None:
+        return []
+    try:
+        return [EpochMetrics(**metrics) for metrics in checkpoint.state["metrics"]]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"the checkpoint's metrics are damaged: {error}", hint="start a new run folder") from error
+
+
+def _train_rest(
+    trainer: Trainer,
+    out: Path,
+    history: list[EpochMetrics],
+    checkpoint: Checkpoint | None,
+    report: Callable[[Progress], None],
+) -> None:
+    """Train all epochs that ``history`` lacks and append them to it."""
+    position = get_next(trainer.config, history)
+    if position is not None:
+        if checkpoint is None:
+            trainer.start_round(position.round, {})
+        else:
+            trainer.restore(position, checkpoint)
+    if not (out / RECORD).exists():  # not before the model is built: a misspelt name must not claim the folder
+        out.mkdir(parents=True, exist_ok=True)
+        write_record(out, trainer.record)
+    drawn = time.monotonic()
+    while position is not None:
+        history.append(trainer.run_epoch(position, report))
+        trainer.store(out, history)
+        _write_metrics(out, history)
+        if time.monotonic() - drawn > CURVES_EVERY_SECONDS:
+            draw_curves(history, out / CURVES)
+            drawn = time.monotonic()
+        report(trainer.summarize(history[-1]))
+        position = get_next(trainer.config, history)
+        if position is not None and position.epoch == 1:
+            trainer.start_round(position.round, trainer.model.state_dict())
+
+
+def _write_metrics(out: Path, history: Sequence[EpochMetrics]) -> None:
+    """Write metrics.jsonl anew: its truth is the checkpoint, so no line is ever doubled or torn."""
+    lines = "".join(json.dumps(metrics.to_json()) + "\n" for metrics in history)
+    write_atomic(out / METRICS, lines.encode())
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Delete the half-written files of a killed process."""
+    for folder in (out, out / CHECKPOINT):
+        for path in folder.glob(".*.tmp"):
+            path.unlink()
+
+
+def _ignore(event: Progress) -> None:
+    """Progress of a caller who asked for none."""

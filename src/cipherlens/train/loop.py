@@ -1,0 +1,139 @@
+"""One epoch of training, one pass of testing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from cipherlens.errors import CipherlensError
+from cipherlens.train.config import TrainConfig
+from cipherlens.train.data import ImageBatches, split_batches
+from cipherlens.train.hardware import autocast
+from cipherlens.train.metrics import Position, Progress
+from cipherlens.train.normalization import Normalization
+from cipherlens.train.optimizer import get_learning_rate, set_learning_rate
+
+REPORTS_PER_EPOCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedEpoch:
+    """Mean loss and accuracy over an epoch of training, and its last learning rate."""
+
+    loss: float
+    accuracy: float
+    lr: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Summed cross-entropy, and per class how many images there were and how many were recognised."""
+
+    loss_sum: float
+    correct: NDArray[np.int64]
+    total: NDArray[np.int64]
+
+    @property
+    def loss(self) -> float:
+        """Cross-entropy per image."""
+        return self.loss_sum / int(self.total.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of images recognised."""
+        return int(self.correct.sum()) / int(self.total.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """From stored images to float32 logits: normalisation, then the model at the run's precision."""
+
+    model: nn.Module
+    normalization: Normalization
+    device: torch.device
+    precision: str
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, C, H, W) uint8 or float."""
+        pixels = self.normalization.apply(images)
+        with autocast(self.device, self.precision):
+            logits: Tensor = self.model(pixels)
+        return logits.float()
+
+
+def derive_seed(*parts: int) -> int:
+    """A 64-bit seed from (run seed, round, epoch), with no relation between neighbouring ones."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+def get_order(seed: int, position: Position, count: int) -> NDArray[np.int64]:
+    """The order (count,) of the images in an epoch: a pure function of seed, round and epoch."""
+    return np.random.default_rng((seed, position.round, position.epoch)).permutation(count)
+
+
+def train_epoch(
+    config: TrainConfig,
+    forward: Forward,
+    optimizer: torch.optim.Optimizer,
+    batches: ImageBatches,
+    position: Position,
+    report: Callable[[Progress], None],
+) -> TrainedEpoch:
+    """Train the epoch at ``position``.
+
+    Torch is seeded from (seed, round, epoch) first, so that dropout repeats. Raises CipherlensError when the
+    loss is no longer a number.
+    """
+    plan = split_batches(get_order(config.seed, position, len(batches.images)), config.batch_size)
+    torch.manual_seed(derive_seed(config.seed, position.round, position.epoch))
+    before, steps = (position.epoch - 1) * len(plan), config.epochs * len(plan)
+    every = max(1, len(plan) // REPORTS_PER_EPOCH)
+    loss_sum = torch.zeros((), device=forward.device)
+    correct = torch.zeros((), dtype=torch.int64, device=forward.device)
+    forward.model.train()
+    lr, seen = config.peak_lr, 0
+    for step, (images, labels) in enumerate(batches.iterate(plan)):
+        lr = get_learning_rate(config, before + step, steps)
+        set_learning_rate(optimizer, lr)
+        logits = forward(images)
+        loss = cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        seen += len(labels)
+        loss_sum += loss.detach() * len(labels)
+        correct += (logits.detach().argmax(1) == labels).sum()
+        if (step + 1) % every == 0 or step + 1 == len(plan):
+            mean = _check_loss(loss_sum, position) / seen
+            report(Progress(position, config.rounds, config.epochs, step + 1, len(plan), mean))
+    return TrainedEpoch(float(loss_sum) / seen, int(correct) / seen, lr)
+
+
+def _check_loss(loss_sum: Tensor, position: Position) -> float:
+    value = float(loss_sum)
+    if not np.isfinite(value):
+        raise CipherlensError(
+            f"training diverged in round {position.round}, epoch {position.epoch}: the loss is not a number",
+            hint="start a new run folder with a lower lr, or with precision float32",
+        )
+    return value
+
+
+def measure(forward: Forward, batches: ImageBatches, classes: int, batch_size: int = 256) -> Outcome:
+    """Loss and per-class counts of the model, in evaluation mode, over a whole image set."""
+    plan = split_batches(np.arange(len(batches.images)), batch_size)
+    loss_sum = torch.zeros((), device=forward.device)
+    counts = torch.zeros(2, classes, dtype=torch.int64, device=forward.device)
+    forward.model.eval()
+    with torch.inference_mode():
+        for images, labels in batches.iterate(plan):
+            logits = forward(images)
+            loss_sum += cross_entropy(logits, labels, reduction="sum")
+            hits = labels[logits.argmax(1) == labels]
+            counts += torch.stack([torch.bincount(found, minlength=classes) for found in (hits, labels)])
+    correct, total = counts.cpu().numpy()
+    return Outcome(float(loss_sum), correct, total)

@@ -1,0 +1,74 @@
+"""Optimizers, their state as plain tensors, and the learning rate as a function of the step."""
+
+from math import cos, pi
+
+import torch
+from torch import Tensor, nn
+
+from cipherlens.train.config import TrainConfig
+
+WARM_UP = 0.3
+START_FRACTION = 1 / 25
+END_FRACTION = 1e-4
+
+
+def create_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """SGD (Nesterov momentum 0.9) or AdamW over the model's parameters; vectors and biases do not decay."""
+    parameters = list(model.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.peak_lr, fused=True)
+    return torch.optim.SGD(groups, lr=config.peak_lr, momentum=0.9, nesterov=True, fused=True)
+
+
+def get_learning_rate(config: TrainConfig, step: int, steps: int) -> float:
+    """Learning rate of step ``step`` (from 0) of the ``steps`` of a round.
+
+    "onecycle" (Smith and Topin 2018): from peak/25 up to the peak over the first 30 %, then down to
+    peak/10,000, both along half a cosine. "cosine" only falls, to zero after the last step.
+    """
+    peak = config.peak_lr
+    done = step / steps
+    if config.schedule == "constant":
+        return peak
+    if config.schedule == "cosine":
+        return _anneal(peak, 0.0, done)
+    if done < WARM_UP:
+        return _anneal(peak * START_FRACTION, peak, done / WARM_UP)
+    return _anneal(peak, peak * END_FRACTION, (done - WARM_UP) / (1 - WARM_UP))
+
+
+def _anneal(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + cos(pi * done)) / 2
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give all parameter groups the learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def get_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """The optimizer's state as ``parameter name:kind`` -> tensor (momentum_buffer, exp_avg, step, ...)."""
+    return {
+        f"{name}:{kind}": value
+        for name, parameter in model.named_parameters()
+        for kind, value in optimizer.state[parameter].items()
+        if isinstance(value, Tensor)
+    }
+
+
+def set_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Inverse of ``get_optimizer_tensors``: continue exactly where the tensors were taken."""
+    parameters = dict(model.named_parameters())
+    for label, value in tensors.items():
+        name, kind = label.rsplit(":", 1)
+        parameter = parameters[name]
+        # The fused kernels walk state and parameter in memory order, so both need the same strides.
+        matches = value.shape == parameter.shape
+        optimizer.state[parameter][kind] = (
+            torch.empty_like(parameter, requires_grad=False).copy_(value) if matches else value
+        )

@@ -1,0 +1,141 @@
+"""config.json: what a run was asked to do, on which data, and what its model needs to be used."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from cipherlens.data.files import write_atomic
+from cipherlens.errors import CipherlensError, DataError, UsageError
+from cipherlens.models import create_model
+from cipherlens.train.checkpoint import read_json
+from cipherlens.train.config import TrainConfig
+from cipherlens.train.data import ImageSet
+from cipherlens.train.normalization import Normalization
+
+RECORD = "config.json"
+FORMAT = "cipherlens-run-1"
+
+
+@dataclass(frozen=True, slots=True)
+class DataRecord:
+    """What is kept of the training data: enough to use the model and to notice other data on resuming."""
+
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    dtype: str
+    train_images: int
+    test_images: int
+    labels_sha256: str
+
+    @classmethod
+    def of(cls, train_set: ImageSet, test_set: ImageSet | None) -> "DataRecord":
+        """Record of a training set and, where there is one, its test set."""
+        digest = hashlib.sha256()
+        for images in (train_set, test_set):
+            if images is not None:
+                digest.update(np.ascontiguousarray(images.labels, dtype="<i8").tobytes())
+        channels, height, width = (int(side) for side in train_set.shape)
+        return cls(
+            tuple(train_set.classes),
+            (channels, height, width),
+            train_set.dtype,
+            len(train_set),
+            0 if test_set is None else len(test_set),
+            digest.hexdigest(),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields by name, tuples as lists."""
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "DataRecord":
+        """Inverse of ``to_json``."""
+        channels, height, width = values["shape"]
+        return cls(**{**values, "classes": tuple(values["classes"]), "shape": (channels, height, width)})
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """The content of config.json."""
+
+    config: TrainConfig
+    data: DataRecord
+    normalization: Normalization
+    provenance: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as a JSON object."""
+        return {
+            "format": FORMAT,
+            "config": self.config.to_json(),
+            "data": self.data.to_json(),
+            "normalization": self.normalization.to_json(),
+            "provenance": self.provenance,
+        }
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Write config.json, atomically."""
+    write_atomic(folder / RECORD, (json.dumps(record.to_json(), indent=1) + "\n").encode())
+
+
+def read_record(folder: Path) -> RunRecord:
+    """Read config.json; DataError if it is missing, damaged or of another format."""
+    values = read_json(folder / RECORD)
+    if values.get("format") != FORMAT:
+        raise DataError(
+            f"{folder / RECORD} is not of the format {FORMAT}", hint="give a folder written by training"
+        )
+    try:
+        return RunRecord(
+            TrainConfig.from_json(values["config"]),
+            DataRecord.from_json(values["data"]),
+            Normalization.from_json(values["normalization"]),
+            dict(values["provenance"]),
+        )
+    except (CipherlensError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder / RECORD} is damaged: {error}") from error
+
+
+def check_same_run(
+    folder: Path, stored: RunRecord, config: TrainConfig, data: DataRecord, provenance: dict[str, Any]
+) -> None:
+    """Raise UsageError, naming the differing fields, unless the stored run is the one asked for now."""
+    groups = {
+        "": (stored.config.to_json(), config.to_json()),
+        "data.": (stored.data.to_json(), data.to_json()),
+        "provenance.": (stored.provenance, provenance),
+    }
+    differing = [
+        f"{group}{name} ({old.get(name)!r} there, {new.get(name)!r} now)"
+        for group, (old, new) in groups.items()
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name) and name != "threads"  # a run may move to another machine
+    ]
+    if differing:
+        raise UsageError(
+            f"{folder} holds another run: {'; '.join(differing)}",
+            hint="choose another run folder, or repeat the stored settings to continue",
+        )
+
+
+def build_model(record: RunRecord, initial_weights: bool) -> nn.Module:
+    """The run's model; with ``initial_weights`` it starts from the pretrained ones or the file asked for."""
+    config, (channels, height, width) = record.config, record.data.shape
+    return create_model(
+        config.model,
+        num_classes=len(record.data.classes),
+        adapt_block=config.adapt_block,
+        in_chans=channels,
+        pretrained=config.pretrained and initial_weights,
+        weights=config.weights if initial_weights else None,
+        small_stem=config.small_stem,
+        image_size=(height, width),
+    )

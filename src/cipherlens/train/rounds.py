@@ -1,0 +1,39 @@
+"""Where a run stands, computed from its metrics alone: what comes next, what was best."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from cipherlens.train.config import TrainConfig
+from cipherlens.train.metrics import EpochMetrics, Position
+
+ADAPT_PREFIX = "adapt."
+
+
+def get_next(config: TrainConfig, history: Sequence[EpochMetrics]) -> Position | None:
+    """The epoch to train after ``history``, or None when the run is finished."""
+    if not history:
+        return Position(1, 1)
+    last = history[-1]
+    if last.epoch < config.epochs and not _has_stalled(config, history):
+        return Position(last.round, last.epoch + 1)
+    return Position(last.round + 1, 1) if last.round < config.rounds else None
+
+
+def _has_stalled(config: TrainConfig, history: Sequence[EpochMetrics]) -> bool:
+    this_round = [metrics for metrics in history if metrics.round == history[-1].round]
+    return bool(config.patience) and history[-1].epoch - get_best(this_round).epoch >= config.patience
+
+
+def get_best(history: Sequence[EpochMetrics]) -> EpochMetrics:
+    """The first epoch of the highest test accuracy (training accuracy where nothing was tested)."""
+    return max(history, key=_get_score)
+
+
+def _get_score(metrics: EpochMetrics) -> float:
+    return metrics.train_accuracy if metrics.test_accuracy is None else metrics.test_accuracy
+
+
+def select_carried(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a round hands to the next: the adaptation network's tensors, by their names in the whole model."""
+    return {name: value for name, value in weights.items() if name.startswith(ADAPT_PREFIX)}

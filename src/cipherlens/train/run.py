@@ -1,0 +1,120 @@
+"""A trained model from its run folder: predict and evaluate."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cipherlens.errors import ShapeError, UsageError
+from cipherlens.train.checkpoint import load_into, load_tensors
+from cipherlens.train.config import TrainConfig
+from cipherlens.train.data import ImageBatches, ImageSet, check_image_set, check_same_kind
+from cipherlens.train.hardware import choose_device, choose_precision
+from cipherlens.train.loop import Forward, measure
+from cipherlens.train.normalization import Normalization
+from cipherlens.train.record import build_model, read_record
+from cipherlens.train.trainer import BEST, LAST
+
+WEIGHTS = {"best": BEST, "last": LAST}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A trained model, in evaluation mode on its device, with what is needed to use it.
+
+    ``precision`` is "bf16" or "float32"; ``provenance`` says what the training data was.
+    """
+
+    config: TrainConfig
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    normalization: Normalization
+    provenance: dict[str, Any]
+    model: nn.Module
+    device: torch.device
+    precision: str
+
+    @property
+    def forward(self) -> Forward:
+        """From stored images to float32 logits."""
+        return Forward(self.model, self.normalization, self.device, self.precision)
+
+
+def load_run(path: Path | str, weights: Literal["best", "last"] = "best") -> Run:
+    """Load a run folder with its best or last weights; DataError where it is missing or damaged."""
+    path = Path(path)
+    if weights not in WEIGHTS:
+        raise UsageError(f"unknown weights {weights!r}", hint=f"choose one of: {', '.join(WEIGHTS)}")
+    record, device = read_record(path), choose_device()
+    tensors = load_tensors(path / WEIGHTS[weights])
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(record, initial_weights=False)
+    load_into(model, tensors, WEIGHTS[weights])
+    return Run(
+        config=record.config,
+        classes=record.data.classes,
+        shape=record.data.shape,
+        normalization=record.normalization,
+        provenance=record.provenance,
+        model=model.to(device).to(memory_format=torch.channels_last).eval(),
+        device=device,
+        precision=choose_precision(record.config.precision, device),
+    )
+
+
+def predict(
+    run: Run, images: NDArray[np.uint8] | NDArray[np.floating[Any]], batch_size: int = 256
+) -> NDArray[np.float32]:
+    """Probabilities (N, classes) float32 of images (N, C, H, W), uint8 (read as x / 255) or float.
+
+    Raises ShapeError where the images do not have the shape the run was trained on.
+    """
+    if images.ndim != 4 or images.shape[1:] != run.shape:
+        raise ShapeError(
+            f"images of shape {images.shape} given, the run expects (N, {', '.join(map(str, run.shape))})",
+            hint="encrypt and resize the images as for training, and add the leading N axis",
+        )
+    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
+        raise ShapeError(f"images of dtype {images.dtype} given", hint="uint8 or float32 is expected")
+    run.model.eval()
+    with torch.inference_mode():
+        parts = [_predict_batch(run, batch) for batch in _split(images, batch_size)]
+    return np.concatenate(parts) if parts else np.empty((0, len(run.classes)), dtype=np.float32)
+
+
+def _split(images: NDArray[Any], batch_size: int) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(images), batch_size):
+        yield images[start : start + batch_size]
+
+
+def _predict_batch(run: Run, images: NDArray[Any]) -> NDArray[np.float32]:
+    dtype = np.uint8 if images.dtype == np.uint8 else np.float32
+    batch = torch.from_numpy(np.array(images, dtype=dtype)).to(run.device)
+    probabilities: NDArray[np.float32] = run.forward(batch).softmax(1).cpu().numpy()
+    return probabilities
+
+
+def evaluate(run: Run, image_set: ImageSet) -> dict[str, Any]:
+    """Test a run on a labelled set of its classes and shape.
+
+    Returns accuracy, loss (cross-entropy per image), n, per_class (accuracy by class name; None for a class
+    without images) and seconds. Raises ShapeError or DataError for a set of another kind.
+    """
+    check_image_set(image_set, "test")
+    check_same_kind(image_set, run.classes, run.shape, "the run")
+    start = time.perf_counter()
+    outcome = measure(run.forward, ImageBatches(image_set, run.device, budget=0), len(run.classes))
+    counts = zip(run.classes, outcome.correct.tolist(), outcome.total.tolist(), strict=True)
+    return {
+        "accuracy": outcome.accuracy,
+        "loss": outcome.loss,
+        "n": len(image_set),
+        "per_class": {name: correct / total if total else None for name, correct, total in counts},
+        "seconds": time.perf_counter() - start,
+    }

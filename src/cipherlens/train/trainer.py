@@ -1,0 +1,99 @@
+"""A model in training: it starts rounds, continues from a checkpoint, runs epochs and stores itself."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cipherlens.train.checkpoint import Checkpoint, load_into, save_checkpoint, save_tensors
+from cipherlens.train.data import ImageBatches, ImageSet
+from cipherlens.train.hardware import choose_precision, get_memory_budget
+from cipherlens.train.loop import Forward, derive_seed, measure, train_epoch
+from cipherlens.train.metrics import EpochMetrics, Position, Progress
+from cipherlens.train.optimizer import create_optimizer, get_optimizer_tensors, set_optimizer_tensors
+from cipherlens.train.record import RunRecord, build_model
+from cipherlens.train.rounds import get_best, select_carried
+
+BEST = "best.safetensors"
+LAST = "last.safetensors"
+CHECKPOINT = "checkpoint"
+
+
+class Trainer:
+    """The model, its optimizer and the data of one run, on one device."""
+
+    def __init__(
+        self, record: RunRecord, train_set: ImageSet, test_set: ImageSet | None, device: torch.device
+    ) -> None:
+        self.record = record
+        self.config = record.config
+        self.device = device
+        self.precision = choose_precision(self.config.precision, device)
+        budget = get_memory_budget(device)
+        self.train_batches = ImageBatches(train_set, device, budget)
+        if self.train_batches.resident is not None:
+            budget -= self.train_batches.nbytes
+        self.test_batches = None if test_set is None else ImageBatches(test_set, device, budget)
+
+    def start_round(self, round: int, weights: dict[str, Tensor]) -> None:
+        """Fresh backbone and optimizer; the adaptation network comes from ``weights``, if they hold one."""
+        self._place_model(round, initial_weights=True)
+        self.model.load_state_dict(select_carried(weights), strict=False)
+
+    def restore(self, position: Position, checkpoint: Checkpoint) -> None:
+        """Stand where an uninterrupted run would be before the epoch at ``position``."""
+        if position.epoch == 1:
+            self.start_round(position.round, checkpoint.weights)
+            return
+        self._place_model(position.round, initial_weights=False)
+        load_into(self.model, checkpoint.weights, "the checkpoint")
+        set_optimizer_tensors(self.optimizer, self.model, checkpoint.optimizer)
+
+    def _place_model(self, round: int, initial_weights: bool) -> None:
+        torch.manual_seed(derive_seed(self.config.seed, round, 0))
+        model = build_model(self.record, initial_weights)
+        self.model = model.to(self.device).to(memory_format=torch.channels_last)
+        self.optimizer = create_optimizer(self.config, self.model)
+        self.forward = Forward(self.model, self.record.normalization, self.device, self.precision)
+
+    def run_epoch(self, position: Position, report: Callable[[Progress], None]) -> EpochMetrics:
+        """Train the epoch at ``position`` and test after it."""
+        start = time.perf_counter()
+        trained = train_epoch(self.config, self.forward, self.optimizer, self.train_batches, position, report)
+        training_seconds = time.perf_counter() - start
+        outcome = None
+        if self.test_batches is not None:
+            outcome = measure(self.forward, self.test_batches, len(self.record.data.classes))
+        return EpochMetrics(
+            round=position.round,
+            epoch=position.epoch,
+            train_loss=trained.loss,
+            train_accuracy=trained.accuracy,
+            test_loss=None if outcome is None else outcome.loss,
+            test_accuracy=None if outcome is None else outcome.accuracy,
+            lr=trained.lr,
+            images_per_second=len(self.train_batches.images) / training_seconds,
+            seconds=time.perf_counter() - start,
+        )
+
+    def summarize(self, metrics: EpochMetrics) -> Progress:
+        """The event that says an epoch is on disk."""
+        steps = -(-len(self.train_batches.images) // self.config.batch_size)
+        position = Position(metrics.round, metrics.epoch)
+        return Progress(position, self.config.rounds, self.config.epochs, steps, steps, metrics.train_loss, metrics)
+
+    def store(self, out: Path, history: list[EpochMetrics]) -> None:
+        """Write the weights after the last epoch of ``history``, then the checkpoint that makes it count.
+
+        In this order: a kill in between repeats the epoch and writes the same weights again.
+        """
+        weights = self.model.state_dict()
+        if get_best(history) is history[-1]:
+            save_tensors(out / BEST, weights)
+        save_tensors(out / LAST, weights)
+        name = f"round{history[-1].round}-epoch{history[-1].epoch}"
+        state = {"metrics": [metrics.to_json() for metrics in history]}
+        optimizer = get_optimizer_tensors(self.optimizer, self.model)
+        save_checkpoint(out / CHECKPOINT, name, Checkpoint(weights, optimizer, state))
