@@ -9,7 +9,8 @@ demo: $(VENV)/.demo
 	$(BIN)/cipherlens demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2
+# One thread per test process: two processes with two threads each would wait for each other.
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 check: lint types test
 
