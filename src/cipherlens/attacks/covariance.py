@@ -199,6 +199,8 @@ def _set_level(
     if offset:
         found = replace(found, offsets=prior.mean - means)
         return replace(found, reconstruction=found.decrypt(ct_images))
+    sign = 1.0 if means.sum() >= 0 else -1.0
+    found = replace(found, matrices=sign * found.matrices)
     gain = np.exp(prior.brightness - brightness(found.decrypt(ct_images)))
     found = replace(found, matrices=gain * found.matrices)
     return replace(found, reconstruction=found.decrypt(ct_images))

@@ -12,12 +12,9 @@ _VARIANCE = 0.06
 _BRIGHTNESS = -0.06
 """Mean log(0.99 quantile) of photos: their brightest pixels are nearly white."""
 _COUNT = 10**9
-_TORUS = 512
-_EXPONENT = 2.4
-_LARGEST = 1 / 100
-_LUMA_CUT = 0.40
-_CHROMA_CUT = 0.20
-_CHROMA = 0.05
+_TORUS = 1024
+_LUMA = (2.8, 1 / 600, 1.0)
+_CHROMA = (3.2, 1 / 300, 0.2)
 _NOISE = 1e-5
 
 
@@ -33,7 +30,7 @@ def parametric_statistics(block: int, channels: int) -> BlockStatistics:
             f"no image statistics for blocks of {block} in {channels} channels",
             hint="use blocks of 2 or more pixels a side and at least one channel",
         )
-    luma, chroma = _covariance(block, _LUMA_CUT), _CHROMA * _covariance(block, _CHROMA_CUT)
+    luma, chroma = _covariance(block, *_LUMA), _covariance(block, *_CHROMA)
     common, apart = np.ones((channels, channels)), np.eye(channels) - 1 / channels
     joint = np.einsum("piqj,cd->pciqdj", luma, common) + np.einsum("piqj,cd->pciqdj", chroma, apart)
     k = SPAN * SPAN * channels * block**2
@@ -41,13 +38,12 @@ def parametric_statistics(block: int, channels: int) -> BlockStatistics:
     return BlockStatistics(block, np.full((channels, block**2), _MEAN), covariance, _BRIGHTNESS, _COUNT)
 
 
-def _covariance(block: int, cut: float) -> Floats:
-    """(S*S, n, S*S, n) covariance, of variance 1, of the pixels of S x S blocks; ``cut`` in periods per pixel."""
+def _covariance(block: int, exponent: float, lowest: float, variance: float) -> Floats:
+    """(S*S, n, S*S, n) covariance of the pixels of S x S blocks; power (f^2 + lowest^2)^(-exponent / 2)."""
     frequency = np.fft.fftfreq(_TORUS)
     squared = frequency[:, None] ** 2 + frequency[None] ** 2
-    spectrum = (squared + _LARGEST**2) ** (-_EXPONENT / 2) * np.exp(-squared / cut**2)
-    at_distance = np.fft.ifft2(spectrum).real
-    at_distance /= at_distance[0, 0]
+    at_distance = np.fft.ifft2((squared + lowest**2) ** (-exponent / 2)).real
+    at_distance *= variance / at_distance[0, 0]
     # Pixels in the order (block row, block column, row, column).
     places = np.indices((SPAN, SPAN, block, block)).reshape(4, -1)
     y, x = places[0] * block + places[2], places[1] * block + places[3]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cipherlens.data.files import write_atomic
+from cipherlens.processor import name_processor
 
 _PACKAGES = ("cipherlens", "numpy", "torch", "timm", "torchmetrics", "pillow", "cryptography")
 
@@ -19,7 +20,7 @@ def describe_environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": platform.system(),
-        "cpu": _cpu_name(),
+        "cpu": name_processor(),
         "cores": os.cpu_count(),
         "packages": {name: found for name in _PACKAGES if (found := _version(name))},
         "commit": _commit(),
@@ -43,14 +44,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
 
 
 def _commit() -> str | None:

@@ -1,6 +1,7 @@
 """``cipherlens demo``: the whole story on the embedded data, in a few minutes."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from cipherlens.ciphers import create_cipher
@@ -8,6 +9,7 @@ from cipherlens.cli.console import Json, emit, progress_bar, say
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
+from cipherlens.data.workers import run_in_processes
 from cipherlens.keys import Key
 
 SOURCE = "synthetic:objects"
@@ -38,11 +40,15 @@ def demo(*, out: Path = Path("demo"), source: str = SOURCE, epochs: int = EPOCHS
     sealed = _seal(source, out / "sealed", "hill", key)
     plain = _seal(source, out / "plain-baseline", "identity", key)
     say("2/4 provider: train on plain images, on sealed ones, and with an adaptation network, all without the key")
-    runs = [
-        _train(plain, out / "run-plain", None, epochs),
-        _train(sealed, out / "run-sealed", None, epochs),
-        _train(sealed, out / "run-sealed-adapt", 4, epochs),
+    trainings = [
+        Training(plain.root, out / "run-plain", None, epochs),
+        Training(sealed.root, out / "run-sealed", None, epochs),
+        Training(sealed.root, out / "run-sealed-adapt", 4, epochs),
     ]
+    # A process with one thread each: on a machine that has other work, two threads wait for each other.
+    for _ in run_in_processes(_train, trainings, 2, _ready, ()):
+        pass
+    runs = [training.out for training in trainings]
     say("3/4 eavesdropper: attack the sealed test images, with controls")
     target = load_target(sealed, source, "test", default_count(sealed))
     with progress_bar("attacking") as progress:
@@ -66,19 +72,32 @@ def _seal(source: str, out: Path, cipher: str, key: Key) -> SealedDataset:
     return SealedDataset.open(out)
 
 
-def _train(dataset: SealedDataset, out: Path, adapt_block: int | None, epochs: int) -> Path:
-    from cipherlens.cli.provider import show_progress
+@dataclass(frozen=True)
+class Training:
+    """One of the demo's trainings."""
+
+    sealed: Path
+    out: Path
+    adapt_block: int | None
+    epochs: int
+
+
+def _ready() -> None:
+    """Nothing to prepare in a worker."""
+
+
+def _train(training: Training) -> None:
     from cipherlens.train.config import TrainConfig
     from cipherlens.train.fit import fit
+    from cipherlens.train.metrics import Progress
 
-    config = TrainConfig(model="preresnet20", adapt_block=adapt_block, epochs=epochs, batch_size=64)
-    with progress_bar(f"training {out.name}") as bar:
-        fit(
-            config,
-            dataset.split("train"),
-            dataset.split("test"),
-            out,
-            dataset.plan.public(),
-            lambda event: show_progress(event, bar),
-        )
-    return out
+    def tell(event: Progress) -> None:
+        if event.metrics is not None:
+            accuracy = event.metrics.test_accuracy or 0.0
+            say(f"  {training.out.name}: epoch {event.position.epoch}/{event.epochs}, test accuracy {accuracy:.1%}")
+
+    dataset = SealedDataset.open(training.sealed)
+    config = TrainConfig(
+        model="preresnet20", adapt_block=training.adapt_block, epochs=training.epochs, batch_size=64, threads=1
+    )
+    fit(config, dataset.split("train"), dataset.split("test"), training.out, dataset.plan.public(), tell)

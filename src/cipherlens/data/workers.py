@@ -6,9 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any
+
+from cipherlens.errors import CipherlensError
 
 
 def run_in_processes(
@@ -18,7 +21,11 @@ def run_in_processes(
     initializer: Callable[..., None],
     arguments: tuple[Any, ...],
 ) -> Iterator[Any]:
-    """Results as they come; the first error stops the rest. New processes, not forks: torch may be loaded."""
+    """Results as they come; the first error, or an interrupt, ends the workers at once.
+
+    New processes, not forks: torch may be loaded. Raises CipherlensError if a worker is killed.
+    """
+    before = set(active_children())
     with (
         _one_thread_each(),
         ProcessPoolExecutor(workers, get_context("spawn"), _start, (initializer, *arguments)) as pool,
@@ -27,8 +34,15 @@ def run_in_processes(
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool:
+            raise CipherlensError(
+                "a worker process was killed (out of memory?)", hint="run the same command again to continue"
+            ) from None
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            if not all(future.done() for future in futures):
+                for child in set(active_children()) - before:
+                    child.terminate()
+            pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -1,14 +1,13 @@
 """Where a run computes, and how: device, precision, threads, random state."""
 
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from cipherlens.errors import UsageError
+from cipherlens.processor import name_processor
 
 RESIDENT_LIMIT = 4 * 1024**3
 
@@ -65,13 +64,4 @@ def describe_hardware(device: torch.device) -> str:
     """One line for the model card: processor or GPU, threads, torch version."""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    return f"{_name_cpu()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-
-
-def _name_cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return f"{name_processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
