@@ -379,3 +379,33 @@ def test_plan_round_trip_of_the_public_part(folder, key):
     assert dataclasses.asdict(again).items() <= dataclasses.asdict(plan).items()
     with pytest.raises(DataError, match="plain_shape"):
         Scheme.from_public({k: v for k, v in plan.public().items() if k != "plain_shape"})
+
+
+def test_safetensors_files_are_the_library_s(tmp_path):
+    """Written without the library and read by it, and the other way round."""
+    import safetensors.numpy
+
+    from cipherlens.data.tensors import map_tensor, serialize
+
+    tensors = {
+        "index": np.arange(3),
+        "images": np.random.default_rng(0).random((3, 2, 5, 7), dtype=np.float32),
+        "small": np.arange(5, dtype=np.uint8),
+        "none": np.empty((0, 3), np.float32),
+    }
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    ours.write_bytes(b"".join(serialize(tensors, {"a": "ü"})))
+    safetensors.numpy.save_file(tensors, theirs)
+    loaded = safetensors.numpy.load_file(ours)
+    for name, tensor in tensors.items():
+        assert np.array_equal(loaded[name], tensor)
+        for path in (ours, theirs):
+            mapped = map_tensor(path, name)
+            assert mapped.dtype == tensor.dtype
+            assert np.array_equal(mapped, tensor)
+    with safetensors.safe_open(ours, framework="numpy") as file:
+        assert file.metadata() == {"a": "ü"}
+    for content in (b"", b"\xff" * 20, ours.read_bytes()[:50]):
+        theirs.write_bytes(content)
+        with pytest.raises(DataError, match="cannot be read"):
+            map_tensor(theirs, "images")

@@ -56,14 +56,14 @@ def displaced(grid: Floats, dy: int, dx: int) -> Floats:
     """Mean over the pairs of a (S, S, C, n, S, S, C, n) neighbourhood covariance that lie (dy, dx) apart."""
     span = len(grid)
     places = [(y, x) for y in range(span) for x in range(span) if 0 <= y + dy < span and 0 <= x + dx < span]
-    return np.mean([grid[y, x, :, :, y + dy, x + dx] for y, x in places], axis=0)
+    return np.asarray(np.mean([grid[y, x, :, :, y + dy, x + dx] for y, x in places], axis=0), np.float64)
 
 
 def block_statistics(images: NDArray[Any], block: int) -> BlockStatistics:
     """Statistics of images (N, C, H, W), floats (plain pixels in [0, 1], or a ciphertext), on the block grid.
 
     Raises ShapeError for sides that are no multiple of the block or hold fewer than 2 x 2 blocks, and DataError
-    for images that do not vary.
+    for images that do not vary or hold values that are not finite.
     """
     _check(images, block)
     blocks = split_blocks(np, np.asarray(images), block)
@@ -99,7 +99,7 @@ def whitening(covariance: Floats, rank: int) -> tuple[Floats, Floats]:
 
 def transform(covariance: Floats, matrices: Floats) -> Floats:
     """T^T S T for a neighbourhood covariance S, with T applying ``matrices`` (C, n, m) to every block."""
-    channels, n, m = matrices.shape
+    channels, n, _ = matrices.shape
     rows = covariance.reshape(-1, channels, n, len(covariance))
     half = np.matmul(matrices.transpose(0, 2, 1), rows).reshape(-1, len(covariance))
     columns = half.T.reshape(-1, channels, n, len(half))
@@ -119,6 +119,8 @@ def apply_maps(images: NDArray[Any], block: int, matrices: Floats, offsets: Floa
 def _check(images: NDArray[Any], block: int) -> None:
     if images.ndim != 4 or len(images) == 0:
         raise ShapeError(f"images must be (N, C, H, W), not {images.shape}", hint="stack images of one size")
+    if not np.isfinite(images).all():
+        raise DataError("some pixels are not finite numbers", hint="leave out damaged images")
     height, width = images.shape[2:]
     if height % block or width % block or min(height, width) < SPAN * block:
         raise ShapeError(
@@ -150,4 +152,4 @@ def _neighbourhood_covariance(blocks: NDArray[np.float32]) -> Floats:
         ]
         flat = np.ascontiguousarray(np.stack(corners).transpose(2, 3, 4, 0, 1, 5)).reshape(-1, k)
         total += flat.T @ flat
-    return total / (images * places)
+    return np.asarray(total / (images * places), np.float64)

@@ -87,8 +87,8 @@ def recover(
     target = block_statistics(ct_images, block)
     if prior.block != block or prior.channels != target.channels:
         raise UsageError(
-            f"the prior describes blocks of {prior.block} in {prior.channels} channels, the ciphertexts have blocks "
-            f"of {block} in {target.channels}",
+            f"the prior describes blocks of {prior.block} in {prior.channels} channels, "
+            f"the ciphertexts have blocks of {block} in {target.channels}",
             hint="compute the prior with the same block and number of channels",
         )
     plain_frame, ct_frame = _Frame(prior), _Frame(target)

@@ -4,6 +4,8 @@ The divergence has many local minima that differ by the sign or the order of a f
 Descent cannot leave them; these moves can, because along them the divergence has a closed form.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -65,26 +67,56 @@ def turn_planes(divergence: Divergence, rotation: Floats, sweeps: int, gain: flo
     """Turn or mirror pairs of coordinates to the best of many angles, as long as that gains; rotation, sweeps used.
 
     In the plane of coordinates i and j the divergence is a polynomial of second order in the entries of the 2 x 2
-    matrix, so all pairs and angles are compared at once, and a sweep takes disjoint pairs, best first.
+    matrix, so all pairs and angles are compared at once. A sweep takes disjoint pairs, best first, and fewer of
+    them where together they lose what they gain one by one.
     """
     n, candidates = divergence.size, _plane_candidates()
-    first, second = np.triu_indices(n, 1)
     precision = _pairwise(divergence.precision, n)
+    target = _mapped(divergence, rotation)
+    value = np.sum(target * divergence.precision)
     for sweep in range(sweeps):
-        target = _pairwise(divergence.mapped(np.repeat(rotation[None], divergence.channels, axis=0)), n)
-        values = _plane_values(target, precision, candidates)
+        values = _plane_values(_pairwise(target, n), precision, candidates)
         best = values.argmin(axis=1)
         gains = (values[:, 0] - values[np.arange(len(values)), best]) / _PLACES
-        turn, free = np.eye(n), np.ones(n, bool)
-        for pair in np.argsort(-gains)[: np.count_nonzero(gains > gain)]:
-            i, j = first[pair], second[pair]
-            if free[i] and free[j]:
-                free[[i, j]] = False
-                turn[np.ix_([i, j], [i, j])] = candidates[best[pair]]
-        if free.all():
+        pairs = _disjoint_pairs(np.argsort(-gains)[: np.count_nonzero(gains > gain)], n)
+        while pairs:
+            turned = rotation @ _joint_turn(pairs, candidates[best], n)
+            target = _mapped(divergence, turned)
+            new_value = np.sum(target * divergence.precision)
+            if new_value < value:
+                break
+            pairs = pairs[: len(pairs) // 2]
+        if not pairs:
             return rotation, sweep
-        rotation = rotation @ turn
+        rotation, value = turned, new_value
     return rotation, sweeps
+
+
+def _mapped(divergence: Divergence, rotation: Floats) -> Floats:
+    return divergence.mapped(np.repeat(rotation[None], divergence.channels, axis=0))
+
+
+def _disjoint_pairs(ranked: NDArray[np.intp], n: int) -> list[int]:
+    """Those pairs of the n coordinates, best first, that share no coordinate with one before."""
+    first, second = np.triu_indices(n, 1)
+    taken: set[int] = set()
+    pairs = []
+    for pair in ranked:
+        coordinates = {int(first[pair]), int(second[pair])}
+        if not coordinates & taken:
+            taken |= coordinates
+            pairs.append(int(pair))
+    return pairs
+
+
+def _joint_turn(pairs: list[int], turns: Floats, n: int) -> Floats:
+    """The (n, n) matrix that applies turns[pair] (2, 2) in the plane of each of the disjoint pairs."""
+    first, second = np.triu_indices(n, 1)
+    turn = np.eye(n)
+    for pair in pairs:
+        plane = [first[pair], second[pair]]
+        turn[np.ix_(plane, plane)] = turns[pair]
+    return turn
 
 
 def reflection_directions(divergence: Divergence, rotation: Floats, seed: int) -> tuple[Floats, Floats]:
@@ -93,9 +125,10 @@ def reflection_directions(divergence: Divergence, rotation: Floats, seed: int) -
     Projected gradient descent from every coordinate and some random directions at once.
     """
     n, rng = divergence.size, np.random.default_rng(seed)
-    target = divergence.mapped(np.repeat(rotation[None], divergence.channels, axis=0))
+    target = _mapped(divergence, rotation)
     stacks = [_pairwise(s, n).transpose(2, 0, 1).reshape(-1, n) for s in (target, divergence.precision)]
-    product = np.tensordot(*(stack.reshape(-1, n, n) for stack in stacks), axes=([0, 2], [0, 2]))
+    first, second = (stack.reshape(-1, n, n) for stack in stacks)
+    product = np.tensordot(first, second, axes=([0, 2], [0, 2]))
     mixed = (product + product.T) / (2 * _PLACES)
     units = np.concatenate([np.eye(n), rng.normal(size=(_RANDOM_REFLECTIONS, n))])
     units /= np.linalg.norm(units, axis=1, keepdims=True)
@@ -115,10 +148,10 @@ def reflection_directions(divergence: Divergence, rotation: Floats, seed: int) -
     return units[order], change[order]
 
 
-def _pairwise(matrix: Floats, n: int) -> Floats:
+def _pairwise(matrix: NDArray[np.floating[Any]], n: int) -> Floats:
     """(k, k) -> (n, n, (k/n)**2): for two coordinates, the entries of every pair of blocks and channels."""
     a = len(matrix) // n
-    return np.ascontiguousarray(matrix.reshape(a, n, a, n).transpose(1, 3, 0, 2)).reshape(n, n, a * a)
+    return np.ascontiguousarray(matrix.reshape(a, n, a, n).transpose(1, 3, 0, 2), np.float64).reshape(n, n, a * a)
 
 
 def _plane_candidates() -> Floats:

@@ -42,5 +42,8 @@ def map_blocks(xp: Any, images: Array, block: int, function: Callable[[Array], A
     step = max(1, _CACHE_VALUES // int(np.prod(images.shape[1:])))
     for start in range(0, len(images), step):
         blocks = function(split_blocks(xp, images[start : start + step], block))
-        out[start : start + step] = merge_blocks(xp, blocks, block)
+        part = out[start : start + step]
+        n, c, h, w = part.shape
+        grid = part.reshape(n, c, h // block, block, w // block, block).transpose(1, 0, 2, 4, 3, 5)
+        grid[...] = blocks.reshape(grid.shape)
     return out

@@ -1,6 +1,7 @@
 """Writing files so that a kill at any moment leaves either the old file or the new one."""
 
 import hashlib
+import io
 import json
 import os
 from pathlib import Path
@@ -12,15 +13,23 @@ def write_atomic(path: Path, content: bytes) -> None:
     commit(write_temporary(path, content), path)
 
 
-def write_temporary(path: Path, content: bytes) -> Path:
+def write_temporary(path: Path, *parts: bytes | memoryview) -> Path:
     """Write beside ``path`` under a temporary name, not synced yet; return that name for :func:`commit`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("wb", buffering=0) as file:
+            for part in parts:
+                _write_all(file, part)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     return temporary
+
+
+def _write_all(file: io.FileIO, part: bytes | memoryview) -> None:
+    rest = memoryview(part)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def commit(temporary: Path, path: Path) -> None:

@@ -1,7 +1,5 @@
 """Reading a sealed data set: what a provider, an auditor, and the client who decrypts work on."""
 
-import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ from numpy.typing import NDArray
 
 from cipherlens.data.files import sha256_of
 from cipherlens.data.manifest import Manifest, Shard, read_manifest
+from cipherlens.data.tensors import RESTORE, map_tensor
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
 
@@ -47,12 +46,12 @@ class SealedDataset:
         for shard in self._shards(split):
             path = self.root / "shards" / shard.file
             if not path.is_file() or path.is_symlink():
-                raise DataError(f"shard {shard.file} is missing", hint=_RESTORE)
+                raise DataError(f"shard {shard.file} is missing", hint=RESTORE)
             if path.stat().st_size != shard.bytes:
                 found = path.stat().st_size
-                raise DataError(f"shard {shard.file} has {found} bytes instead of {shard.bytes}", hint=_RESTORE)
+                raise DataError(f"shard {shard.file} has {found} bytes instead of {shard.bytes}", hint=RESTORE)
             if sha256_of(path) != shard.sha256:
-                raise DataError(f"shard {shard.file} is damaged (hash does not match)", hint=_RESTORE)
+                raise DataError(f"shard {shard.file} is damaged (hash does not match)", hint=RESTORE)
 
     def split(self, name: str) -> "SealedSplit":
         """One split, shards verified. Raises UsageError, listing the splits, for an unknown one."""
@@ -63,9 +62,6 @@ class SealedDataset:
 
     def _shards(self, split: str | None) -> list[Shard]:
         return [shard for shard in self.manifest.shards if split in (None, shard.split)]
-
-
-_RESTORE = "copy it again from where it was made, or encrypt again"
 
 
 class SealedSplit:
@@ -82,7 +78,7 @@ class SealedSplit:
         self.labels = _concatenate([map_tensor(path, "labels") for path in paths])
         self.index = _concatenate([map_tensor(path, "index") for path in paths])
         if any(images.shape[1:] != self.shape or images.dtype != self.dtype for images in self._images):
-            raise DataError("shards have another shape or dtype than the manifest says", hint=_RESTORE)
+            raise DataError("shards have another shape or dtype than the manifest says", hint=RESTORE)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -104,23 +100,3 @@ class SealedSplit:
 
 def _concatenate(parts: list[NDArray[Any]]) -> NDArray[np.int64]:
     return np.concatenate([np.empty(0, np.int64), *parts])
-
-
-_DTYPES = {"U8": np.uint8, "F32": np.float32, "I64": np.int64}
-
-
-def map_tensor(path: Path, name: str) -> NDArray[Any]:
-    """A tensor of a safetensors file, memory-mapped read-only: random access without reading the file.
-
-    The library's own reader copies whole tensors into memory, which a large data set does not allow.
-    """
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            entry = json.loads(file.read(length))[name]
-        dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
-        if 0 in shape:
-            return np.empty(shape, dtype)
-        return np.memmap(path, dtype, "r", 8 + length + entry["data_offsets"][0], shape)
-    except (OSError, ValueError, KeyError, struct.error) as error:
-        raise DataError(f"shard {path.name} cannot be read: {error}", hint=_RESTORE) from None

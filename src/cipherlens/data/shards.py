@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.files import write_temporary
 from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
 from cipherlens.data.manifest import Plan, Shard
 from cipherlens.data.sources import Source, open_source
+from cipherlens.data.tensors import serialize
 from cipherlens.data.workers import run_in_processes
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
@@ -74,15 +74,19 @@ class ShardMaker:
         kept, images, skipped = self._load(items)
         plain = np.stack(images) if images else np.empty((0, *self.plan.plain_shape), np.uint8)
         tensors = {
-            "images": np.ascontiguousarray(bound.encrypt(pad_to(plain, self.plan.padded_shape))),
+            # Eight-byte numbers first, so that all are aligned.
             "labels": np.array([items[i].label for i in kept], np.int64),
             "index": np.array([task.indices[i] for i in kept], np.int64),
+            "images": bound.encrypt(pad_to(plain, self.plan.padded_shape)),
         }
         names = {str(i): items[j].name for i, j in enumerate(kept)} if self.options.keep_names else None
-        content = safetensors.numpy.save(tensors, metadata=names)
-        temporary = write_temporary(self.out / "shards" / task.file, content)
-        digest = hashlib.sha256(content).hexdigest()
-        shard = Shard(task.file, task.split, len(kept), len(content), digest, len(skipped))
+        parts = serialize(tensors, names)
+        temporary = write_temporary(self.out / "shards" / task.file, *parts)
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part)
+        size = sum(len(part) for part in parts)
+        shard = Shard(task.file, task.split, len(kept), size, digest.hexdigest(), len(skipped))
         return Made(shard, temporary, skipped, len(items))
 
     def _load(self, items: list[Item]) -> tuple[list[int], list[Any], list[tuple[str, str]]]:
