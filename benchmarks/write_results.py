@@ -86,7 +86,7 @@ def speed() -> str:
             f"Sealing all {r['images']:,} CIFAR-10 images with Hill {r['block']}x{r['block']} in {r['workers']} "
             f"processes runs at {r['seal_images_per_second']:,.0f} images/s, "
             f"{r['seal_speed_relative_to_decoding']:.0%} of the speed of merely decoding them in as many processes "
-            f"({r['decode_images_per_second']:,.0f} images/s; medians of {len(r['seal_seconds'])} alternating runs). "
+            f"({r['decode_images_per_second']:,.0f} images/s; medians of {len(r['seal_seconds'])} runs in turn). "
             f"{hardware(sealing)}\n"
         )
     if hill:
