@@ -59,7 +59,7 @@ def covariance() -> str:
                 f"{r['block']}x{r['block']}",
                 f"{r['ciphertexts']:,}",
                 r["prior"],
-                f"{r['ssim']:.3f} ({r['ssim_min']:.3f} to {r['ssim_max']:.3f}, {r['keys']} keys)",
+                f"{r['ssim']:.4f} ({r['ssim_min']:.4f} to {r['ssim_max']:.4f}, {r['keys']} keys)",
                 f"{r['psnr']:.1f}",
                 f"{r['seconds']:.1f}",
                 f"{r['guess_ssim']:.3f}",
