@@ -20,6 +20,7 @@ from cipherlens.keys import Key
 if TYPE_CHECKING:
     from cipherlens.attacks import View, run_attack
     from cipherlens.data.sealed import SealedDataset
+    from cipherlens.keyed import lock
     from cipherlens.models import create_model
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ _LAZY = {
     "SealedDataset": "cipherlens.data.sealed",
     "View": "cipherlens.attacks",
     "create_model": "cipherlens.models",
+    "lock": "cipherlens.keyed",
     "run_attack": "cipherlens.attacks",
 }
 
@@ -39,6 +41,7 @@ __all__ = [
     "View",
     "create_cipher",
     "create_model",
+    "lock",
     "run_attack",
 ]
 

@@ -30,10 +30,19 @@ class BoundPixelPermutation(BoundCipher):
 
     def __init__(self, cipher: PixelPermutationCipher, key: Key, shape: Shape) -> None:
         super().__init__(cipher, key, shape)
-        _, height, width = shape
-        stream = KeyStream(key, f"pixel-permutation:{height}x{width}")
-        self.order: NDArray[np.int64] = stream.permutation(height * width)
+        self._key = key
+        self.order: NDArray[np.int64] = self.order_for(shape[1:])
         self.inverse: NDArray[np.int64] = np.argsort(self.order)
+
+    def order_for(self, size: tuple[int, int]) -> NDArray[np.int64]:
+        """The order of images of another size (H, W) under the same key."""
+        height, width = size
+        return KeyStream(self._key, f"pixel-permutation:{height}x{width}").permutation(height * width)
+
+    def inner_order(self, number: int, size: tuple[int, int]) -> NDArray[np.int64]:
+        """The order of a locked model's feature map ``number``, of size (H, W): independent of all others."""
+        height, width = size
+        return KeyStream(self._key, f"feature-map:{number}:{height}x{width}").permutation(height * width)
 
     def _encrypt(self, xp: Any, plain: Array) -> Array:
         return self._take(xp, plain, "order", self.order)

@@ -12,11 +12,16 @@ from torch import nn
 from cipherlens.errors import DataError, ShapeError, UsageError, unknown_name
 from cipherlens.models.adaptation import AdaptationNetwork, AdaptedModel
 from cipherlens.models.preresnet import PreResNet
+from cipherlens.models.unet import UNet
+from cipherlens.models.vgg import VGG16
 from cipherlens.models.weights import load_weights
 
 OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
     "preresnet20": partial(PreResNet, 20),
     "preresnet110": partial(PreResNet, 110),
+    "unet": partial(UNet, width=32),
+    "unet-small": partial(UNet, width=16),
+    "vgg16_cifar": VGG16,
 }
 
 

@@ -1,0 +1,142 @@
+"""``lock``: turn any convolutional network into one that works on permuted images (PrivDL, generalised)."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, fx, nn
+
+from cipherlens.ciphers.base import BoundCipher
+from cipherlens.ciphers.permutation import BoundPixelPermutation
+from cipherlens.errors import UsageError
+from cipherlens.keyed.propagation import Propagated, propagate
+from cipherlens.keyed.rewriting import OPERATORS, Rewriting
+from cipherlens.keyed.tables import Order
+from cipherlens.keyed.tracing import describe_place, trace
+
+INNERS = ("shuffled", "plain")
+BACKENDS = ("gather", "deform")
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """A stored feature map of a locked model: the node that yields it, the layer that made it, and its order."""
+
+    node: str
+    layer: str
+    size: tuple[int, int]
+    order: Order
+
+    def __repr__(self) -> str:
+        return f"FeatureMap({self.layer!r}, {self.size})"
+
+
+class LockedModel(fx.GraphModule):
+    """A model that computes on permuted images what the plain one computes on plain images.
+
+    Parameter names, and state dicts, are the plain model's. The key's tables are buffers that no state dict
+    holds, but they are in the object: **whoever holds a locked model can read the key out of it**. That is why it
+    cannot be pickled: store its state dict, and lock the plain model again.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the key it was locked with."""
+        return str(self.meta["fingerprint"])
+
+    @property
+    def inner(self) -> str:
+        """How maps inside are stored: "shuffled" or "plain"."""
+        return str(self.meta["inner"])
+
+    @property
+    def feature_maps(self) -> tuple[FeatureMap, ...]:
+        """The stored feature maps, in the order of computation; empty with ``inner="plain"``."""
+        return cast("tuple[FeatureMap, ...]", self.meta["feature_maps"])
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a locked model holds key material and cannot be pickled; save its state_dict() instead")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "LockedModel":
+        result = cast("LockedModel", super().__deepcopy__(memo))
+        _adopt(result, copy.deepcopy(self._modules), copy.deepcopy(self._parameters), copy.deepcopy(self._buffers))
+        return result
+
+
+def lock(
+    model: nn.Module,
+    bound: BoundCipher,
+    inner: Literal["shuffled", "plain"] = "shuffled",
+    backend: Literal["gather", "deform"] = "gather",
+) -> LockedModel:
+    """A copy of ``model`` that computes on images encrypted by ``bound`` what the plain model does on plain ones.
+
+    ``bound`` is a ``pixel-permutation`` bound to the shape (C, H, W) that the model takes. ``inner="shuffled"``
+    also stores every spatial feature map under a permutation of its own from the key, and maps that leave the
+    model (of a segmentation network) come out permuted like an image of their size: ``decrypt`` puts them back.
+    With ``inner="plain"`` only the input is permuted, all else is in true order. ``backend`` computes convolutions
+    by gathering rows ("gather") or as deformable convolutions ("deform", as published); results are equal within
+    rounding. Perez, Lopez and Arguello, ICASSP 2024, section 3.
+
+    Raises UsageError for another cipher, a model that torch.fx cannot trace, or an operation of which it is not
+    known how it mixes positions; the message names the module and the way out.
+    """
+    if not isinstance(bound, BoundPixelPermutation):
+        raise UsageError(
+            f"a model is locked to a pixel-permutation, not to {bound.cipher.name}",
+            hint="bind create_cipher('pixel-permutation') to the key",
+        )
+    if inner not in INNERS or backend not in BACKENDS:
+        raise UsageError(
+            f"no inner={inner!r} with backend={backend!r}", hint=f"choose from {INNERS} and {BACKENDS}"
+        )
+    if isinstance(model, LockedModel):
+        raise UsageError("the model is locked already", hint="lock the plain model")
+    root = copy.deepcopy(model)
+    example = _make_example(root, bound)
+    graph = trace(root, example)
+    found = propagate(root, graph, example, inner == "shuffled", bound)
+    _draw_orders(found, bound)
+    rewriting = Rewriting(root, graph, found, backend)
+    new_graph = rewriting.run()
+    children = dict(root._modules)
+    root.add_module(OPERATORS, rewriting.operators)
+    locked = LockedModel(root, new_graph, class_name=f"Locked{type(model).__name__}")
+    _adopt(locked, {**children, OPERATORS: rewriting.operators}, root._parameters, root._buffers)
+    locked.meta |= {
+        "fingerprint": bound.fingerprint,
+        "inner": inner,
+        "feature_maps": _list_maps(found, rewriting.made),
+    }
+    return locked.train(model.training).to(memory_format=torch.channels_last)
+
+
+def _make_example(model: nn.Module, bound: BoundCipher) -> Tensor:
+    first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    # Two images, so that nothing which depends on the number of images is decided for one.
+    return torch.zeros(2, *bound.shape, dtype=first.dtype, device=first.device)
+
+
+def _draw_orders(found: Propagated, bound: BoundPixelPermutation) -> None:
+    """Give every space that has no order yet one of its own."""
+    spaces = (found.layouts[node].space for node in found.fresh)
+    number = 0
+    for space in spaces:
+        if space.order is None:
+            space.order = bound.inner_order(number, space.size)
+            number += 1
+
+
+def _list_maps(found: Propagated, made: dict[fx.Node, fx.Node]) -> tuple[FeatureMap, ...]:
+    layouts = ((node, found.layouts[node].space) for node in found.fresh)
+    return tuple(
+        FeatureMap(made[node].name, describe_place(node), space.size, space.order)
+        for node, space in layouts
+        if space.order is not None
+    )
+
+
+def _adopt(locked: nn.Module, modules: Any, parameters: Any, buffers: Any) -> None:
+    """Give a graph module the plain model's own tree, so that names and their order are the plain model's."""
+    locked._modules, locked._parameters, locked._buffers = dict(modules), dict(parameters), dict(buffers)

@@ -1,0 +1,168 @@
+"""What a locked model computes between its layers: parameter-free operators that hold key tables.
+
+Tables are buffers that no state dict holds. A map is stored under an order (see :mod:`cipherlens.keyed.tables`).
+Inside, maps are channels-last: a position is one row of channels, and rearranging positions copies whole rows.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cipherlens.errors import ShapeError
+from cipherlens.keyed.tables import Geometry, Order, deform_offsets, invert, window_index
+
+Pair = tuple[int, int]
+
+
+class _Rearranged(torch.autograd.Function):
+    """Rows (N, R, C) by a bijective index; the gradient is a gather too, not a scattered sum."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(index, inverse)
+        return rows.index_select(1, index)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        index, inverse = ctx.saved_tensors
+        result: Tensor = _Rearranged.apply(gradients[0].contiguous(), inverse, index)
+        return result, None, None
+
+
+class KeyedOperator(nn.Module):
+    """Base of all operators: keeps tables out of state dicts, and out of what is printed."""
+
+    def _keep(self, name: str, table: np.ndarray[Any, Any]) -> None:
+        self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(table)), persistent=False)
+
+
+class Gather(KeyedOperator):
+    """Rearrange the positions of maps: ``result[i] = map[index[i]]`` with ``index`` (K,) without repeats.
+
+    ``size`` is the shape (H, W) of the maps, ``shape`` that of the result; ``axes`` says where height and width
+    are: (2, 3) for (N, C, H, W), (1, 2) for (N, H, W, C).
+    """
+
+    index: Tensor
+    inverse: Tensor
+
+    def __init__(self, index: Order, size: Pair, shape: Pair | None = None, axes: Pair = (2, 3)) -> None:
+        super().__init__()
+        self.size, self.shape, self.axes = size, shape or size, axes
+        self._keep("index", index)
+        self.bijective = len(index) == size[0] * size[1]
+        if self.bijective:
+            self._keep("inverse", invert(index))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Rearranged maps, channels-last in memory. Raises ShapeError for maps of another size."""
+        last = maps if self.axes == (1, 2) else maps.permute(0, 2, 3, 1)
+        n, height, width, channels = last.shape
+        if (height, width) != self.size:
+            raise ShapeError(
+                f"the model is locked for maps of {self.size[0]}x{self.size[1]}, not {height}x{width}",
+                hint="give images of the size it was locked for, or lock it again with a cipher bound to this size",
+            )
+        rows = last.reshape(n, height * width, channels)
+        if self.bijective:
+            rows = _Rearranged.apply(rows, self.index, self.inverse)
+        else:
+            rows = rows.index_select(1, self.index)
+        result = rows.reshape(n, *self.shape, channels)
+        return result if self.axes == (1, 2) else result.permute(0, 3, 1, 2)
+
+    def extra_repr(self) -> str:
+        """Sizes only: the table is key material."""
+        return f"{self.size} -> {self.shape}"
+
+
+class _Windows(KeyedOperator):
+    """Windows that do not overlap: one gather lays them side by side, in the order of the stored result."""
+
+    def __init__(self, geometry: Geometry, source: Order | None, target: Order | None) -> None:
+        super().__init__()
+        self.output = geometry.output
+        self.taps = geometry.kernel[0] * geometry.kernel[1]
+        index = window_index(geometry, source, target)
+        self.gather = Gather(index.reshape(-1), geometry.size, (len(index), self.taps))
+
+    def _shape(self, result: Tensor) -> Tensor:
+        """(N, C, H_out * W_out, 1) -> (N, C, H_out, W_out), still channels-last."""
+        n, channels = result.shape[:2]
+        return result.permute(0, 2, 3, 1).reshape(n, *self.output, channels).permute(0, 3, 1, 2)
+
+
+class WindowConv(_Windows):
+    """Convolution whose windows do not overlap (kernel at most stride, no padding), by one gather."""
+
+    def __init__(self, geometry: Geometry, source: Order | None, target: Order | None, groups: int = 1) -> None:
+        super().__init__(geometry, source, target)
+        self.groups = groups
+
+    def forward(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Stored maps (N, C, H, W), weight (C_out, C / groups, kh, kw) -> stored maps (N, C_out, H_out, W_out)."""
+        row = weight.reshape(*weight.shape[:2], 1, self.taps)
+        return self._shape(F.conv2d(self.gather(maps), row, bias, stride=(1, self.taps), groups=self.groups))
+
+
+class WindowPool(_Windows):
+    """Max or average pooling whose windows do not overlap, by one gather."""
+
+    def __init__(self, geometry: Geometry, source: Order | None, target: Order | None, average: bool) -> None:
+        super().__init__(geometry, source, target)
+        self.average = average
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Stored maps (N, C, H, W) -> stored maps (N, C, H_out, W_out)."""
+        pool = F.avg_pool2d if self.average else F.max_pool2d
+        return self._shape(pool(self.gather(maps), (1, self.taps)))
+
+
+class DeformConv(KeyedOperator):
+    """Convolution as published: torchvision's deform_conv2d with integer offsets (PrivDL, section 3).
+
+    Computes in float32 whatever it gets, because the kernel has no other precision on a CPU.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, geometry: Geometry, source: Order | None, target: Order | None) -> None:
+        super().__init__()
+        self.geometry = geometry
+        self._keep("offsets", deform_offsets(geometry, source, target)[None])
+        top, left, bottom, right = geometry.padding
+        self._extra = (0, max(0, right - left), 0, max(0, bottom - top))
+
+    def forward(self, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Stored maps (N, C, H, W), weight (C_out, C / groups, kh, kw) -> stored maps (N, C_out, H_out, W_out)."""
+        from torchvision.ops import deform_conv2d
+
+        geometry = self.geometry
+        with torch.autocast(maps.device.type, enabled=False):
+            result: Tensor = deform_conv2d(
+                F.pad(maps.float(), self._extra),
+                self.offsets.expand(len(maps), -1, -1, -1),
+                weight.float(),
+                None if bias is None else bias.float(),
+                stride=geometry.stride,
+                padding=geometry.padding[:2],
+                dilation=geometry.dilation,
+            )
+        return result.to(maps.dtype)
+
+
+class FlatLinear(KeyedOperator):
+    """Linear layer on a flattened stored map (N, C * H * W): the weights' columns follow the order."""
+
+    columns: Tensor
+
+    def __init__(self, order: Order, channels: int) -> None:
+        super().__init__()
+        self._keep("columns", (np.arange(channels)[:, None] * len(order) + order).reshape(-1))
+
+    def forward(self, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Features (N, C * H * W), weight (outputs, C * H * W) -> (N, outputs)."""
+        return F.linear(features, weight.index_select(1, self.columns), bias)

@@ -1,0 +1,172 @@
+"""Follow the order of feature maps through a model's graph, by running it once on an example."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from cipherlens.errors import UsageError
+from cipherlens.keyed.layout import Layout, Pair, Space
+from cipherlens.keyed.rules import MAKING_MAPS, find_rule, refuse
+from cipherlens.keyed.tables import Order
+
+
+@dataclass
+class Propagated:
+    """Layouts of a graph's values, and where orders must change.
+
+    ``layouts``: of every node whose value is permuted. ``wanted``: per node, the inputs that it needs in another
+    layout (None: in true order). ``fresh``: nodes that compute in true order and whose result is then stored.
+    ``shapes``: of all tensors.
+    """
+
+    layouts: dict[fx.Node, Layout] = field(default_factory=dict)
+    wanted: dict[fx.Node, dict[fx.Node, Layout | None]] = field(default_factory=dict)
+    fresh: list[fx.Node] = field(default_factory=list)
+    shapes: dict[fx.Node, torch.Size] = field(default_factory=dict)
+
+
+class Propagation(fx.Interpreter):
+    """Runs a graph on an example and applies the rules node by node."""
+
+    def __init__(self, model: nn.Module, graph: fx.Graph, source: Order, shuffled: bool, bound: Any) -> None:
+        super().__init__(model, garbage_collect_values=False, graph=graph)
+        self.extra_traceback = False  # errors are ours to word
+        self.found = Propagated()
+        self.source, self.shuffled, self._bound = source, shuffled, bound
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Compute a node's value and layout."""
+        if n.op == "output":
+            self._finish(n)
+            return None
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            self.found.shapes[n] = result.shape
+        layout = self._place(n, result)
+        if layout is not None:
+            self.found.layouts[n] = layout
+        return result
+
+    def _place(self, node: fx.Node, result: Any) -> Layout | None:
+        if node.op == "placeholder":
+            # Every later input is a default that the caller left out.
+            return Layout(Space(_sides(result), self.source), (2, 3)) if isinstance(result, Tensor) else None
+        if node.op == "get_attr":
+            return None
+        module = self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        inputs = [needed for needed in node.all_input_nodes if needed in self.found.layouts]
+        step = _Step(self, node, module, result, inputs)
+        rule = find_rule(node, module)
+        if rule is None:
+            if inputs:
+                raise refuse(step)
+            return None
+        return rule(step) if inputs or rule in MAKING_MAPS else None
+
+    def create_fresh(self, node: fx.Node, result: Any) -> Layout | None:
+        """The layout of a result computed in true order: a space of its own where maps are shuffled."""
+        if not (self.shuffled and isinstance(result, Tensor) and result.ndim == 4 and result.shape[-2:] != (1, 1)):
+            return None
+        self.found.fresh.append(node)
+        return Layout(Space(_sides(result)), (2, 3))
+
+    def _finish(self, node: fx.Node) -> None:
+        """Maps leave a model in the client's order of their size, or in true order (``inner="plain"``)."""
+        wanted = self.found.wanted.setdefault(node, {})
+        for given in node.all_input_nodes:
+            layout = self.found.layouts.get(given)
+            if layout is None:
+                continue
+            if layout.axes == ():
+                raise UsageError("a flattened feature map leaves the model", hint="put a linear layer behind it")
+            if self.shuffled and layout.axes == (2, 3):
+                size = layout.space.size
+                layout.space.join(Space(size, self._bound.order_for(size)))
+            else:
+                wanted[given] = None
+
+
+def _sides(maps: Tensor) -> Pair:
+    return int(maps.shape[-2]), int(maps.shape[-1])
+
+
+class _Step:
+    """See :class:`cipherlens.keyed.rules.Step`."""
+
+    def __init__(
+        self, run: Propagation, node: fx.Node, module: nn.Module | None, result: Any, inputs: list[fx.Node]
+    ) -> None:
+        self._run, self.node, self.module, self.result, self._inputs = run, node, module, result, inputs
+        self.layouts = [run.found.layouts[needed] for needed in inputs]
+
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
+        """The value of an argument."""
+        raw = self.node.args[position] if position < len(self.node.args) else self.node.kwargs.get(name, default)
+        return fx.node.map_arg(raw, lambda node: self._run.env[node])
+
+    def restore(self) -> Layout | None:
+        """All inputs in true order, the result stored in an order of its own."""
+        if any(layout.axes != (2, 3) for layout in self.layouts):
+            raise refuse(self, "it needs maps (N, C, H, W)")
+        self._want(dict.fromkeys(self._inputs))
+        return self._run.create_fresh(self.node, self.result)
+
+    def unify(self) -> Layout | None:
+        """One order for all inputs that have positions."""
+        first, *others = self.layouts
+        if any(other.axes != first.axes for other in others):
+            raise refuse(self, "height and width are at different places in its inputs")
+        plain = [node for node in self._plain_inputs() if self._has_positions(node, first)]
+        if plain and not self._run.shuffled:
+            self._want(dict.fromkeys(self._inputs))
+            return None
+        for other in others:
+            first.space.join(other.space)
+        self._want(dict.fromkeys(plain, first))
+        return first
+
+    def _plain_inputs(self) -> list[fx.Node]:
+        found = self._run.found
+        return [node for node in self.node.all_input_nodes if node in found.shapes and node not in found.layouts]
+
+    def _has_positions(self, node: fx.Node, layout: Layout) -> bool:
+        """Whether an input in true order has positions, rather than being broadcast over them."""
+        shape = self._run.found.shapes[node]
+        ndim = self.result.ndim if isinstance(self.result, Tensor) else 4
+        axes = layout.axes or (ndim - 1,)
+        sides = [shape[axis - ndim] if ndim - axis <= len(shape) else 1 for axis in axes]
+        if all(side == 1 for side in sides):
+            return False
+        if len(shape) != 4 or 1 in sides:
+            raise refuse(self, f"it combines a map with a tensor of shape {tuple(shape)}")
+        return True
+
+    def _want(self, layouts: dict[fx.Node, Layout | None]) -> None:
+        if layouts:
+            self._run.found.wanted.setdefault(self.node, {}).update(layouts)
+
+
+def propagate(model: nn.Module, graph: fx.Graph, example: Tensor, shuffled: bool, bound: Any) -> Propagated:
+    """Layouts of all values of ``graph`` when the input is stored in the order of ``bound``.
+
+    ``bound`` is a pixel permutation for the example's size. Raises UsageError for an operation that cannot be
+    converted.
+    """
+    run = Propagation(model, graph, bound.order, shuffled, bound)
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()
+            run.run(example)
+    except UsageError:
+        raise
+    except (RuntimeError, TypeError, ValueError, LookupError, AssertionError, ZeroDivisionError) as error:
+        raise UsageError(
+            f"the model cannot take images of shape {tuple(example.shape[1:])}: {str(error).splitlines()[0]}",
+            hint="bind the cipher to the image shape that the model takes",
+        ) from error
+    finally:
+        model.train(training)
+    return run.found

@@ -1,0 +1,336 @@
+"""What each layer and function does to the order of feature maps.
+
+A rule is given a :class:`Step` and returns the layout of its result, None where nothing is permuted. Rules are
+found by module type, function, or method name; what is in no table is refused, because it might mix positions.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from cipherlens.errors import UsageError
+from cipherlens.keyed.layout import Layout
+from cipherlens.keyed.tracing import describe_place
+
+
+class Step(Protocol):
+    """One node while layouts are propagated."""
+
+    node: fx.Node
+    module: nn.Module | None
+    result: Any
+    layouts: list[Layout]
+    """Layouts of the inputs that have one."""
+
+    def argument(self, position: int, name: str, default: Any = None) -> Any:
+        """An argument by position or name, as a value."""
+
+    def unify(self) -> Layout | None:
+        """Give all full-size inputs one order; the layout they share."""
+
+    def restore(self) -> Layout | None:
+        """Ask for all inputs in true order; the layout that the result gets afterwards."""
+
+
+Rule = Callable[[Step], Layout | None]
+
+
+def refuse(step: Step, why: str = "it is not known how it treats positions") -> UsageError:
+    """The error for an operation that cannot be converted."""
+    name = "" if step.module is None else f" ({type(step.module).__name__})"
+    return UsageError(
+        f"cannot lock {describe_place(step.node)}{name}: {why}",
+        hint='lock with inner="plain", which permutes the input only; or write this step with layers of torch.nn',
+    )
+
+
+def pointwise(step: Step) -> Layout | None:
+    """Every position alike."""
+    return step.unify()
+
+
+def spatial(step: Step) -> Layout | None:
+    """Neighbouring positions meet."""
+    return step.restore()
+
+
+def convolution(step: Step) -> Layout | None:
+    """A 1 x 1 convolution of stride 1 is pointwise."""
+    module: Any = step.module
+    if not step.layouts:
+        return spatial(step)
+    if set(module.kernel_size) | set(module.stride) == {1} and module.padding in (0, (0, 0), "valid", "same"):
+        return _require_axes(step, pointwise(step), (2, 3))
+    return spatial(step)
+
+
+def linear(step: Step) -> Layout | None:
+    """Pointwise on channels-last maps; on a flattened map the end of permutations."""
+    layout = pointwise(step)
+    if layout is None or layout.axes == ():
+        return None
+    return _require_axes(step, layout, (1, 2))
+
+
+def norm(step: Step) -> Layout | None:
+    """Statistics over positions do not depend on their order; weights per channel."""
+    if step.layouts[0].axes == ():
+        raise refuse(step, "it has weights per position")
+    return pointwise(step)
+
+
+def layer_norm(step: Step) -> Layout | None:
+    """Over channels, or over all of a map alike."""
+    module: Any = step.module
+    shape = step.argument(1, "normalized_shape") if module is None else module.normalized_shape
+    weight = step.argument(2, "weight") if module is None else module.weight
+    layout, ndim = step.layouts[0], step.result.ndim
+    dims = range(ndim - len(shape), ndim)
+    if layout.avoids(dims) or (layout.covers(dims) and weight is None):
+        return layout
+    raise refuse(step, "it has weights per position")
+
+
+def global_pool(step: Step) -> Layout | None:
+    """A mean or maximum over all positions does not depend on their order."""
+    if isinstance(step.result, Tensor) and step.result.shape[-2:] == (1, 1) and step.layouts[0].axes == (2, 3):
+        return None
+    return spatial(step)
+
+
+def reduce(step: Step) -> Layout | None:
+    """A reduction over both spatial axes ends the permutation, over others it keeps it."""
+    dims = step.argument(2 if step.node.target in (torch.norm, "norm") else 1, "dim")
+    layout, source = step.layouts[0], step.argument(0, "input")
+    if dims is None:
+        return None
+    dims = [dim % source.ndim for dim in (dims if isinstance(dims, tuple | list) else (dims,))]
+    if layout.covers(dims):
+        return None
+    if not layout.avoids(dims) or not isinstance(step.result, Tensor):
+        raise refuse(step, f"it reduces dimensions {dims}, not all of height and width")
+    gone = 0 if step.result.ndim == source.ndim else 1
+    return Layout(layout.space, tuple(axis - gone * sum(dim < axis for dim in dims) for axis in layout.axes))
+
+
+def along_channels(step: Step) -> Layout | None:
+    """Acts along one dimension, which must not be height or width."""
+    position = 2 if step.node.target in (torch.chunk, torch.split, "chunk", "split") else 1
+    dim = step.argument(position, "dim", 0) if step.module is None else getattr(step.module, "dim", None)
+    value = step.argument(0, "input")
+    ndim = (value[0] if isinstance(value, tuple | list) else value).ndim
+    if dim is None or not step.layouts[0].avoids([dim % ndim]):
+        raise refuse(step, f"it acts along dimension {dim}")
+    return pointwise(step)
+
+
+def stack(step: Step) -> Layout | None:
+    """Several maps side by side along a new dimension."""
+    layout = step.unify()
+    dim = step.argument(1, "dim", 0) % step.result.ndim
+    if layout is None or layout.axes == () or layout.axes[0] < dim <= layout.axes[1]:
+        raise refuse(step, f"it stacks along dimension {dim}")
+    return Layout(layout.space, tuple(axis + (dim <= axis) for axis in layout.axes))
+
+
+def reshape(step: Step) -> Layout | None:
+    """Channels taken apart or together; or (N, C, H, W) -> (N, C * H * W)."""
+    layout, shape = step.layouts[0], tuple(step.result.shape)
+    source = step.argument(0, "input")
+    if layout.axes == (source.ndim - 2, source.ndim - 1) and shape[-2:] == tuple(source.shape[-2:]):
+        return Layout(layout.space, (len(shape) - 2, len(shape) - 1))
+    if layout.axes == (2, 3) and shape == (source.shape[0], source[0].numel()):
+        return Layout(layout.space, (), source.shape[1])
+    if shape == tuple(source.shape):
+        return layout
+    raise refuse(step, f"it reshapes {tuple(source.shape)} to {shape}")
+
+
+def permute(step: Step) -> Layout | None:
+    """Moves the axes; height must stay before width."""
+    args = step.node.args[1:]
+    ndim = step.result.ndim
+    given: Any = args[0] if args and isinstance(args[0], tuple | list) else (args or step.node.kwargs.get("dims"))
+    dims = [dim % ndim for dim in given]
+    if step.node.target in (torch.transpose, "transpose"):
+        dims = _swap(ndim, *dims)
+    layout = step.layouts[0]
+    axes = tuple(dims.index(axis) for axis in layout.axes)
+    if len(axes) != 2 or axes[0] + 1 != axes[1]:
+        raise refuse(step, f"it puts height and width at dimensions {axes}")
+    return Layout(layout.space, axes)
+
+
+def _swap(ndim: int, first: int, second: int) -> list[int]:
+    dims = list(range(ndim))
+    dims[first], dims[second] = second, first
+    return dims
+
+
+def expand(step: Step) -> Layout | None:
+    """A value without positions, repeated over those of a map."""
+    return step.layouts[0] if step.argument(0, "input").shape[-2:] == (1, 1) else pointwise(step)
+
+
+def index(step: Step) -> Layout | None:
+    """A slice of channels, or one of several tensors."""
+    layout, source = step.layouts[0], step.argument(0, "input")
+    if not isinstance(source, Tensor):
+        return layout
+    key = step.argument(1, "index")
+    parts = key if isinstance(key, tuple) else (key,)
+    whole = slice(None)
+    at_axes = [parts[axis] for axis in layout.axes if axis < len(parts)]
+    if layout.axes and all(isinstance(part, slice) for part in parts) and all(part == whole for part in at_axes):
+        return layout
+    raise refuse(step, "it picks positions")
+
+
+def forget(step: Step) -> Layout | None:
+    """Gives no tensor of positions (a shape, a number of dimensions)."""
+    return None
+
+
+def _require_axes(step: Step, layout: Layout | None, axes: tuple[int, ...]) -> Layout | None:
+    if layout is not None and layout.axes != axes:
+        raise refuse(step, "channels are not where it looks for them")
+    return layout
+
+
+MODULE_RULES: tuple[tuple[tuple[type[nn.Module], ...], Rule], ...] = (
+    ((nn.Conv2d,), convolution),
+    ((nn.Linear,), linear),
+    ((nn.LayerNorm,), layer_norm),
+    ((nn.modules.batchnorm._NormBase, nn.GroupNorm), norm),
+    ((nn.Flatten,), reshape),
+    ((nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d), global_pool),
+    ((nn.Softmax, nn.LogSoftmax, nn.GLU), along_channels),
+    (
+        (
+            *(nn.ConvTranspose2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.FractionalMaxPool2d, nn.Upsample),
+            *(nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d, nn.CircularPad2d),
+            *(nn.PixelShuffle, nn.PixelUnshuffle, nn.LocalResponseNorm),
+        ),
+        spatial,
+    ),
+    (
+        (
+            *(nn.modules.dropout._DropoutNd, nn.Identity),
+            *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU),
+            *(nn.Mish, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus),
+            *(nn.Softsign, nn.Softshrink, nn.Hardshrink, nn.Tanhshrink, nn.Threshold, nn.Softmax2d),
+        ),
+        pointwise,
+    ),
+)
+
+POINTWISE_NAMES = frozenset(
+    {"DropPath", "StochasticDepth", "LayerNorm2d", "LayerNormAct2d", "RmsNorm2d", "SimpleNorm2d"}
+)
+SPATIAL_NAMES = frozenset({"DropBlock2d"})
+
+_POINTWISE: tuple[Any, ...] = (
+    *(operator.add, operator.iadd, operator.sub, operator.isub, operator.mul, operator.imul, operator.truediv),
+    *(
+        operator.itruediv,
+        operator.neg,
+        operator.pow,
+        torch.add,
+        torch.sub,
+        torch.mul,
+        torch.div,
+        torch.neg,
+        torch.pow,
+    ),
+    *(torch.addcmul, torch.maximum, torch.minimum, torch.where, torch.lerp, torch.exp, torch.log, torch.sqrt),
+    *(torch.rsqrt, torch.abs, torch.square, torch.clamp, torch.sigmoid, torch.tanh, torch.relu, torch.relu_),
+    *(
+        F.relu,
+        F.relu_,
+        F.relu6,
+        F.gelu,
+        F.silu,
+        F.mish,
+        F.elu,
+        F.selu,
+        F.celu,
+        F.leaky_relu,
+        F.hardtanh,
+        F.hardswish,
+    ),
+    *(F.hardsigmoid, F.sigmoid, F.tanh, F.logsigmoid, F.softplus, F.prelu, F.dropout, F.dropout2d, torch.clone),
+)
+_SPATIAL: tuple[Any, ...] = (
+    *(F.conv2d, F.conv_transpose2d, F.max_pool2d, F.avg_pool2d, F.lp_pool2d, F.interpolate, F.pad),
+    *(F.pixel_shuffle, F.pixel_unshuffle, F.upsample, F.local_response_norm, torch.conv2d, torch.max_pool2d),
+)
+_POOLS: tuple[Any, ...] = (F.adaptive_avg_pool2d, F.adaptive_max_pool2d)
+_REDUCTIONS: tuple[Any, ...] = (torch.mean, torch.sum, torch.amax, torch.amin, torch.norm, torch.std, torch.var)
+_ALONG: tuple[Any, ...] = (torch.cat, torch.chunk, torch.split, F.softmax, F.log_softmax, F.glu, torch.softmax)
+
+FUNCTION_RULES: dict[Any, Rule] = {
+    **dict.fromkeys(_POINTWISE, pointwise),
+    **dict.fromkeys(_SPATIAL, spatial),
+    **dict.fromkeys(_POOLS, global_pool),
+    **dict.fromkeys(_REDUCTIONS, reduce),
+    **dict.fromkeys(_ALONG, along_channels),
+    F.layer_norm: layer_norm,
+    F.group_norm: norm,
+    torch.flatten: reshape,
+    torch.reshape: reshape,
+    torch.permute: permute,
+    torch.transpose: permute,
+    torch.stack: stack,
+    operator.getitem: index,
+    getattr: forget,
+}
+
+METHOD_RULES: dict[str, Rule] = {
+    **dict.fromkeys(
+        (
+            *("add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "pow", "addcmul", "exp", "sqrt"),
+            *(
+                "rsqrt",
+                "abs",
+                "square",
+                "clamp",
+                "clamp_",
+                "sigmoid",
+                "tanh",
+                "relu",
+                "relu_",
+                "contiguous",
+                "clone",
+            ),
+            *("detach", "to", "float", "double", "half", "bfloat16", "type_as", "type"),
+        ),
+        pointwise,
+    ),
+    **dict.fromkeys(("mean", "sum", "amax", "amin", "norm", "std", "var"), reduce),
+    **dict.fromkeys(("softmax", "log_softmax", "chunk", "split"), along_channels),
+    **dict.fromkeys(("flatten", "view", "reshape"), reshape),
+    **dict.fromkeys(("size", "dim", "numel", "ndimension"), forget),
+    **dict.fromkeys(("permute", "transpose"), permute),
+    "expand_as": expand,
+}
+
+
+MAKING_MAPS: tuple[Rule, ...] = (spatial, convolution)
+"""Rules whose result can be a map although no input is one: upsampling of a single value, for example."""
+
+
+def find_rule(node: fx.Node, module: nn.Module | None) -> Rule | None:
+    """The rule of a node, None where there is none."""
+    if module is not None:
+        if type(module).__name__ in POINTWISE_NAMES:
+            return pointwise
+        if type(module).__name__ in SPATIAL_NAMES:
+            return spatial
+        return next((rule for types, rule in MODULE_RULES if isinstance(module, types)), None)
+    if node.op == "call_function":
+        return FUNCTION_RULES.get(node.target)
+    return METHOD_RULES.get(str(node.target))
