@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.harness import Target
+from cipherlens.data.augmentation import augment
 from cipherlens.data.images import Preprocess, check_shape, pad_to
 from cipherlens.data.manifest import Plan
 from cipherlens.data.sealed import SealedDataset
@@ -31,7 +32,7 @@ def load_target(
     name = split or ("test" if "test" in plan.counts else next(iter(plan.counts)))
     sealed = dataset.split(name)
     chosen = pick_evenly(len(sealed), count)
-    source = open_source(plain)
+    source = augment(open_source(plain), plan.augment)
     require_split(source, name)
     if len(sealed) and int(sealed.index.max()) >= source.splits[name]:
         raise DataError(f"{plain} is not what was sealed: it has fewer images", hint="give the source of encrypt")

@@ -60,6 +60,7 @@ def encrypt(
     pad: Annotated[bool, Parameter(negative="")] = False,
     split: list[str] | None = None,
     limit: int | None = None,
+    augment: int = 0,
     on_error: Literal["stop", "skip"] = "stop",
     keep_names: Annotated[bool, Parameter(negative="")] = False,
     workers: int | None = None,
@@ -90,6 +91,8 @@ def encrypt(
         Seal only this split; may be repeated.
     limit
         Seal at most this many images of each split, evenly spread.
+    augment
+        Add so many variants (mirrored, shifted) of each training image, made before encryption.
     on_error
         What to do with an image that cannot be used.
     keep_names
@@ -102,7 +105,13 @@ def encrypt(
     chosen = _choose_cipher(cipher, block, orthogonal)
     secret = load_key(key, passphrase_file)
     options = SealOptions(
-        Preprocess(size, pad), tuple(split or ()), limit, on_error, keep_names, workers or os.cpu_count() or 1
+        Preprocess(size, pad),
+        tuple(split or ()),
+        limit,
+        on_error,
+        keep_names,
+        workers or os.cpu_count() or 1,
+        augment,
     )
     if dry_run:
         plan, tasks = plan_job(canonical_source(source), chosen, secret, options)

@@ -68,6 +68,7 @@ def _describe_run(path: Path) -> dict[str, Any]:
         "kind": "run",
         "model": training.get("model"),
         "adaptation_block": training.get("adapt_block"),
+        "locked": training.get("lock"),
         "cipher": provenance.get("cipher"),
         "key_fingerprint": provenance.get("key_fingerprint"),
         "epochs_done": len(lines),

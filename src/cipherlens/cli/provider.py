@@ -1,20 +1,14 @@
-"""The provider's commands: train, test, predict. They need torch, imported when a command runs."""
+"""The provider's commands: train, test. They need torch, imported when a command runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-import numpy as np
 from cyclopts import Parameter
-from numpy.typing import NDArray
 
+from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import Json, OptionalKeyFile, PassphraseFile, emit, load_key, progress_bar, say
-from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
-from cipherlens.data.manifest import Scheme
 from cipherlens.data.sealed import SealedDataset
-from cipherlens.errors import DataError, KeyFailure, UsageError
-
-if TYPE_CHECKING:
-    from cipherlens.train.run import Run
+from cipherlens.errors import KeyFailure, UsageError
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -42,9 +36,15 @@ def train(
     patience: int = 0,
     seed: int = 0,
     threads: int = 0,
+    key: OptionalKeyFile = None,
+    passphrase_file: PassphraseFile = None,
+    inner: Literal["shuffled", "plain"] = "shuffled",
     as_json: Json = False,
 ) -> None:
-    """Train a classifier on a sealed data set, without the key. The same command continues an interrupted run.
+    """Train a model on a sealed data set, without the key. The same command continues an interrupted run.
+
+    With --key, given by the client's consent, the model is locked: on pixel-permutation images it learns what the
+    plain model learns on plain ones. Whoever runs this command can read the key.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def train(
     out
         Run folder.
     model
-        preresnet20, preresnet110, or any timm model.
+        preresnet20, preresnet110, vgg16_cifar, or any timm model; unet, unet-small for data with masks.
     adapt
         Put the adaptation network in front, with the cipher's block.
     adapt_block
@@ -72,6 +72,8 @@ def train(
         Pretrained backbone from a local .safetensors or .pth file.
     patience
         End a round after so many epochs without progress; 0 is never.
+    inner
+        With --key: whether feature maps inside the model are shuffled too, or only the input.
     """
     from cipherlens.train.config import TrainConfig
     from cipherlens.train.fit import fit
@@ -79,6 +81,7 @@ def train(
     dataset = SealedDataset.open(sealed)
     names = list(dataset.splits)
     name = "train" if "train" in names else names[0]
+    bound = _bind_to_lock(dataset, key, passphrase_file)
     config = TrainConfig(
         model=model,
         adapt_block=adapt_block or (int(dataset.plan.params.get("block", 4)) if adapt else None),
@@ -98,6 +101,7 @@ def train(
         normalize=normalize,
         patience=patience,
         threads=threads,
+        lock=None if bound is None else inner,
     )
     test_set = dataset.split("test") if "test" in names and name != "test" else None
     with progress_bar("training") as bar:
@@ -108,6 +112,7 @@ def train(
             out,
             dataset.plan.public(),
             lambda event: show_progress(event, bar),
+            bound,
         )
     last = result.last.to_json()
     accuracy = last["test_accuracy"] if last["test_accuracy"] is not None else last["train_accuracy"]
@@ -119,6 +124,17 @@ def train(
     )
 
 
+def _bind_to_lock(dataset: SealedDataset, key: Path | None, passphrase_file: Path | None) -> BoundCipher | None:
+    if key is None:
+        return None
+    if dataset.plan.cipher != "pixel-permutation":
+        raise UsageError(
+            f"a model is locked to pixel-permutation images, these are {dataset.plan.cipher}",
+            hint="train without --key, or encrypt with --cipher pixel-permutation",
+        )
+    return dataset.plan.bind(load_key(key, passphrase_file))
+
+
 def show_progress(event: Any, bar: Any) -> None:
     """Feed a progress bar from training events, and say each finished epoch."""
     per_round = event.epochs * event.steps
@@ -127,6 +143,7 @@ def show_progress(event: Any, bar: Any) -> None:
     if event.metrics is not None:
         m = event.metrics
         tested = "" if m.test_accuracy is None else f", test accuracy {m.test_accuracy:.2%}"
+        tested += "" if m.test_iou is None else f", mean IoU {m.test_iou:.2%}"
         say(
             f"round {m.round} epoch {m.epoch}: loss {m.train_loss:.3f}, accuracy {m.train_accuracy:.2%}{tested}, "
             f"{m.images_per_second:.0f} images/s"
@@ -139,10 +156,12 @@ def test(
     *,
     split: str = "test",
     weights: Literal["best", "last"] = "last",
+    key: OptionalKeyFile = None,
+    passphrase_file: PassphraseFile = None,
     measure_wrong_key: Flag = False,
     as_json: Json = False,
 ) -> None:
-    """Measure a trained model on a sealed data set.
+    """Measure a trained model on a sealed data set. A locked model needs the key that it was locked with.
 
     Parameters
     ----------
@@ -153,11 +172,14 @@ def test(
     weights
         last is honest; best was chosen on the test images themselves.
     measure_wrong_key
-        Measure even if the images were sealed with another key or cipher.
+        Measure even if the images were sealed with another key or cipher, and a locked model with another
+        --key or with none.
     """
-    from cipherlens.train.run import evaluate, load_run
+    from cipherlens.cli.runs import open_run
+    from cipherlens.train.run import evaluate
 
-    loaded, dataset = load_run(run, weights), SealedDataset.open(sealed)
+    dataset = SealedDataset.open(sealed)
+    loaded, _ = open_run(run, weights, key, passphrase_file, check=not measure_wrong_key)
     trained, given = loaded.provenance.get("key_fingerprint"), dataset.plan.key_fingerprint
     if trained != given and not measure_wrong_key:
         raise KeyFailure(
@@ -165,69 +187,9 @@ def test(
             hint="pass --measure-wrong-key to measure what that gives",
         )
     result = evaluate(loaded, dataset.split(split))
-    line = f"accuracy {result['accuracy']:.2%} on {result['n']} images of {sealed} ({split})"
+    overlap = f", mean IoU {result['mean_iou']:.2%}" if "mean_iou" in result else ""
+    line = f"accuracy {result['accuracy']:.2%}{overlap} on {result['n']} images of {sealed} ({split})"
     emit({"run": str(run), "sealed": str(sealed), "split": split, "weights": weights, **result}, as_json, [line])
 
 
-def predict(
-    run: Path,
-    images: list[Path],
-    *,
-    key: OptionalKeyFile = None,
-    passphrase_file: PassphraseFile = None,
-    top: int = 3,
-    as_json: Json = False,
-) -> None:
-    """Classify images: plain ones, encrypted on the spot with the client's key, or ciphertexts in .npy files.
-
-    Parameters
-    ----------
-    run
-        Run folder made by train.
-    images
-        Image files (with --key), or .npy files with one ciphertext (C, H, W).
-    top
-        How many classes to name.
-    """
-    from cipherlens.train.run import load_run
-    from cipherlens.train.run import predict as classify
-
-    loaded = load_run(run, "last")
-    scheme = Scheme.from_public(loaded.provenance)
-    plain = [path for path in images if path.suffix != ".npy"]
-    if plain and key is None and scheme.cipher != "identity":
-        raise UsageError(
-            f"{plain[0]} is a plain image, and the model answers on {scheme.cipher} images",
-            hint="give the client's --key, or a ciphertext in a .npy file",
-        )
-    bound = scheme.bind(load_key(key, passphrase_file)) if key is not None else None
-    batch = np.concatenate([_read_image(path, scheme, bound, loaded) for path in images])
-    probabilities = classify(loaded, batch)
-    order = np.argsort(-probabilities, axis=1)[:, :top]
-    answers = {
-        str(path): {loaded.classes[i]: round(float(row[i]), 4) for i in ranked}
-        for path, row, ranked in zip(images, probabilities, order, strict=True)
-    }
-    lines = [
-        f"{path}: " + ", ".join(f"{name} {share:.1%}" for name, share in found.items())
-        for path, found in answers.items()
-    ]
-    emit({"run": str(run), "predictions": answers}, as_json, lines)
-
-
-def _read_image(path: Path, scheme: Scheme, bound: Any, run: "Run") -> NDArray[Any]:
-    if path.suffix == ".npy":
-        try:
-            ct = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} is not a ciphertext: {error}") from None
-        return np.asarray(ct if ct.ndim == 4 else ct[None])
-    if not path.is_file():
-        raise DataError(f"no image {path}")
-    pixels = Preprocess(scheme.size, scheme.pad).apply(Item(str(path), -1, path))
-    check_shape(pixels, scheme.plain_shape, str(path))
-    padded = pad_to(pixels[None], scheme.padded_shape)
-    return padded if bound is None else np.asarray(bound.encrypt(padded))
-
-
-COMMANDS = (train, test, predict)
+COMMANDS = (train, test)

@@ -15,11 +15,16 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Item:
-    """One image of a source, not decoded yet. ``label`` is -1 where the source has none."""
+    """One image of a source, not decoded yet. ``label`` is -1 where the source has none.
+
+    ``mask``: a class per pixel, for segmentation. ``variant``: see :func:`draw_variant`.
+    """
 
     name: str
     label: int
     content: bytes | Path | Pixels
+    mask: bytes | Pixels | None = None
+    variant: tuple[int, int] = (0, 0)
 
     def decode(self) -> Pixels:
         """Pixels (3, H, W), uint8. Raises DataError naming the image if it cannot be decoded."""
@@ -34,6 +39,19 @@ class Item:
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise DataError(f"{self.name} is damaged: {error}", hint=_ON_ERROR) from None
         return pixels.transpose(2, 0, 1)
+
+    def decode_mask(self) -> Pixels:
+        """Classes (1, H, W), uint8. Raises DataError naming the image if there is no mask, or a damaged one."""
+        if isinstance(self.mask, np.ndarray):
+            return self.mask[None]
+        try:
+            with Image.open(io.BytesIO(self.mask or b"")) as image:
+                classes = np.asarray(image)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise DataError(f"the mask of {self.name} is missing or damaged: {error}", hint=_ON_ERROR) from None
+        if classes.ndim != 2 or classes.dtype != np.uint8:
+            raise DataError(f"the mask of {self.name} is not one byte per pixel", hint=_ON_ERROR)
+        return classes[None]
 
 
 _ON_ERROR = "repair or remove it, or pass --on-error skip"
@@ -51,9 +69,16 @@ class Preprocess:
     pad: bool = False
 
     def apply(self, item: Item) -> Pixels:
-        """Decode and resize, without padding: (3, H, W), uint8."""
+        """Decode, resize and augment, without padding: (3, H, W), uint8."""
         pixels = item.decode()
-        return pixels if self.size is None else resize_and_crop(pixels, self.size)
+        return draw_variant(pixels if self.size is None else resize_and_crop(pixels, self.size), item.variant)
+
+    def apply_to_mask(self, item: Item) -> Pixels:
+        """The mask of an image, brought to the same size and variant: (1, H, W), uint8."""
+        classes = item.decode_mask()
+        if self.size is not None:
+            classes = resize_and_crop(classes, self.size, Image.Resampling.NEAREST)
+        return draw_variant(classes, item.variant)
 
     def padded_shape(self, shape: tuple[int, int, int], block: int) -> tuple[int, int, int]:
         """Shape that is encrypted for a resized image of ``shape``."""
@@ -63,17 +88,34 @@ class Preprocess:
         return channels, -(-height // block) * block, -(-width // block) * block
 
 
-def resize_and_crop(pixels: Pixels, size: int) -> Pixels:
-    """(3, H, W) -> (3, size, size): bilinear resize of the shorter side, then centre crop."""
+def draw_variant(pixels: Pixels, variant: tuple[int, int]) -> Pixels:
+    """Variant (copy, image) of (C, H, W): mirrored half of the time, shifted by up to an eighth of the sides.
+
+    What a shift uncovers is filled with a reflection. Copy 0 is the image itself. A variant follows from its two
+    numbers: it is no secret.
+    """
+    if variant[0] == 0:
+        return pixels
+    rng = np.random.default_rng(variant)
+    mirrored = pixels[:, :, ::-1] if rng.random() < 0.5 else pixels
+    reach = [side // 8 for side in pixels.shape[1:]]
+    top, left = (int(rng.integers(0, 2 * by + 1)) for by in reach)
+    padded = np.pad(mirrored, ((0, 0), *((by, by) for by in reach)), mode="reflect")
+    return padded[:, top : top + pixels.shape[1], left : left + pixels.shape[2]]
+
+
+def resize_and_crop(pixels: Pixels, size: int, resampling: Image.Resampling = Image.Resampling.BILINEAR) -> Pixels:
+    """(C, H, W) -> (C, size, size), C = 3 or 1: resize of the shorter side, then centre crop."""
     _, height, width = pixels.shape
     if (height, width) == (size, size):
         return pixels
     scale = size / min(height, width)
     rows, columns = max(size, round(height * scale)), max(size, round(width * scale))
-    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-    image = image.resize((columns, rows), Image.Resampling.BILINEAR)
+    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0).squeeze()))
+    image = image.resize((columns, rows), resampling)
     top, left = (rows - size) // 2, (columns - size) // 2
-    return np.asarray(image).transpose(2, 0, 1)[:, top : top + size, left : left + size]
+    resized = np.asarray(image).reshape(rows, columns, -1).transpose(2, 0, 1)
+    return resized[:, top : top + size, left : left + size]
 
 
 def pad_to(images: Pixels, shape: tuple[int, int, int]) -> Pixels:

@@ -62,9 +62,10 @@ class Scheme:
             raise DataError(f"how the images were encrypted is not recorded: no {error}") from None
         return cls(**{**chosen, **{name: tuple(chosen[name]) for name in ("plain_shape", "padded_shape")}})
 
-    def bind(self, key: Key) -> BoundCipher:
-        """The bound cipher; raises KeyFailure if the key is another one."""
-        check_fingerprint(self.key_fingerprint, key)
+    def bind(self, key: Key, check: bool = True) -> BoundCipher:
+        """The bound cipher; raises KeyFailure if the key is another one, unless told not to ``check``."""
+        if check:
+            check_fingerprint(self.key_fingerprint, key)
         return create_cipher(self.cipher, **self.params).bind(key, self.padded_shape)
 
 
@@ -83,6 +84,10 @@ class Plan(Scheme):
     shard_images: int
     source_tag: str
     """Keyed digest of the source's name: tells the client whether a job is the same, and others nothing."""
+    masked: bool = False
+    """Whether every image has a mask, a class per pixel, rearranged like the image."""
+    augment: int = 0
+    """Variants of each training image that follow the images themselves."""
 
 
 @dataclass(frozen=True)

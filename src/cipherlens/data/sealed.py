@@ -1,5 +1,6 @@
 """Reading a sealed data set: what a provider, an auditor, and the client who decrypts work on."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ class SealedSplit:
         self._starts = np.cumsum([0, *(len(images) for images in self._images)])
         self.labels = _concatenate([map_tensor(path, "labels") for path in paths])
         self.index = _concatenate([map_tensor(path, "index") for path in paths])
+        self._masks = [map_tensor(path, "masks") for path in paths] if dataset.plan.masked else None
         if any(images.shape[1:] != self.shape or images.dtype != self.dtype for images in self._images):
             raise DataError("shards have another shape or dtype than the manifest says", hint=RESTORE)
 
@@ -92,6 +94,13 @@ class SealedSplit:
             here = np.flatnonzero(owner == shard)
             out[here] = self._images[shard][indices[here] - self._starts[shard]]
         return out
+
+    @cached_property
+    def masks(self) -> NDArray[np.uint8] | None:
+        """Encrypted masks (N, H, W) of all images, 255 where a pixel has no class; None where there are none."""
+        if self._masks is None:
+            return None
+        return np.concatenate([np.empty((0, *self.shape[1:]), np.uint8), *self._masks])
 
     def read_all(self) -> NDArray[Any]:
         """All encrypted images of the split."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cipherlens.ciphers import Cipher
+from cipherlens.data.augmentation import augment
 from cipherlens.data.files import commit, sha256_of
 from cipherlens.data.journal import Journal
 from cipherlens.data.manifest import FILE_NAME, Manifest, Plan, Shard, read_manifest, tag, write_manifest
@@ -16,6 +17,9 @@ from cipherlens.data.shards import SealOptions, ShardMaker, ShardTask, make_shar
 from cipherlens.data.sources import Source, canonical_source, open_source, pick_evenly, require_split
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
+
+MASK_CIPHERS = ("pixel-permutation", "identity")
+"""Ciphers that treat a mask as they treat an image: they move pixels and leave values alone."""
 
 SHARD_BYTES = 16 << 20
 """About this much ciphertext goes into one shard: large enough to read fast, small enough to redo."""
@@ -82,7 +86,11 @@ def seal(
 
 def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> tuple[Plan, list[ShardTask]]:
     """Fix everything about a job before the first image is encrypted."""
-    opened = open_source(source)
+    opened = augment(open_source(source), options.augment)
+    if opened.masked and cipher.name not in MASK_CIPHERS:
+        raise UsageError(
+            f"masks cannot be sealed with {cipher.name}", hint=f"choose a cipher of: {', '.join(MASK_CIPHERS)}"
+        )
     splits = options.splits or tuple(opened.splits)
     for split in splits:
         require_split(opened, split)
@@ -105,6 +113,8 @@ def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> tup
         counts={split: len(indices) for split, indices in chosen.items()},
         shard_images=max(1, SHARD_BYTES // per_image),
         source_tag=tag(key, [source, options.keep_names]),
+        masked=opened.masked,
+        augment=options.augment,
     )
     tasks = [
         ShardTask(f"{split}-{number:05d}.safetensors", split, tuple(part.tolist()))

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cipherlens.ciphers import BoundCipher
+from cipherlens.data.augmentation import augment
 from cipherlens.data.files import write_temporary
 from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
 from cipherlens.data.manifest import Plan, Shard
@@ -29,12 +31,15 @@ class SealOptions:
     on_error: str = "stop"
     keep_names: bool = False
     workers: int = 1
+    augment: int = 0
 
     def __post_init__(self) -> None:
         if self.on_error not in ("stop", "skip"):
             raise UsageError(f"on_error is stop or skip, not {self.on_error!r}")
         if self.workers < 1 or (self.limit is not None and self.limit < 1):
             raise UsageError("workers and limit are at least 1")
+        if self.augment < 0:
+            raise UsageError("augment is the number of extra variants of each training image, at least 0")
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,8 @@ class ShardMaker:
 
     def make(self, task: ShardTask, bound: BoundCipher) -> Made:
         """Decode, encrypt and write one shard."""
-        items = _cached_source(self.source).read(task.split, task.indices)
-        kept, images, skipped = self._load(items)
+        items = augment(_cached_source(self.source), self.plan.augment).read(task.split, task.indices)
+        kept, images, masks, skipped = self._load(items)
         plain = np.stack(images) if images else np.empty((0, *self.plan.plain_shape), np.uint8)
         tensors = {
             # Eight-byte numbers first, so that all are aligned.
@@ -79,6 +84,10 @@ class ShardMaker:
             "index": np.array([task.indices[i] for i in kept], np.int64),
             "images": bound.encrypt(pad_to(plain, self.plan.padded_shape)),
         }
+        if self.plan.masked:
+            tensors["masks"] = encrypt_masks(
+                bound, np.concatenate([*masks, np.empty((0, *plain.shape[2:]), np.uint8)])
+            )
         names = {str(i): items[j].name for i, j in enumerate(kept)} if self.options.keep_names else None
         parts = serialize(tensors, names)
         temporary = write_temporary(self.out / "shards" / task.file, *parts)
@@ -89,12 +98,16 @@ class ShardMaker:
         shard = Shard(task.file, task.split, len(kept), size, digest.hexdigest(), len(skipped))
         return Made(shard, temporary, skipped, len(items))
 
-    def _load(self, items: list[Item]) -> tuple[list[int], list[Any], list[tuple[str, str]]]:
-        kept, images, skipped = [], [], []
+    def _load(self, items: list[Item]) -> tuple[list[int], list[Any], list[Any], list[tuple[str, str]]]:
+        kept, images, masks, skipped = [], [], [], []
         for position, item in enumerate(items):
             try:
                 pixels = self.options.preprocess.apply(item)
                 check_shape(pixels, self.plan.plain_shape, item.name)
+                if self.plan.masked:
+                    mask = self.options.preprocess.apply_to_mask(item)
+                    check_shape(mask, (1, *self.plan.plain_shape[1:]), f"the mask of {item.name}")
+                    masks.append(mask)
             except DataError as error:
                 if self.options.on_error == "stop":
                     raise
@@ -102,7 +115,16 @@ class ShardMaker:
                 continue
             kept.append(position)
             images.append(pixels)
-        return kept, images, skipped
+        return kept, images, masks, skipped
+
+
+def encrypt_masks(bound: BoundCipher, masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Masks (N, H, W) rearranged like the images, for ciphers that only rearrange pixels (all channels alike)."""
+    channels, height, width = bound.shape
+    padded = pad_to(masks[:, None], (1, height, width))
+    repeated = np.broadcast_to(padded, (len(masks), channels, height, width))
+    encrypted: NDArray[np.uint8] = np.ascontiguousarray(bound.encrypt(repeated)[:, 0])
+    return encrypted
 
 
 _opened: dict[str, Source] = {}

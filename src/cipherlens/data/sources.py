@@ -25,6 +25,10 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".
 SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 
 
+IGNORED = 255
+"""In a mask: a pixel without a class."""
+
+
 class Source(Protocol):
     """A set of labelled plain images in named splits."""
 
@@ -35,6 +39,10 @@ class Source(Protocol):
     @property
     def splits(self) -> dict[str, int]:
         """Number of images per split."""
+
+    @property
+    def masked(self) -> bool:
+        """Whether images come with masks, a class per pixel; ``IGNORED`` pixels count nowhere."""
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The items at these positions of a split, not decoded yet."""
@@ -82,6 +90,8 @@ def pick_evenly(count: int, limit: int | None) -> NDArray[np.int64]:
 class FolderSource:
     """``ROOT/[SPLIT/]CLASS/*.jpg``, or a flat folder of images without labels."""
 
+    masked = False
+
     def __init__(self, root: Path) -> None:
         split_roots = {d.name: d for d in _folders(root) if d.name in SPLIT_NAMES} or {"all": root}
         names = {folder.name for part in split_roots.values() for folder in _folders(part)}
@@ -117,9 +127,11 @@ def _images(folder: Path, deep: bool = False) -> list[Path]:
 
 
 class ParquetSource:
-    """Parquet files in the Hugging Face layout: columns ``image`` {bytes, path} and, optionally, ``label``.
+    """Parquet files in the Hugging Face layout: columns ``image`` {bytes, path} and ``label`` or ``mask``.
 
-    The split is the part of the file name before the first dash (``train-00000-of-00002.parquet``).
+    The split is the part of the file name before the first dash (``train-00000-of-00002.parquet``). Names of the
+    classes of masks are a JSON list in the schema's metadata under ``classes``, the class that counts nowhere is
+    its ``ignore_index``.
     """
 
     def __init__(self, files: tuple[Path, ...]) -> None:
@@ -129,19 +141,36 @@ class ParquetSource:
             self._files.setdefault(name if name in SPLIT_NAMES else "all", []).append(file)
         opened = {split: [_open_parquet(file) for file in group] for split, group in self._files.items()}
         self.splits = {split: sum(f.metadata.num_rows for f in group) for split, group in opened.items()}
-        self.classes = _class_names([file for group in opened.values() for file in group])
+        every = [file for group in opened.values() for file in group]
+        self.masked = "mask" in every[0].schema_arrow.names
+        metadata = every[0].schema_arrow.metadata or {}
+        self._ignored = int(metadata[b"ignore_index"]) if b"ignore_index" in metadata else None
+        self.classes = _mask_class_names(metadata, self._ignored) if self.masked else _class_names(every)
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The rows at these positions."""
         table = _load_split(tuple(self._files[split]))
         rows = table.take(pa.array(indices, pa.int64()))
-        images = rows["image"].combine_chunks()
         labels = rows["label"].to_pylist() if "label" in table.column_names else [-1] * len(rows)
-        contents = (images.field("bytes") if pa.types.is_struct(images.type) else images).to_pylist()
+        masks = [self._read_mask(raw) for raw in _raw_bytes(rows, "mask")] if self.masked else [None] * len(rows)
         return [
-            Item(f"{split} image {i}", int(label), content or b"")
-            for i, label, content in zip(indices, labels, contents, strict=True)
+            Item(f"{split} image {i}", int(label), content or b"", mask)
+            for i, label, content, mask in zip(indices, labels, _raw_bytes(rows, "image"), masks, strict=True)
         ]
+
+    def _read_mask(self, raw: bytes | None) -> bytes | NDArray[np.uint8]:
+        """The mask with its ignored class as IGNORED; what cannot be decoded is left for Item to complain of."""
+        try:
+            mask = Item("", -1, b"", raw).decode_mask()[0]
+        except DataError:
+            return raw or b""
+        return mask if self._ignored is None else np.where(mask == self._ignored, np.uint8(IGNORED), mask)
+
+
+def _raw_bytes(rows: Any, column: str) -> list[bytes | None]:
+    values = rows[column].combine_chunks()
+    raw: list[bytes | None] = (values.field("bytes") if pa.types.is_struct(values.type) else values).to_pylist()
+    return raw
 
 
 def _open_parquet(path: Path) -> Any:
@@ -158,8 +187,19 @@ def _open_parquet(path: Path) -> Any:
 def _load_split(files: tuple[Path, ...]) -> Any:
     # One row group per file is usual, so rows cannot be read singly: the compressed bytes are kept in memory.
     tables = [_open_parquet(file) for file in files]
-    columns = [name for name in ("image", "label") if name in tables[0].schema_arrow.names]
+    columns = [name for name in ("image", "label", "mask") if name in tables[0].schema_arrow.names]
     return pa.concat_tables([table.read(columns=columns) for table in tables])
+
+
+def _mask_class_names(metadata: dict[bytes, bytes], ignored: int | None) -> tuple[str, ...]:
+    names = json.loads(metadata.get(b"classes", b"[]"))
+    if not names:
+        raise DataError(
+            "the Parquet schema does not name the classes of its masks",
+            hint='write them into its metadata: classes = ["sky", ...], and ignore_index = N where there is one',
+        )
+    # The last class, when ignored, needs no output.
+    return tuple(names[:-1] if ignored == len(names) - 1 else names)
 
 
 def _class_names(files: list[Any]) -> tuple[str, ...]:
@@ -199,6 +239,8 @@ _CIFAR = {
 
 class CifarSource:
     """CIFAR-10 or -100 in torchvision's layout (the folder that ``download=True`` makes)."""
+
+    masked = False
 
     def __init__(self, root: Path, kind: str) -> None:
         layout = _CIFAR[kind]
@@ -249,7 +291,8 @@ class SyntheticSource:
         from cipherlens.data import synthetic
 
         self._spec = synthetic.parse_name(name)
-        self.classes = synthetic.CLASSES
+        self.masked = self._spec.masks
+        self.classes = ("background", *synthetic.CLASSES) if self.masked else synthetic.CLASSES
         self.splits = dict(self._spec.splits)
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
@@ -259,8 +302,8 @@ class SyntheticSource:
         positions = self._spec.indices(split)[np.asarray(indices, np.int64)]
         batch = synthetic.generate(positions, size=self._spec.size, seed=self._spec.seed)
         return [
-            Item(f"{split} image {i}", int(label), image)
-            for i, label, image in zip(indices, batch.labels, batch.images, strict=True)
+            Item(f"{split} image {i}", int(label), image, mask if self.masked else None)
+            for i, label, image, mask in zip(indices, batch.labels, batch.images, batch.masks, strict=True)
         ]
 
 

@@ -39,11 +39,12 @@ class SyntheticBatch:
 
 @dataclass(frozen=True)
 class SyntheticSpec:
-    """A synthetic data set: its image ``size``, the number of images in each split, and its ``seed``."""
+    """A synthetic data set: image ``size``, number of images per split, ``seed``, and whether with ``masks``."""
 
     size: int
     splits: Mapping[str, int]
     seed: int = 0
+    masks: bool = False
 
     def indices(self, split: str) -> NDArray[np.int64]:
         """Indices of the images of ``split``, disjoint from every other split's.
@@ -67,13 +68,14 @@ NAMES: dict[str, SyntheticSpec] = {
     "objects-64": _spec(64, 6000, 1000),
     "objects-224": _spec(224, 800, 200),
 }
-_OPTIONS = {"n": 1, "test": 1, "size": _SMALLEST, "seed": 0}  # each with its least value
+_OPTIONS = {"n": 1, "test": 1, "size": _SMALLEST, "seed": 0, "masks": 0}  # each with its least value
 
 
 def parse_name(name: str) -> SyntheticSpec:
     """Data set of a name such as ``objects`` or ``objects?n=500&size=64&seed=3``.
 
-    Options: ``n`` training images (and n // 5 test images), ``test`` test images, ``size``, ``seed``.
+    Options: ``n`` training images (and n // 5 test images), ``test`` test images, ``size``, ``seed``, ``masks`` (1:
+    for segmentation).
 
     Raises:
         UsageError: for an unknown name or option, or a value that is no whole number or too small.
@@ -85,7 +87,8 @@ def parse_name(name: str) -> SyntheticSpec:
     spec = NAMES[base]
     train = options.get("n", spec.splits["train"])
     test = options.get("test", max(1, train // 5) if "n" in options else spec.splits["test"])
-    return replace(_spec(options.get("size", spec.size), train, test), seed=options.get("seed", spec.seed))
+    sized = _spec(options.get("size", spec.size), train, test)
+    return replace(sized, seed=options.get("seed", spec.seed), masks=bool(options.get("masks", 0)))
 
 
 def _parse_options(query: str) -> dict[str, int]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.data.manifest import Plan
+from cipherlens.data.manifest import Scheme
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
@@ -19,15 +19,23 @@ from cipherlens.keys import Key
 _BATCH = 512
 
 
-def decrypt_batch(plan: Plan, bound: BoundCipher, ct: NDArray[Any]) -> NDArray[np.uint8]:
+def decrypt_batch(plan: Scheme, bound: BoundCipher, ct: NDArray[Any]) -> NDArray[np.uint8]:
     """Ciphertexts (N, C, H, W) -> uint8 images of the plain shape, padding removed."""
     _, height, width = plan.plain_shape
     plain: NDArray[np.uint8] = bound.decrypt(ct, dtype="uint8")[:, :, :height, :width]
     return plain
 
 
+def decrypt_masks(plan: Scheme, bound: BoundCipher, masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Encrypted masks (N, H, W) -> masks (N, 1, H, W) of the plain shape."""
+    repeated = np.broadcast_to(masks[:, None], (len(masks), *bound.ct_shape))
+    return decrypt_batch(plan, bound, repeated)[:, :1]
+
+
 def unseal(sealed: Path, out: Path, key: Key, progress: Callable[[int, int], None] | None = None) -> int:
     """Decrypt into ``out/SPLIT/CLASS/POSITION.png`` and return the number of images.
+
+    Images with masks go to ``out/SPLIT/POSITION.png``, their masks to ``out/SPLIT/masks/POSITION.png``.
 
     ``out`` appears only when all is written. Raises KeyFailure for another key, DataError for damage.
     """
@@ -55,12 +63,20 @@ def _write_images(dataset: SealedDataset, out: Path, key: Key, progress: Callabl
     with ThreadPoolExecutor() as pool:
         for name in dataset.splits:
             split = dataset.split(name)
-            folders = _make_folders(out / name, dataset.plan.classes)
+            masks = split.masks
+            folders = _make_folders(out / name, ("masks",) if masks is not None else dataset.plan.classes)
             for start in range(0, len(split), _BATCH):
                 chosen = np.arange(start, min(start + _BATCH, len(split)))
                 images = decrypt_batch(dataset.plan, bound, split.read(chosen))
-                paths = [folders[int(split.labels[i])] / f"{int(split.index[i]):06d}.png" for i in chosen]
-                list(pool.map(_save_png, images, paths))
+                paths = [
+                    folders[-1 if masks is not None else int(split.labels[i])] / f"{int(split.index[i]):06d}.png"
+                    for i in chosen
+                ]
+                list(pool.map(save_png, images, paths))
+                if masks is not None:
+                    shown = decrypt_masks(dataset.plan, bound, masks[chosen])
+                    names = [out / name / "masks" / f"{int(split.index[i]):06d}.png" for i in chosen]
+                    list(pool.map(save_png, shown, names))
                 done += len(chosen)
                 if progress:
                     progress(done, total)
@@ -76,5 +92,6 @@ def _make_folders(root: Path, classes: tuple[str, ...]) -> dict[int, Path]:
     return folders
 
 
-def _save_png(image: NDArray[np.uint8], path: Path) -> None:
+def save_png(image: NDArray[np.uint8], path: Path) -> None:
+    """Write (C, H, W) uint8, C = 3 or 1."""
     Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)).squeeze()).save(path, compress_level=1)

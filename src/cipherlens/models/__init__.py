@@ -1,8 +1,16 @@
 """Networks: own small ones, any timm backbone, and the adaptation network that can stand in front of them."""
 
 from cipherlens.models.adaptation import AdaptationNetwork, AdaptedModel
-from cipherlens.models.backbones import create_model
+from cipherlens.models.backbones import SEGMENTATION_MODELS, create_model
 from cipherlens.models.preresnet import PreResNet
 from cipherlens.models.weights import load_weights, read_weights
 
-__all__ = ["AdaptationNetwork", "AdaptedModel", "PreResNet", "create_model", "load_weights", "read_weights"]
+__all__ = [
+    "SEGMENTATION_MODELS",
+    "AdaptationNetwork",
+    "AdaptedModel",
+    "PreResNet",
+    "create_model",
+    "load_weights",
+    "read_weights",
+]

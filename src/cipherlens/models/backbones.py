@@ -23,6 +23,8 @@ OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
     "unet-small": partial(UNet, width=16),
     "vgg16_cifar": VGG16,
 }
+SEGMENTATION_MODELS = ("unet", "unet-small")
+"""Own models that give a class per pixel."""
 
 
 def create_model(

@@ -12,6 +12,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": ("onecycle", "cosine", "constant"),
     "precision": ("auto", "float32", "bf16"),
     "normalize": ("standardize", "imagenet", "none"),
+    "lock": ("shuffled", "plain"),
 }
 MINIMA = {"adapt_block": 1, "epochs": 1, "rounds": 1, "batch_size": 1, "seed": 0, "patience": 0, "threads": 0}
 DEFAULT_LR = {"sgd": 0.1, "adamw": 1e-3}
@@ -27,7 +28,8 @@ class TrainConfig:
     is a local file for the backbone. ``precision`` "auto" is bf16 where the processor has it.
     ``patience`` ends a round after that many epochs without a better test accuracy (0: never).
     ``threads`` is the number of CPU threads (0: torch's choice); it is not compared on resuming, but weights
-    are only bit-identical at the same number.
+    are only bit-identical at the same number. ``lock`` trains a model locked to the client's pixel permutation,
+    with the feature maps inside "shuffled" or "plain" (None: the model as it is).
     """
 
     model: str
@@ -48,14 +50,14 @@ class TrainConfig:
     normalize: str = "standardize"
     patience: int = 0
     threads: int = 0
+    lock: str | None = None
 
     def __post_init__(self) -> None:
         _check_types(self)
         for field, choices in CHOICES.items():
-            if getattr(self, field) not in choices:
-                raise UsageError(
-                    f"unknown {field} {getattr(self, field)!r}", hint=f"choose one of: {', '.join(choices)}"
-                )
+            value = getattr(self, field)
+            if value not in choices and not (field == "lock" and value is None):
+                raise UsageError(f"unknown {field} {value!r}", hint=f"choose one of: {', '.join(choices)}")
         for field, minimum in MINIMA.items():
             value = getattr(self, field)
             if value is not None and value < minimum:

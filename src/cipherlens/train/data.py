@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cipherlens.data.sources import IGNORED
 from cipherlens.errors import DataError, ShapeError
 
 READ_CHUNK = 1024
@@ -41,6 +42,20 @@ class ImageSet(Protocol):
         """Images (n, C, H, W) at ``indices`` (n,)."""
 
 
+def read_targets(images: ImageSet) -> NDArray[np.int64] | NDArray[np.uint8]:
+    """What a model is to say: labels (N,), or masks (N, H, W) where the set has an attribute ``masks``.
+
+    255 in a mask is a pixel that counts nowhere.
+    """
+    masks: NDArray[np.uint8] | None = getattr(images, "masks", None)
+    return images.labels if masks is None else masks
+
+
+def has_masks(images: ImageSet) -> bool:
+    """Whether a set is for segmentation."""
+    return getattr(images, "masks", None) is not None
+
+
 def check_image_set(images: ImageSet, role: str) -> None:
     """Raise DataError where an image set (``role``: training, test) contradicts itself or is empty."""
     labels = images.labels
@@ -50,8 +65,18 @@ def check_image_set(images: ImageSet, role: str) -> None:
         raise DataError(f"the {role} set has dtype {images.dtype}", hint="uint8 and float32 are supported")
     if labels.shape != (len(images),):
         raise DataError(f"the {role} set has {len(images)} images but labels of shape {labels.shape}")
-    if labels.min() < 0 or labels.max() >= len(images.classes):
+    if has_masks(images):
+        _check_masks(images, role)
+    elif labels.min() < 0 or labels.max() >= len(images.classes):
         raise DataError(f"the {role} set has labels outside its {len(images.classes)} classes")
+
+
+def _check_masks(images: ImageSet, role: str) -> None:
+    masks = read_targets(images)
+    if masks.shape != (len(images), *images.shape[1:]):
+        raise DataError(f"the {role} set has masks of shape {masks.shape} for images {tuple(images.shape)}")
+    if np.setdiff1d(np.unique(masks), [IGNORED]).max(initial=0) >= len(images.classes):
+        raise DataError(f"the {role} set has masks with classes outside its {len(images.classes)}")
 
 
 def check_same_kind(images: ImageSet, classes: tuple[str, ...], shape: tuple[int, int, int], what: str) -> None:
@@ -92,7 +117,7 @@ class ImageBatches:
     def __init__(self, images: ImageSet, device: torch.device, budget: int) -> None:
         self.images = images
         self.device = device
-        self.labels = torch.from_numpy(np.ascontiguousarray(images.labels, dtype=np.int64)).to(device)
+        self.targets = torch.from_numpy(np.ascontiguousarray(read_targets(images))).to(device)
         self.nbytes = len(images) * int(np.prod(images.shape)) * np.dtype(images.dtype).itemsize
         self.resident = self._load() if self.nbytes <= budget else None
 
@@ -106,9 +131,9 @@ class ImageBatches:
         return resident
 
     def iterate(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each index array of ``plan``: images (n, C, H, W) in the set's dtype, labels (n,)."""
+        """For each index array of ``plan``: images (n, C, H, W) in the set's dtype, targets int64."""
         for indices, images in zip(plan, self._gather(plan), strict=True):
-            yield images, self.labels[torch.from_numpy(indices).to(self.device)]
+            yield images, self.targets[torch.from_numpy(indices).to(self.device)].long()
 
     def _gather(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
         if self.resident is not None:

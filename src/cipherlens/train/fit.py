@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cipherlens.ciphers import BoundCipher
 from cipherlens.data.files import write_atomic
 from cipherlens.errors import DataError, UsageError
 from cipherlens.train.card import write_card
@@ -60,6 +61,7 @@ def fit(
     out: Path,
     provenance: dict[str, Any] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    bound: BoundCipher | None = None,
 ) -> FitResult:
     """Train ``config.model`` on ``train_set`` into the folder ``out``; with the same arguments, continue there.
 
@@ -68,12 +70,18 @@ def fit(
     the weights of an uninterrupted one: bit for bit on a CPU with the same number of threads. A finished run
     returns at once. ``provenance`` says what the data is (JSON values, such as cipher and key fingerprint;
     never a key) and, like the settings, must be the same on resuming: otherwise UsageError. ``progress`` is
-    called during training; what it raises ends the call and loses at most the current epoch.
+    called during training; what it raises ends the call and loses at most the current epoch. ``bound`` is the
+    pixel permutation of a run whose model is locked (``config.lock``); nothing of it is stored.
 
     Raises UsageError for settings that cannot work or another run in the folder, DataError or ShapeError for
     data that does not fit or a damaged folder, CipherlensError when the loss is no longer a number.
     """
     _check_sets(config, train_set, test_set)
+    if (config.lock is None) != (bound is None):
+        raise UsageError(
+            "a locked model is trained with the client's key, any other without",
+            hint="give the cipher's key together with lock, or neither",
+        )
     device = choose_device()
     report = progress or _ignore
     with isolate(device, config.threads):
@@ -85,7 +93,7 @@ def fit(
         if checkpoint is not None:
             _write_metrics(out, history)
         if get_next(config, history) is not None:
-            trainer = Trainer(record, train_set, test_set, device)
+            trainer = Trainer(record, train_set, test_set, device, bound)
             _train_rest(trainer, out, history, checkpoint, report)
         if len(history) > restored or not (out / CARD).exists():
             draw_curves(history, out / CURVES)

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn import functional as F
 
+from cipherlens.data.sources import IGNORED
 from cipherlens.errors import CipherlensError
 from cipherlens.train.config import TrainConfig
 from cipherlens.train.data import ImageBatches, split_batches
@@ -31,21 +33,54 @@ class TrainedEpoch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Summed cross-entropy, and per class how many images there were and how many were recognised."""
+    """Summed cross-entropy, and how many images (or pixels) of each class (row) were taken for which (column)."""
 
     loss_sum: float
-    correct: NDArray[np.int64]
-    total: NDArray[np.int64]
+    confusion: NDArray[np.int64]
 
     @property
     def loss(self) -> float:
-        """Cross-entropy per image."""
-        return self.loss_sum / int(self.total.sum())
+        """Cross-entropy per image (or pixel)."""
+        return self.loss_sum / max(1, int(self.confusion.sum()))
 
     @property
     def accuracy(self) -> float:
-        """Fraction of images recognised."""
-        return int(self.correct.sum()) / int(self.total.sum())
+        """Fraction of images (or pixels) recognised."""
+        return float(self.confusion.trace() / max(1, int(self.confusion.sum())))
+
+    @property
+    def recalls(self) -> list[float | None]:
+        """Accuracy of each class; None for one that does not occur."""
+        return _divide(self.confusion.diagonal(), self.confusion.sum(1))
+
+    @property
+    def ious(self) -> list[float | None]:
+        """Intersection over union of each class; None for one that is neither there nor predicted."""
+        hits = self.confusion.diagonal()
+        return _divide(hits, self.confusion.sum(0) + self.confusion.sum(1) - hits)
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean intersection over union of the classes that occur."""
+        return float(np.mean([iou for iou in self.ious if iou is not None] or [0.0]))
+
+
+def _divide(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> list[float | None]:
+    return [int(part) / int(whole) if whole else None for part, whole in zip(parts, wholes, strict=True)]
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
+    """Cross-entropy; pixels of masks (N, H, W) without a class count nowhere."""
+    ignored = IGNORED if targets.ndim == 3 else -100  # -100 is torch's own default, which labels never have
+    return F.cross_entropy(logits, targets, ignore_index=ignored, **options)
+
+
+def count_confusion(logits: Tensor, targets: Tensor, classes: int) -> Tensor:
+    """How many targets of each class were taken for which: (classes, classes) int64."""
+    pairs = targets * classes + logits.argmax(1)
+    if targets.ndim == 3:
+        pairs = pairs[targets != IGNORED]
+    return torch.bincount(pairs.flatten(), minlength=classes**2).view(classes, classes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +128,7 @@ def train_epoch(
     before, steps = (position.epoch - 1) * len(plan), config.epochs * len(plan)
     every = max(1, len(plan) // REPORTS_PER_EPOCH)
     loss_sum = torch.zeros((), device=forward.device)
-    correct = torch.zeros((), dtype=torch.int64, device=forward.device)
+    counts = torch.zeros(2, dtype=torch.int64, device=forward.device)
     forward.model.train()
     lr, seen = config.peak_lr, 0
     for step, (images, labels) in enumerate(batches.iterate(plan)):
@@ -106,11 +141,16 @@ def train_epoch(
         optimizer.step()
         seen += len(labels)
         loss_sum += loss.detach() * len(labels)
-        correct += (logits.detach().argmax(1) == labels).sum()
+        counts += torch.stack([(logits.detach().argmax(1) == labels).sum(), _count_targets(labels)])
         if (step + 1) % every == 0 or step + 1 == len(plan):
             mean = _check_loss(loss_sum, position) / seen
             report(Progress(position, config.rounds, config.epochs, step + 1, len(plan), mean))
-    return TrainedEpoch(float(loss_sum) / seen, int(correct) / seen, lr)
+    hits, targets = counts.tolist()
+    return TrainedEpoch(float(loss_sum) / seen, hits / max(1, targets), lr)
+
+
+def _count_targets(targets: Tensor) -> Tensor:
+    return (targets != IGNORED).sum() if targets.ndim == 3 else torch.tensor(len(targets), device=targets.device)
 
 
 def _check_loss(loss_sum: Tensor, position: Position) -> float:
@@ -124,16 +164,14 @@ def _check_loss(loss_sum: Tensor, position: Position) -> float:
 
 
 def measure(forward: Forward, batches: ImageBatches, classes: int, batch_size: int = 256) -> Outcome:
-    """Loss and per-class counts of the model, in evaluation mode, over a whole image set."""
+    """Loss and confusion counts of the model, in evaluation mode, over a whole image set."""
     plan = split_batches(np.arange(len(batches.images)), batch_size)
     loss_sum = torch.zeros((), device=forward.device)
-    counts = torch.zeros(2, classes, dtype=torch.int64, device=forward.device)
+    confusion = torch.zeros(classes, classes, dtype=torch.int64, device=forward.device)
     forward.model.eval()
     with torch.inference_mode():
         for images, labels in batches.iterate(plan):
             logits = forward(images)
             loss_sum += cross_entropy(logits, labels, reduction="sum")
-            hits = labels[logits.argmax(1) == labels]
-            counts += torch.stack([torch.bincount(found, minlength=classes) for found in (hits, labels)])
-    correct, total = counts.cpu().numpy()
-    return Outcome(float(loss_sum), correct, total)
+            confusion += count_confusion(logits, labels, classes)
+    return Outcome(float(loss_sum), confusion.cpu().numpy())

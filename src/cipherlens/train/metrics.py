@@ -16,6 +16,8 @@ class Position:
 class EpochMetrics:
     """One line of metrics.jsonl. Rounds and epochs count from 1; losses are per image, accuracies in [0, 1].
 
+    With masks, accuracies are of pixels and ``test_iou`` is the mean intersection over union of the classes.
+
     The training figures are measured while the weights move and include label smoothing; ``lr`` is the last
     one used; ``seconds`` include testing, ``images_per_second`` is training alone.
     """
@@ -29,6 +31,7 @@ class EpochMetrics:
     lr: float
     images_per_second: float
     seconds: float
+    test_iou: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """All fields by name."""

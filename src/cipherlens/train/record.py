@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from cipherlens.ciphers import BoundCipher
 from cipherlens.data.files import write_atomic
 from cipherlens.errors import CipherlensError, DataError, UsageError
-from cipherlens.models import create_model
+from cipherlens.keyed import lock
+from cipherlens.models import SEGMENTATION_MODELS, create_model
 from cipherlens.train.checkpoint import read_json
 from cipherlens.train.config import TrainConfig
-from cipherlens.train.data import ImageSet
+from cipherlens.train.data import ImageSet, has_masks, read_targets
 from cipherlens.train.normalization import Normalization
 
 RECORD = "config.json"
@@ -31,6 +33,7 @@ class DataRecord:
     train_images: int
     test_images: int
     labels_sha256: str
+    masked: bool = False
 
     @classmethod
     def of(cls, train_set: ImageSet, test_set: ImageSet | None) -> "DataRecord":
@@ -38,7 +41,7 @@ class DataRecord:
         digest = hashlib.sha256()
         for images in (train_set, test_set):
             if images is not None:
-                digest.update(np.ascontiguousarray(images.labels, dtype="<i8").tobytes())
+                digest.update(np.ascontiguousarray(read_targets(images), dtype="<i8").tobytes())
         channels, height, width = (int(side) for side in train_set.shape)
         return cls(
             tuple(train_set.classes),
@@ -47,6 +50,7 @@ class DataRecord:
             len(train_set),
             0 if test_set is None else len(test_set),
             digest.hexdigest(),
+            has_masks(train_set),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -126,10 +130,24 @@ def check_same_run(
         )
 
 
-def build_model(record: RunRecord, initial_weights: bool) -> nn.Module:
-    """The run's model; with ``initial_weights`` it starts from the pretrained ones or the file asked for."""
+def build_model(record: RunRecord, initial_weights: bool, bound: BoundCipher | None = None) -> nn.Module:
+    """The run's model; with ``initial_weights`` it starts from the pretrained ones or the file asked for.
+
+    With ``bound`` it is locked as the run says; without, it is the plain model, whose weights are the same.
+    """
     config, (channels, height, width) = record.config, record.data.shape
-    return create_model(
+    if (config.model in SEGMENTATION_MODELS) != record.data.masked:
+        raise UsageError(
+            f"{config.model} gives a class per {'image' if record.data.masked else 'pixel'}, "
+            f"the data set has {'masks' if record.data.masked else 'no masks'}",
+            hint=f"models for data sets with masks: {', '.join(SEGMENTATION_MODELS)}",
+        )
+    if config.lock == "plain" and record.data.masked:
+        raise UsageError(
+            "a segmentation model locked with inner plain gives its maps in true order, but masks are permuted",
+            hint="lock it with inner shuffled",
+        )
+    model = create_model(
         config.model,
         num_classes=len(record.data.classes),
         adapt_block=config.adapt_block,
@@ -139,3 +157,6 @@ def build_model(record: RunRecord, initial_weights: bool) -> nn.Module:
         small_stem=config.small_stem,
         image_size=(height, width),
     )
+    if bound is None or config.lock is None:
+        return model
+    return lock(model, bound, "plain" if config.lock == "plain" else "shuffled")

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cipherlens.errors import ShapeError, UsageError
+from cipherlens.ciphers import BoundCipher
+from cipherlens.errors import DataError, KeyFailure, ShapeError, UsageError
 from cipherlens.train.checkpoint import load_into, load_tensors
 from cipherlens.train.config import TrainConfig
-from cipherlens.train.data import ImageBatches, ImageSet, check_image_set, check_same_kind
+from cipherlens.train.data import ImageBatches, ImageSet, check_image_set, check_same_kind, has_masks
 from cipherlens.train.hardware import choose_device, choose_precision
 from cipherlens.train.loop import Forward, measure
 from cipherlens.train.normalization import Normalization
@@ -28,7 +29,8 @@ WEIGHTS = {"best": BEST, "last": LAST}
 class Run:
     """A trained model, in evaluation mode on its device, with what is needed to use it.
 
-    ``precision`` is "bf16" or "float32"; ``provenance`` says what the training data was.
+    ``precision`` is "bf16" or "float32"; ``provenance`` says what the training data was. ``masked``: the model
+    gives a class per pixel.
     """
 
     config: TrainConfig
@@ -39,6 +41,7 @@ class Run:
     model: nn.Module
     device: torch.device
     precision: str
+    masked: bool = False
 
     @property
     def forward(self) -> Forward:
@@ -46,15 +49,29 @@ class Run:
         return Forward(self.model, self.normalization, self.device, self.precision)
 
 
-def load_run(path: Path | str, weights: Literal["best", "last"] = "best") -> Run:
-    """Load a run folder with its best or last weights; DataError where it is missing or damaged."""
+def load_run(
+    path: Path | str,
+    weights: Literal["best", "last"] = "best",
+    bound: BoundCipher | None = None,
+    plain: bool = False,
+) -> Run:
+    """Load a run folder with its best or last weights; DataError where it is missing or damaged.
+
+    A locked run needs ``bound``, the pixel permutation that its model works under; KeyFailure without one, unless
+    ``plain`` asks for the model as it is without the key. Whose key it is is for the caller to check.
+    """
     path = Path(path)
     if weights not in WEIGHTS:
         raise UsageError(f"unknown weights {weights!r}", hint=f"choose one of: {', '.join(WEIGHTS)}")
     record, device = read_record(path), choose_device()
+    if record.config.lock is not None and bound is None and not plain:
+        raise KeyFailure(
+            f"the model is locked with key {record.provenance.get('key_fingerprint')}",
+            hint="give the client's --key, or pass --measure-wrong-key to see what it says without",
+        )
     tensors = load_tensors(path / WEIGHTS[weights])
     with torch.random.fork_rng(devices=[]):
-        model = build_model(record, initial_weights=False)
+        model = build_model(record, initial_weights=False, bound=bound)
     load_into(model, tensors, WEIGHTS[weights])
     return Run(
         config=record.config,
@@ -65,6 +82,7 @@ def load_run(path: Path | str, weights: Literal["best", "last"] = "best") -> Run
         model=model.to(device).to(memory_format=torch.channels_last).eval(),
         device=device,
         precision=choose_precision(record.config.precision, device),
+        masked=record.data.masked,
     )
 
 
@@ -72,6 +90,8 @@ def predict(
     run: Run, images: NDArray[np.uint8] | NDArray[np.floating[Any]], batch_size: int = 256
 ) -> NDArray[np.float32]:
     """Probabilities (N, classes) float32 of images (N, C, H, W), uint8 (read as x / 255) or float.
+
+    A segmentation model gives (N, classes, H, W), of a locked model in the client's order.
 
     Raises ShapeError where the images do not have the shape the run was trained on.
     """
@@ -104,17 +124,21 @@ def evaluate(run: Run, image_set: ImageSet) -> dict[str, Any]:
     """Test a run on a labelled set of its classes and shape.
 
     Returns accuracy, loss (cross-entropy per image), n, per_class (accuracy by class name; None for a class
-    without images) and seconds. Raises ShapeError or DataError for a set of another kind.
+    without images) and seconds. With masks, accuracy and loss are per pixel, ``mean_iou`` is added, and per_class
+    is the intersection over union. Raises ShapeError or DataError for a set of another kind.
     """
     check_image_set(image_set, "test")
     check_same_kind(image_set, run.classes, run.shape, "the run")
+    if has_masks(image_set) != run.masked:
+        raise DataError("the run and the data set do not both have masks", hint="test on data of the run's kind")
     start = time.perf_counter()
     outcome = measure(run.forward, ImageBatches(image_set, run.device, budget=0), len(run.classes))
-    counts = zip(run.classes, outcome.correct.tolist(), outcome.total.tolist(), strict=True)
+    scores = outcome.ious if run.masked else outcome.recalls
     return {
         "accuracy": outcome.accuracy,
+        **({"mean_iou": outcome.mean_iou} if run.masked else {}),
         "loss": outcome.loss,
         "n": len(image_set),
-        "per_class": {name: correct / total if total else None for name, correct, total in counts},
+        "per_class": dict(zip(run.classes, scores, strict=True)),
         "seconds": time.perf_counter() - start,
     }

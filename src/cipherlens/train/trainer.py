@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cipherlens.ciphers import BoundCipher
 from cipherlens.train.checkpoint import Checkpoint, load_into, save_checkpoint, save_tensors
 from cipherlens.train.data import ImageBatches, ImageSet
 from cipherlens.train.hardware import choose_precision, get_memory_budget
@@ -25,8 +26,14 @@ class Trainer:
     """The model, its optimizer and the data of one run, on one device."""
 
     def __init__(
-        self, record: RunRecord, train_set: ImageSet, test_set: ImageSet | None, device: torch.device
+        self,
+        record: RunRecord,
+        train_set: ImageSet,
+        test_set: ImageSet | None,
+        device: torch.device,
+        bound: BoundCipher | None = None,
     ) -> None:
+        self._bound = bound
         self.record = record
         self.config = record.config
         self.device = device
@@ -53,7 +60,7 @@ class Trainer:
 
     def _place_model(self, round: int, initial_weights: bool) -> None:
         torch.manual_seed(derive_seed(self.config.seed, round, 0))
-        model = build_model(self.record, initial_weights)
+        model = build_model(self.record, initial_weights, self._bound)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = create_optimizer(self.config, self.model)
         self.forward = Forward(self.model, self.record.normalization, self.device, self.precision)
@@ -76,6 +83,7 @@ class Trainer:
             lr=trained.lr,
             images_per_second=len(self.train_batches.images) / training_seconds,
             seconds=time.perf_counter() - start,
+            test_iou=None if outcome is None or not self.record.data.masked else outcome.mean_iou,
         )
 
     def summarize(self, metrics: EpochMetrics) -> Progress:

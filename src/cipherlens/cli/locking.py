@@ -1,0 +1,49 @@
+"""``cipherlens lock``: a trained run for a client's encrypted images."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from cipherlens.cli.console import Json, KeyFile, PassphraseFile, emit, load_key, say
+from cipherlens.data.manifest import Scheme
+
+
+def lock(
+    run: Path,
+    *,
+    key: KeyFile,
+    out: Path,
+    passphrase_file: PassphraseFile = None,
+    inner: Literal["shuffled", "plain"] = "shuffled",
+    as_json: Json = False,
+) -> None:
+    """Lock a run trained on plain images: with the key it answers on permuted images as it did on plain ones.
+
+    Nothing is trained. The new folder names the key's fingerprint and holds no key; whoever uses it needs the key,
+    and whoever runs a locked model can read the key out of it.
+
+    Parameters
+    ----------
+    run
+        Run folder, trained on images sealed with --cipher identity (or locked with another key).
+    out
+        New run folder.
+    inner
+        Whether feature maps inside the model are shuffled too, or only the input.
+    """
+    from cipherlens.train.locking import lock_run
+    from cipherlens.train.record import read_record
+
+    secret = load_key(key, passphrase_file)
+    scheme = Scheme.from_public(read_record(run).provenance)
+    locked = replace(scheme, cipher="pixel-permutation", params={}, key_fingerprint=secret.fingerprint)
+    record = lock_run(run, out, locked.bind(secret), inner)
+    say("note: whoever runs a locked model can read the key out of it")
+    emit(
+        {"out": str(out), "model": record.config.model, "inner": inner, "key_fingerprint": secret.fingerprint},
+        as_json,
+        [f"{out}: {record.config.model} locked to key {secret.fingerprint} ({inner} inside)"],
+    )
+
+
+COMMANDS = (lock,)

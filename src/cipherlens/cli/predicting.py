@@ -1,0 +1,130 @@
+"""``cipherlens predict``: ask a trained model about images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.ciphers import BoundCipher
+from cipherlens.cli.console import Json, OptionalKeyFile, PassphraseFile, emit, load_key
+from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
+from cipherlens.data.manifest import Scheme
+from cipherlens.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from cipherlens.train.run import Run
+
+
+def predict(
+    run: Path,
+    images: list[Path],
+    *,
+    key: OptionalKeyFile = None,
+    passphrase_file: PassphraseFile = None,
+    top: int = 3,
+    masks: Path | None = None,
+    feature_maps: Path | None = None,
+    as_json: Json = False,
+) -> None:
+    """Classify images: plain ones, encrypted on the spot with the client's key, or ciphertexts in .npy files.
+
+    Parameters
+    ----------
+    run
+        Run folder made by train or lock.
+    images
+        Image files (with --key), or .npy files with one ciphertext (C, H, W).
+    top
+        How many classes to name.
+    masks
+        Segmentation: write a PNG per image, one byte per pixel with its class, in the order of the plain image.
+    feature_maps
+        Locked models: write pictures of the first image's feature maps, put back in order above, as stored below.
+    """
+    from cipherlens.cli.runs import open_run
+    from cipherlens.train.run import predict as classify
+
+    loaded, lock = open_run(run, "last", key, passphrase_file)
+    scheme = Scheme.from_public(loaded.provenance)
+    plain = [path for path in images if path.suffix != ".npy"]
+    if plain and key is None and scheme.cipher != "identity":
+        raise UsageError(
+            f"{plain[0]} is a plain image, and the model answers on {scheme.cipher} images",
+            hint="give the client's --key, or a ciphertext in a .npy file",
+        )
+    bound = lock or (scheme.bind(load_key(key, passphrase_file)) if key is not None else None)
+    batch = np.concatenate([_read_image(path, scheme, bound, loaded) for path in images])
+    probabilities = classify(loaded, batch)
+    written: dict[str, list[str]] = {}
+    if masks is not None:
+        written["masks"] = _write_masks(masks, images, probabilities, scheme, bound, loaded)
+    if feature_maps is not None:
+        written["feature_maps"] = _write_feature_maps(feature_maps, batch[:1], loaded)
+    # Of a segmentation model: the share of pixels that each class is expected to cover.
+    shares = probabilities.mean(axis=(2, 3)) if loaded.masked else probabilities
+    order = np.argsort(-shares, axis=1)[:, :top]
+    answers = {
+        str(path): {loaded.classes[i]: round(float(row[i]), 4) for i in ranked}
+        for path, row, ranked in zip(images, shares, order, strict=True)
+    }
+    lines = [
+        f"{path}: " + ", ".join(f"{name} {share:.1%}" for name, share in found.items())
+        for path, found in answers.items()
+    ]
+    lines += [path for paths in written.values() for path in paths]
+    emit({"run": str(run), "predictions": answers, **written}, as_json, lines)
+
+
+def _read_image(path: Path, scheme: Scheme, bound: BoundCipher | None, run: "Run") -> NDArray[Any]:
+    if path.suffix == ".npy":
+        try:
+            ct = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path} is not a ciphertext: {error}") from None
+        return np.asarray(ct if ct.ndim == 4 else ct[None])
+    if not path.is_file():
+        raise DataError(f"no image {path}")
+    pixels = Preprocess(scheme.size, scheme.pad).apply(Item(str(path), -1, path))
+    check_shape(pixels, scheme.plain_shape, str(path))
+    padded = pad_to(pixels[None], scheme.padded_shape)
+    return padded if bound is None else np.asarray(bound.encrypt(padded))
+
+
+def _write_masks(
+    folder: Path,
+    images: list[Path],
+    probabilities: NDArray[np.float32],
+    scheme: Scheme,
+    bound: BoundCipher | None,
+    run: "Run",
+) -> list[str]:
+    from cipherlens.data.unsealing import decrypt_masks, save_png
+
+    if not run.masked:
+        raise UsageError("the model gives a class per image, no masks", hint="leave out --masks")
+    masks = probabilities.argmax(axis=1).astype(np.uint8)
+    put_back = masks[:, None] if bound is None else decrypt_masks(scheme, bound, masks)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{path.stem}.png" for path in images]
+    for path, mask in zip(paths, put_back, strict=True):
+        save_png(mask, path)
+    return [str(path) for path in paths]
+
+
+def _write_feature_maps(folder: Path, image: NDArray[Any], run: "Run") -> list[str]:
+    import torch
+
+    from cipherlens.audit.feature_maps import write_feature_maps
+    from cipherlens.keyed import LockedModel
+    from cipherlens.keyed.inspection import capture_maps
+
+    if not isinstance(run.model, LockedModel) or not run.model.feature_maps:
+        raise UsageError(
+            "the model does not shuffle its feature maps", hint="lock it first: cipherlens lock RUN --key KEYFILE"
+        )
+    pixels = run.normalization.apply(torch.from_numpy(np.ascontiguousarray(image)).to(run.device))
+    return [str(path) for path in write_feature_maps(folder, capture_maps(run.model, pixels))]
+
+
+COMMANDS = (predict,)

@@ -1,0 +1,30 @@
+"""Opening run folders from the command line: which key they need, and whether it is the right one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from cipherlens.ciphers import BoundCipher
+from cipherlens.cli.console import load_key
+from cipherlens.data.manifest import Scheme
+
+if TYPE_CHECKING:
+    from cipherlens.train.run import Run
+
+
+def open_run(
+    run: Path, weights: Literal["best", "last"], key: Path | None, passphrase_file: Path | None, check: bool = True
+) -> "tuple[Run, BoundCipher | None]":
+    """A run and the cipher that it was locked to (None: not locked).
+
+    Raises KeyFailure where a locked run is given no key or the wrong one; without ``check`` it works under the
+    wrong one, and without any as the plain model.
+    """
+    from cipherlens.train.record import read_record
+    from cipherlens.train.run import load_run
+
+    record = read_record(run)
+    if record.config.lock is None:
+        return load_run(run, weights), None
+    scheme = Scheme.from_public(record.provenance)
+    bound = None if key is None else scheme.bind(load_key(key, passphrase_file), check)
+    return load_run(run, weights, bound, plain=not check), bound

@@ -1,0 +1,43 @@
+"""Augmentation before encryption: the provider cannot flip or crop what it cannot see, so the client does.
+
+Every variant is made from the plain image (``draw_variant``) and then encrypted like any other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cipherlens.data.images import Item
+from cipherlens.data.sources import Source
+from cipherlens.errors import UsageError
+
+TRAIN = "train"
+
+
+class AugmentedSource:
+    """A source whose training split is followed by ``copies`` variants of each of its images, in order."""
+
+    def __init__(self, source: Source, copies: int) -> None:
+        if TRAIN not in source.splits:
+            raise UsageError(
+                f"only a split named {TRAIN} can be augmented", hint=f"the source has: {', '.join(source.splits)}"
+            )
+        self._source = source
+        self._count = source.splits[TRAIN]
+        self.classes = source.classes
+        self.masked = source.masked
+        self.splits = {**source.splits, TRAIN: self._count * (1 + copies)}
+
+    def read(self, split: str, indices: Sequence[int]) -> list[Item]:
+        """The images at these positions; position ``k * N + i`` is variant ``k`` of image ``i`` of N."""
+        if split != TRAIN:
+            return self._source.read(split, indices)
+        items = self._source.read(split, [int(position) % self._count for position in indices])
+        return [
+            replace(item, variant=(int(position) // self._count, int(position) % self._count))
+            for item, position in zip(items, indices, strict=True)
+        ]
+
+
+def augment(source: Source, copies: int) -> Source:
+    """The source itself, or with variants of its training images."""
+    return AugmentedSource(source, copies) if copies else source
