@@ -1,0 +1,44 @@
+"""Rows of what a segmentation model says, with and without the key."""
+
+import colorsys
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cipherlens.data.files import write_atomic
+from cipherlens.data.sources import IGNORED
+
+COLUMNS = (
+    *("photo", "sealed photo", "truth", "plain model"),
+    *("right key, as the provider has it", "right key, put back", "wrong key, put back"),
+)
+_BORDER = 3
+
+
+def write_masks_picture(
+    path: Path, photos: list[NDArray[np.uint8]], masks: list[NDArray[Any]], classes: int
+) -> None:
+    """Write a PNG with a row per image and the columns ``COLUMNS``: photos (N, 3, H, W), then masks (N, H, W)."""
+    colours = _choose_colours(classes)
+    columns = [photo.transpose(0, 2, 3, 1) for photo in photos] + [colours[mask.astype(np.int64)] for mask in masks]
+    edges = ((0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0))
+    bordered = [np.pad(column, edges, constant_values=255) for column in columns]
+    rows = np.concatenate([np.concatenate(list(column), axis=0) for column in bordered], axis=1)
+    buffer = io.BytesIO()
+    Image.fromarray(rows).save(buffer, "PNG")
+    write_atomic(path, buffer.getvalue())
+
+
+def _choose_colours(classes: int) -> NDArray[np.uint8]:
+    """(256, 3): a hue per class, black for pixels without one."""
+    table = np.zeros((256, 3), np.uint8)
+    for index in range(classes):
+        table[index] = [
+            round(255 * part) for part in colorsys.hsv_to_rgb(index / classes, 0.75, 0.95 - 0.3 * (index % 2))
+        ]
+    table[IGNORED] = 0
+    return table

@@ -1,0 +1,203 @@
+"""PrivDL's experiments: what a network says on shuffled images, without the key, with it, and with a wrong one."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cipherlens.ciphers import BoundCipher, create_cipher
+from cipherlens.data.sealed import SealedDataset, SealedSplit
+from cipherlens.data.sealing import seal
+from cipherlens.data.shards import SealOptions
+from cipherlens.data.sources import pick_evenly
+from cipherlens.experiments.pictures import write_masks_picture
+from cipherlens.experiments.settings import Settings
+from cipherlens.keys import Key
+from cipherlens.train.config import TrainConfig
+from cipherlens.train.data import read_images, read_targets
+from cipherlens.train.fit import fit
+from cipherlens.train.locking import lock_run
+from cipherlens.train.metrics import Progress
+from cipherlens.train.run import Run, evaluate, load_run
+
+WRONG_KEYS = 5
+_BATCH = 128
+_PICTURES = 5
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """How an experiment talks: ``say`` a line, ``bar`` opens a progress bar fed with (done, total)."""
+
+    say: Callable[[str], None]
+    bar: Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+    train: Callable[[Progress, Any], None]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The same images sealed twice under one key: readable, and shuffled."""
+
+    out: Path
+    key: Key
+    plain: SealedDataset
+    shuffled: SealedDataset
+
+    @property
+    def bound(self) -> BoundCipher:
+        """The client's cipher."""
+        return self.shuffled.plan.bind(self.key)
+
+
+def run_experiment(settings: Settings, out: Path, threads: int, workers: int, report: Reporter) -> dict[str, Any]:
+    """Run (or continue) an experiment in the folder ``out``; returns what was measured, JSON-able."""
+    data = _prepare(settings, out, workers, report)
+    measured = {}
+    for model, training in settings.models.items():
+        options: dict[str, Any] = {"model": model, "threads": threads, **training}
+        finetune_epochs = options.pop("finetune_epochs", None)
+        config = TrainConfig(**options)
+        plain = _train(config, data.plain, out / f"{model}-plain", report)
+        finetuned = None
+        if finetune_epochs is not None:
+            weights = str(plain / "last.safetensors")
+            again = replace(config, epochs=finetune_epochs, weights=weights)
+            finetuned = _train(again, data.shuffled, out / f"{model}-finetuned", report)
+        locked = out / f"{model}-locked"
+        if not locked.exists():
+            lock_run(plain, locked, data.bound, "shuffled")
+        report.say(f"{model}: measuring")
+        measured[model] = {
+            "epochs": config.epochs,
+            "finetune_epochs": finetune_epochs,
+            "rows": _measure_rows(plain, finetuned, locked, data),
+            "equality": compare(plain, locked, data),
+        }
+        if data.plain.plan.masked:
+            report.say(str(draw_masks(plain, locked, data, out / f"{model}.png")))
+    return {
+        "scale": settings.scale,
+        "source": Path(settings.source).name,
+        "test_images": data.plain.splits["test"],
+        "augment": settings.augment,
+        "metric": "mean IoU" if data.plain.plan.masked else "accuracy",
+        "seeds": [0],
+        "wrong_keys": WRONG_KEYS,
+        "models": measured,
+        "published": settings.published,
+    }
+
+
+def _prepare(settings: Settings, out: Path, workers: int, report: Reporter) -> Data:
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "client.key"
+    if not path.exists():
+        Key.generate().save(path)
+    key = Key.load(path)
+    options = SealOptions(workers=workers, augment=settings.augment)
+    folders = {"identity": out / "sealed-plain", "pixel-permutation": out / "sealed-shuffled"}
+    for name, folder in folders.items():
+        with report.bar(f"sealing {folder.name}") as progress:
+            seal(settings.source, folder, create_cipher(name), key, options, progress)
+    return Data(out, key, *(SealedDataset.open(folder) for folder in folders.values()))
+
+
+def _train(config: TrainConfig, dataset: SealedDataset, out: Path, report: Reporter) -> Path:
+    with report.bar(f"training {out.name}") as bar:
+        fit(
+            config,
+            dataset.split("train"),
+            dataset.split("test"),
+            out,
+            dataset.plan.public(),
+            lambda event: report.train(event, bar),
+        )
+    return out
+
+
+def _measure_rows(plain: Path, finetuned: Path | None, locked: Path, data: Data) -> dict[str, dict[str, Any]]:
+    """One figure per row of the table, of the weights after the last epoch."""
+    readable, shuffled = data.plain.split("test"), data.shuffled.split("test")
+    rows = {
+        "plain images": [_score(load_run(plain, "last"), readable)],
+        "plain model, shuffled images": [_score(load_run(plain, "last"), shuffled)],
+        "fine-tuned on shuffled images": []
+        if finetuned is None
+        else [_score(load_run(finetuned, "last"), shuffled)],
+        "locked model, right key": [_score(load_run(locked, "last", data.bound), shuffled)],
+        "locked model, wrong keys": [_score(load_run(locked, "last", b), shuffled) for b in _draw_wrong_keys(data)],
+    }
+    return {name: _summarize(scores) for name, scores in rows.items() if scores}
+
+
+def _draw_wrong_keys(data: Data) -> Iterator[BoundCipher]:
+    for _ in range(WRONG_KEYS):
+        yield data.shuffled.plan.bind(Key.generate(), check=False)
+
+
+def _score(run: Run, split: SealedSplit) -> float:
+    result = evaluate(run, split)
+    return float(result.get("mean_iou", result["accuracy"]))
+
+
+def _summarize(scores: list[float]) -> dict[str, Any]:
+    return {"mean": float(np.mean(scores)), "min": min(scores), "max": max(scores), "runs": len(scores)}
+
+
+def compare(plain: Path, locked: Path, data: Data) -> dict[str, Any]:
+    """The plain run on plain images against the locked one on shuffled images, in float32, on all test images.
+
+    ``same`` counts the decisions (images, or pixels) on which both agree; ``relative_error`` is the largest logit
+    difference over the largest logit.
+    """
+    runs = (load_run(plain, "last"), load_run(locked, "last", data.bound))
+    first, second = (replace(run, precision="float32") for run in runs)
+    splits = data.plain.split("test"), data.shuffled.split("test")
+    same = total = 0
+    difference = largest = 0.0
+    for start in range(0, len(splits[0]), _BATCH):
+        chosen = np.arange(start, min(start + _BATCH, len(splits[0])))
+        expected, found = (_logits(run, split, chosen) for run, split in zip((first, second), splits, strict=True))
+        found = _put_back(found, data.bound)
+        same += int((expected.argmax(1) == found.argmax(1)).sum())
+        total += expected.argmax(1).numel()
+        difference = max(difference, float((expected - found).abs().max()))
+        largest = max(largest, float(expected.abs().max()))
+    return {"same": same, "of": total, "relative_error": difference / largest}
+
+
+def draw_masks(plain: Path, locked: Path, data: Data, path: Path) -> Path:
+    """Write a picture of some test images and what is made of them (``COLUMNS``)."""
+    readable, shuffled = data.plain.split("test"), data.shuffled.split("test")
+    chosen = pick_evenly(len(readable), _PICTURES)
+    bound, wrong = data.bound, next(_draw_wrong_keys(data))
+    photos = [readable.read(chosen), shuffled.read(chosen)]
+    runs = [
+        (load_run(plain, "last"), readable),
+        (load_run(locked, "last", bound), shuffled),
+        (load_run(locked, "last", wrong), shuffled),
+    ]
+    said = [_logits(run, split, chosen).argmax(1, keepdim=True) for run, split in runs]
+    masks = [said[0], said[1], _put_back(said[1], bound), _put_back(said[2], bound)]
+    shown = [read_targets(readable)[chosen], *(mask[:, 0].numpy() for mask in masks)]
+    write_masks_picture(path, photos, shown, len(data.plain.plan.classes))
+    return path
+
+
+def _logits(run: Run, split: SealedSplit, chosen: NDArray[np.int64]) -> Tensor:
+    with torch.inference_mode():
+        return run.forward(read_images(split, chosen).to(run.device)).cpu()
+
+
+def _put_back(logits: Tensor, bound: BoundCipher) -> Tensor:
+    """Maps (N, C, H, W) of a locked model in true order; logits (N, C) as they are."""
+    if logits.ndim == 2:
+        return logits
+    inverse = torch.from_numpy(bound.inverse)  # type: ignore[attr-defined]
+    return logits.flatten(2)[:, :, inverse].view_as(logits)
