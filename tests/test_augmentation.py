@@ -98,7 +98,11 @@ def test_parquet_masks_have_named_classes_and_holes(tmp_path):
 
 def test_bad_masks_are_named_and_can_be_skipped(tmp_path, key):
     good = encode(np.zeros((8, 8), np.uint8))
-    bad = [{"bytes": b"no picture", "path": ""}, encode(np.zeros((8, 8, 3), np.uint8)), encode(np.zeros((8, 9), np.uint8))]
+    bad = [
+        {"bytes": b"no picture", "path": ""},
+        encode(np.zeros((8, 8, 3), np.uint8)),
+        encode(np.zeros((8, 9), np.uint8)),
+    ]
     write_masked(tmp_path / "train-0.parquet", [good, *bad])
     cipher = create_cipher("pixel-permutation")
     with pytest.raises(DataError, match="mask of train image 1"):

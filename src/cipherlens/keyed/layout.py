@@ -34,7 +34,7 @@ class Space:
         self.root._order = order
 
     def join(self, other: "Space") -> None:
-        """From now on both are one; orders given before must be the same."""
+        """From now on both are one; their sizes, and orders given before, must be the same."""
         mine, theirs = self.root, other.root
         if mine is theirs:
             return

@@ -93,7 +93,7 @@ def lock(
         )
     if isinstance(model, LockedModel):
         raise UsageError("the model is locked already", hint="lock the plain model")
-    root = copy.deepcopy(model)
+    root = _copy(model)
     example = _make_example(root, bound)
     graph = trace(root, example)
     found = propagate(root, graph, example, inner == "shuffled", bound)
@@ -109,7 +109,35 @@ def lock(
         "inner": inner,
         "feature_maps": _list_maps(found, rewriting.made),
     }
-    return locked.train(model.training).to(memory_format=torch.channels_last)
+    for name, constant in _find_constants(root, new_graph).items():
+        locked.register_buffer(name, constant, persistent=False)
+    # Modes are each layer's own: somebody may have frozen one.
+    locked.training = model.training
+    rewriting.operators.train(model.training)
+    return _store_channels_last(locked)
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise UsageError(
+            f"the model cannot be copied: {error}",
+            hint="lock a model without gradients on its way; for weight norm use torch.nn.utils.parametrizations",
+        ) from error
+
+
+def _find_constants(root: nn.Module, graph: fx.Graph) -> dict[str, Tensor]:
+    """Tensors made in the forward pass itself, which tracing has put on the model under names of its own."""
+    names = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
+    return {name: root.__dict__[name] for name in names if isinstance(root.__dict__.get(name), Tensor)}
+
+
+def _store_channels_last(model: LockedModel) -> LockedModel:
+    for parameter in model.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model
 
 
 def _make_example(model: nn.Module, bound: BoundCipher) -> Tensor:

@@ -4,6 +4,7 @@ Tables are buffers that no state dict holds. A map is stored under an order (see
 Inside, maps are channels-last: a position is one row of channels, and rearranging positions copies whole rows.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,18 +19,19 @@ Pair = tuple[int, int]
 
 
 class _Rearranged(torch.autograd.Function):
-    """Rows (N, R, C) by a bijective index; the gradient is a gather too, not a scattered sum."""
+    """One dimension by a bijective index; the gradient is a gather too, not a scattered sum."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, dim: int, index: Tensor, inverse: Tensor) -> Tensor:
         ctx.save_for_backward(index, inverse)
-        return rows.index_select(1, index)
+        ctx.dim = dim
+        return rows.index_select(dim, index)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         index, inverse = ctx.saved_tensors
-        result: Tensor = _Rearranged.apply(gradients[0].contiguous(), inverse, index)
-        return result, None, None
+        result: Tensor = _Rearranged.apply(gradients[0].contiguous(), ctx.dim, inverse, index)
+        return result, None, None, None
 
 
 class KeyedOperator(nn.Module):
@@ -39,11 +41,19 @@ class KeyedOperator(nn.Module):
         self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(table)), persistent=False)
 
 
+def _check_size(found: Sequence[int], expected: Pair) -> None:
+    if tuple(found) != expected:
+        raise ShapeError(
+            f"the model is locked for maps of {expected[0]}x{expected[1]}, not {'x'.join(map(str, found))}",
+            hint="give images of the size it was locked for, or lock it again with a cipher bound to this size",
+        )
+
+
 class Gather(KeyedOperator):
     """Rearrange the positions of maps: ``result[i] = map[index[i]]`` with ``index`` (K,) without repeats.
 
     ``size`` is the shape (H, W) of the maps, ``shape`` that of the result; ``axes`` says where height and width
-    are: (2, 3) for (N, C, H, W), (1, 2) for (N, H, W, C).
+    are, one after the other: (2, 3) for (N, C, H, W), (1, 2) for (N, H, W, C) or (N, H, W).
     """
 
     index: Tensor
@@ -59,20 +69,19 @@ class Gather(KeyedOperator):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Rearranged maps, channels-last in memory. Raises ShapeError for maps of another size."""
-        last = maps if self.axes == (1, 2) else maps.permute(0, 2, 3, 1)
-        n, height, width, channels = last.shape
-        if (height, width) != self.size:
-            raise ShapeError(
-                f"the model is locked for maps of {self.size[0]}x{self.size[1]}, not {height}x{width}",
-                hint="give images of the size it was locked for, or lock it again with a cipher bound to this size",
-            )
-        rows = last.reshape(n, height * width, channels)
+        if self.axes == (2, 3) and maps.ndim == 4:
+            return self._rearrange(maps.permute(0, 2, 3, 1), 1).permute(0, 3, 1, 2)
+        return self._rearrange(maps, self.axes[0])
+
+    def _rearrange(self, maps: Tensor, dim: int) -> Tensor:
+        before, found, after = maps.shape[:dim], maps.shape[dim : dim + 2], maps.shape[dim + 2 :]
+        _check_size(found, self.size)
+        rows = maps.reshape(*before, self.size[0] * self.size[1], *after)
         if self.bijective:
-            rows = _Rearranged.apply(rows, self.index, self.inverse)
+            rows = _Rearranged.apply(rows, dim, self.index, self.inverse)
         else:
-            rows = rows.index_select(1, self.index)
-        result = rows.reshape(n, *self.shape, channels)
-        return result if self.axes == (1, 2) else result.permute(0, 3, 1, 2)
+            rows = rows.index_select(dim, self.index)
+        return rows.reshape(*before, *self.shape, *after)
 
     def extra_repr(self) -> str:
         """Sizes only: the table is key material."""
@@ -141,6 +150,7 @@ class DeformConv(KeyedOperator):
         from torchvision.ops import deform_conv2d
 
         geometry = self.geometry
+        _check_size(maps.shape[-2:], geometry.size)
         with torch.autocast(maps.device.type, enabled=False):
             result: Tensor = deform_conv2d(
                 F.pad(maps.float(), self._extra),

@@ -10,6 +10,15 @@ from cipherlens.errors import UsageError
 from cipherlens.keyed.layout import Layout, Pair, Space
 from cipherlens.keyed.rules import MAKING_MAPS, find_rule, refuse
 from cipherlens.keyed.tables import Order
+from cipherlens.keyed.tracing import evaluating
+
+
+@dataclass(frozen=True)
+class Change:
+    """From one layout to another; None is the true order."""
+
+    source: Layout | None
+    target: Layout | None
 
 
 @dataclass
@@ -18,13 +27,17 @@ class Propagated:
 
     ``layouts``: of every node whose value is permuted. ``wanted``: per node, the inputs that it needs in another
     layout (None: in true order). ``fresh``: nodes that compute in true order and whose result is then stored.
-    ``shapes``: of all tensors.
+    ``shapes``: of all tensors. ``storages``: per node, the memory that its value lies in; ``writes``: per node, the
+    memory that it changes in place. ``moved``: nodes after which a value, changed in place, is in true order.
     """
 
     layouts: dict[fx.Node, Layout] = field(default_factory=dict)
-    wanted: dict[fx.Node, dict[fx.Node, Layout | None]] = field(default_factory=dict)
+    wanted: dict[fx.Node, dict[fx.Node, Change]] = field(default_factory=dict)
     fresh: list[fx.Node] = field(default_factory=list)
     shapes: dict[fx.Node, torch.Size] = field(default_factory=dict)
+    storages: dict[fx.Node, frozenset[int]] = field(default_factory=dict)
+    writes: dict[fx.Node, frozenset[int]] = field(default_factory=dict)
+    moved: dict[fx.Node, list[fx.Node]] = field(default_factory=dict)
 
 
 class Propagation(fx.Interpreter):
@@ -41,13 +54,25 @@ class Propagation(fx.Interpreter):
         if n.op == "output":
             self._finish(n)
             return None
+        versions = [
+            (node, tensor, tensor._version) for node in n.all_input_nodes for tensor in _tensors(self.env[node])
+        ]
         result = super().run_node(n)
         if isinstance(result, Tensor):
             self.found.shapes[n] = result.shape
+        self.found.storages[n] = frozenset(map(_storage, _tensors(result)))
+        self._note_writes(n, versions)
         layout = self._place(n, result)
         if layout is not None:
             self.found.layouts[n] = layout
         return result
+
+    def _note_writes(self, node: fx.Node, versions: list[tuple[fx.Node, Tensor, int]]) -> None:
+        """Memory that ``node`` has changed; a dropout in place, which does nothing here, counts too."""
+        module = self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
+        announced = getattr(module, "inplace", False) or node.kwargs.get("inplace", False)
+        changed = [tensor for _, tensor, version in versions if announced or tensor._version != version]
+        self.found.writes[node] = frozenset(map(_storage, changed))
 
     def _place(self, node: fx.Node, result: Any) -> Layout | None:
         if node.op == "placeholder":
@@ -81,15 +106,26 @@ class Propagation(fx.Interpreter):
                 continue
             if layout.axes == ():
                 raise UsageError("a flattened feature map leaves the model", hint="put a linear layer behind it")
-            if self.shuffled and layout.axes == (2, 3):
+            if self.shuffled:
                 size = layout.space.size
                 layout.space.join(Space(size, self._bound.order_for(size)))
             else:
-                wanted[given] = None
+                wanted[given] = Change(layout, None)
 
 
 def _sides(maps: Tensor) -> Pair:
     return int(maps.shape[-2]), int(maps.shape[-1])
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage().data_ptr())
 
 
 class _Step:
@@ -121,11 +157,27 @@ class _Step:
         plain = [node for node in self._plain_inputs() if self._has_positions(node, first)]
         if plain and not self._run.shuffled:
             self._want(dict.fromkeys(self._inputs))
+            self._move_written()
             return None
         for other in others:
+            if other.space.size != first.space.size:
+                raise refuse(self, f"it combines maps of {first.space.size} and {other.space.size}")
             first.space.join(other.space)
+        if self._run.found.writes[self.node] & {s for node in plain for s in self._run.found.storages[node]}:
+            raise refuse(self, "it changes in place a map that has to be rearranged first")
         self._want(dict.fromkeys(plain, first))
         return first
+
+    def _move_written(self) -> None:
+        """An input that is changed in place was put in true order first: so it stays for those who come later."""
+        found = self._run.found
+        written = found.writes[self.node]
+        aliases = [node for node in found.layouts if found.storages[node] & written]
+        if len(aliases) > 1:
+            raise refuse(self, "it changes in place a map that is used under several names")
+        for node in aliases:
+            del found.layouts[node]
+        found.moved[self.node] = aliases
 
     def _plain_inputs(self) -> list[fx.Node]:
         found = self._run.found
@@ -144,8 +196,10 @@ class _Step:
         return True
 
     def _want(self, layouts: dict[fx.Node, Layout | None]) -> None:
-        if layouts:
-            self._run.found.wanted.setdefault(self.node, {}).update(layouts)
+        found = self._run.found
+        changes = {node: Change(found.layouts.get(node), target) for node, target in layouts.items()}
+        if changes:
+            found.wanted.setdefault(self.node, {}).update(changes)
 
 
 def propagate(model: nn.Module, graph: fx.Graph, example: Tensor, shuffled: bool, bound: Any) -> Propagated:
@@ -155,10 +209,8 @@ def propagate(model: nn.Module, graph: fx.Graph, example: Tensor, shuffled: bool
     converted.
     """
     run = Propagation(model, graph, bound.order, shuffled, bound)
-    training = model.training
     try:
-        with torch.no_grad():
-            model.eval()
+        with torch.no_grad(), evaluating(model):
             run.run(example)
     except UsageError:
         raise
@@ -167,6 +219,4 @@ def propagate(model: nn.Module, graph: fx.Graph, example: Tensor, shuffled: bool
             f"the model cannot take images of shape {tuple(example.shape[1:])}: {str(error).splitlines()[0]}",
             hint="bind the cipher to the image shape that the model takes",
         ) from error
-    finally:
-        model.train(training)
     return run.found

@@ -10,12 +10,11 @@ from torch import fx, nn
 from cipherlens.keyed.layout import Layout, Pair
 from cipherlens.keyed.operators import DeformConv, FlatLinear, Gather, WindowConv, WindowPool
 from cipherlens.keyed.propagation import Propagated
+from cipherlens.keyed.rules import has_hooks
 from cipherlens.keyed.tables import Geometry, Order, compose
 
 OPERATORS = "_keyed"
 """Name of the submodule that holds the operators of a locked model."""
-
-_IN_PLACE_FUNCTIONS = frozenset({"iadd", "isub", "imul", "itruediv", "relu_"})
 
 
 class Rewriting:
@@ -38,19 +37,28 @@ class Rewriting:
                 made = self._graph.node_copy(node, partial(self._give, node))
                 if node in fresh:
                     made = self._rearrange(made, None, self._found.layouts[node])
+            for moved in self._found.moved.get(node, []):
+                self.made[moved] = self._give(node, moved)
+            self._forget_changed(node)
             self.made[node] = made
         return self._graph
+
+    def _forget_changed(self, node: fx.Node) -> None:
+        """Rearranged copies of what a node changes in place are copies of the past."""
+        written = self._found.writes.get(node)
+        if written:
+            kept = {p: c for p, c in self._converted.items() if not self._found.storages[p[0]] & written}
+            self._converted = kept
 
     def _give(self, user: fx.Node, needed: fx.Node) -> fx.Node:
         """The value of ``needed`` as ``user`` wants it."""
         wanted = self._found.wanted.get(user, {})
         if needed not in wanted:
             return self.made[needed]
-        target = wanted[needed]
-        place = (needed, 0 if target is None else id(target.space.root))
-        # Made once for all who want it, unless somebody changes the value in between.
-        if place not in self._converted or any(self._writes_in_place(other) for other in needed.users):
-            self._converted[place] = self._rearrange(self.made[needed], self._found.layouts.get(needed), target)
+        change = wanted[needed]
+        place = (needed, 0 if change.target is None else id(change.target.space.root))
+        if place not in self._converted:  # made once for all who want it
+            self._converted[place] = self._rearrange(self.made[needed], change.source, change.target)
         return self._converted[place]
 
     def _rearrange(self, node: fx.Node, source: Layout | None, target: Layout | None) -> fx.Node:
@@ -65,12 +73,6 @@ class Rewriting:
     def _call(self, operator: nn.Module, *args: Any) -> fx.Node:
         self.operators.append(operator)
         return self._graph.call_module(f"{OPERATORS}.{len(self.operators) - 1}", args)
-
-    def _writes_in_place(self, node: fx.Node) -> bool:
-        if node.op == "call_module":
-            return bool(getattr(self._model.get_submodule(str(node.target)), "inplace", False))
-        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-        return name in _IN_PLACE_FUNCTIONS or name.endswith("_") or bool(node.kwargs.get("inplace"))
 
     def _substitute(self, node: fx.Node) -> fx.Node | None:
         """An operator that reads stored maps and writes stored maps, where there is a better one than gathers."""
@@ -88,7 +90,7 @@ class Rewriting:
             return self._substitute_linear(node, given, layout)
         moves = given in self._found.wanted.get(node, {}) or node in self._found.fresh
         orders = _get_order(layout), _get_order(self._found.layouts.get(node))
-        if not moves or all(order is None for order in orders):
+        if not moves or all(order is None for order in orders) or has_hooks(module):
             return None
         return self._substitute_windows(node, given, module, orders)
 

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 
 from cipherlens.errors import UsageError
 from cipherlens.keyed.layout import Layout
-from cipherlens.keyed.tracing import describe_place
+from cipherlens.keyed.tracing import describe_place, is_known
 
 
 class Step(Protocol):
@@ -71,15 +71,27 @@ def convolution(step: Step) -> Layout | None:
 def linear(step: Step) -> Layout | None:
     """Pointwise on channels-last maps; on a flattened map the end of permutations."""
     layout = pointwise(step)
-    if layout is None or layout.axes == ():
+    if layout is None:
         return None
+    if layout.axes == ():
+        module: Any = step.module
+        if type(module).forward is not nn.Linear.forward or has_hooks(module):
+            raise refuse(step, "the columns of its weights cannot be reordered")
+        return None
+    if step.result.ndim != 4:
+        raise refuse(step, "channels are not in its last dimension")
     return _require_axes(step, layout, (1, 2))
 
 
-def norm(step: Step) -> Layout | None:
-    """Statistics over positions do not depend on their order; weights per channel."""
-    if step.layouts[0].axes == ():
-        raise refuse(step, "it has weights per position")
+def has_hooks(module: nn.Module) -> bool:
+    """Whether somebody listens to, or changes, what a layer gets and gives."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def by_channel(step: Step) -> Layout | None:
+    """Channels, which it looks for in dimension 1, are treated each on its own, and all positions alike."""
+    if not step.layouts[0].avoids([1]):
+        raise refuse(step, "channels are not in dimension 1")
     return pointwise(step)
 
 
@@ -154,10 +166,11 @@ def permute(step: Step) -> Layout | None:
     """Moves the axes; height must stay before width."""
     args = step.node.args[1:]
     ndim = step.result.ndim
-    given: Any = args[0] if args and isinstance(args[0], tuple | list) else (args or step.node.kwargs.get("dims"))
-    dims = [dim % ndim for dim in given]
     if step.node.target in (torch.transpose, "transpose"):
-        dims = _swap(ndim, *dims)
+        dims = _swap(ndim, step.argument(1, "dim0") % ndim, step.argument(2, "dim1") % ndim)
+    else:
+        given: Any = args[0] if args and isinstance(args[0], tuple | list) else (args or step.node.kwargs["dims"])
+        dims = [dim % ndim for dim in given]
     layout = step.layouts[0]
     axes = tuple(dims.index(axis) for axis in layout.axes)
     if len(axes) != 2 or axes[0] + 1 != axes[1]:
@@ -191,7 +204,9 @@ def index(step: Step) -> Layout | None:
 
 
 def forget(step: Step) -> Layout | None:
-    """Gives no tensor of positions (a shape, a number of dimensions)."""
+    """Gives a shape or a number of dimensions."""
+    if isinstance(step.result, Tensor):
+        raise refuse(step, "it reads an attribute that holds positions")
     return None
 
 
@@ -205,7 +220,7 @@ MODULE_RULES: tuple[tuple[tuple[type[nn.Module], ...], Rule], ...] = (
     ((nn.Conv2d,), convolution),
     ((nn.Linear,), linear),
     ((nn.LayerNorm,), layer_norm),
-    ((nn.modules.batchnorm._NormBase, nn.GroupNorm), norm),
+    ((nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.PReLU, nn.Softmax2d, nn.Dropout2d), by_channel),
     ((nn.Flatten,), reshape),
     ((nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d), global_pool),
     ((nn.Softmax, nn.LogSoftmax, nn.GLU), along_channels),
@@ -220,18 +235,20 @@ MODULE_RULES: tuple[tuple[tuple[type[nn.Module], ...], Rule], ...] = (
     (
         (
             *(nn.modules.dropout._DropoutNd, nn.Identity),
-            *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU),
+            *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU),
             *(nn.Mish, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softplus),
-            *(nn.Softsign, nn.Softshrink, nn.Hardshrink, nn.Tanhshrink, nn.Threshold, nn.Softmax2d),
+            *(nn.Softsign, nn.Softshrink, nn.Hardshrink, nn.Tanhshrink, nn.Threshold),
         ),
         pointwise,
     ),
 )
 
-POINTWISE_NAMES = frozenset(
-    {"DropPath", "StochasticDepth", "LayerNorm2d", "LayerNormAct2d", "RmsNorm2d", "SimpleNorm2d"}
-)
-SPATIAL_NAMES = frozenset({"DropBlock2d"})
+NAMED_RULES: dict[str, Rule] = {
+    **dict.fromkeys(("DropPath", "StochasticDepth"), pointwise),
+    **dict.fromkeys(("LayerNorm2d", "LayerNormAct2d", "RmsNorm2d", "SimpleNorm2d"), by_channel),
+    "DropBlock2d": spatial,
+}
+"""Layers of timm and torchvision that are no subclass of torch's with the same ways."""
 
 _POINTWISE: tuple[Any, ...] = (
     *(operator.add, operator.iadd, operator.sub, operator.isub, operator.mul, operator.imul, operator.truediv),
@@ -262,7 +279,7 @@ _POINTWISE: tuple[Any, ...] = (
         F.hardtanh,
         F.hardswish,
     ),
-    *(F.hardsigmoid, F.sigmoid, F.tanh, F.logsigmoid, F.softplus, F.prelu, F.dropout, F.dropout2d, torch.clone),
+    *(F.hardsigmoid, F.sigmoid, F.tanh, F.logsigmoid, F.softplus, F.dropout, torch.clone),
 )
 _SPATIAL: tuple[Any, ...] = (
     *(F.conv2d, F.conv_transpose2d, F.max_pool2d, F.avg_pool2d, F.lp_pool2d, F.interpolate, F.pad),
@@ -279,7 +296,7 @@ FUNCTION_RULES: dict[Any, Rule] = {
     **dict.fromkeys(_REDUCTIONS, reduce),
     **dict.fromkeys(_ALONG, along_channels),
     F.layer_norm: layer_norm,
-    F.group_norm: norm,
+    **dict.fromkeys((F.group_norm, F.prelu, F.dropout2d), by_channel),
     torch.flatten: reshape,
     torch.reshape: reshape,
     torch.permute: permute,
@@ -326,10 +343,8 @@ MAKING_MAPS: tuple[Rule, ...] = (spatial, convolution)
 def find_rule(node: fx.Node, module: nn.Module | None) -> Rule | None:
     """The rule of a node, None where there is none."""
     if module is not None:
-        if type(module).__name__ in POINTWISE_NAMES:
-            return pointwise
-        if type(module).__name__ in SPATIAL_NAMES:
-            return spatial
+        if type(module).__name__ in NAMED_RULES and is_known(module):
+            return NAMED_RULES[type(module).__name__]
         return next((rule for types, rule in MODULE_RULES if isinstance(module, types)), None)
     if node.op == "call_function":
         return FUNCTION_RULES.get(node.target)

@@ -1,6 +1,7 @@
 """A model's forward pass as a graph of layers, by torch.fx."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -8,11 +9,28 @@ from torch import Tensor, fx, nn
 
 from cipherlens.errors import UsageError
 
-# Kept whole although they are not torch's own: they decide by ``self.training``, or normalise channels.
+# Kept whole although they are not torch.nn's: they decide by ``self.training``, or normalise channels.
 LEAF_NAMES = frozenset(
     {"DropPath", "StochasticDepth", "DropBlock2d", "LayerNorm2d", "LayerNormAct2d", "RmsNorm2d", "SimpleNorm2d"}
 )
 LEAF_TYPES = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+
+
+def is_known(module: nn.Module) -> bool:
+    """Whether a layer is one of torch's, timm's or torchvision's own, whose ways the rules know."""
+    return type(module).__module__.split(".")[0] in ("torch", "timm", "torchvision")
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards every module has its own mode again."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 class LayerTracer(fx.Tracer):
@@ -26,21 +44,19 @@ class LayerTracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a module stays one node."""
-        # Some subclasses of torch's layer norm permute inside (torchvision), timm's are named above.
+        # Some subclasses of torch's layer norm permute inside (torchvision), timm's are named above. A user's own
+        # subclasses may do anything, so they are looked into.
         leaf = type(m).__name__ in LEAF_NAMES or isinstance(m, LEAF_TYPES)
-        return leaf or super().is_leaf_module(m, module_qualified_name)
+        return (leaf and is_known(m)) or super().is_leaf_module(m, module_qualified_name)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
         """Decide a condition on a traced value by computing it for the example."""
-        training = self.root.training
         self._evaluating = True
         try:
-            with torch.no_grad():
-                self.root.eval()
+            with torch.no_grad(), evaluating(self.root):
                 return bool(self._evaluate(obj.node))
         finally:
             self._evaluating = False
-            self.root.train(training)
 
     def _evaluate(self, node: fx.Node) -> Any:
         if node not in self._values:
