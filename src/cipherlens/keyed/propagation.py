@@ -215,8 +215,9 @@ def propagate(model: nn.Module, graph: fx.Graph, example: Tensor, shuffled: bool
     except UsageError:
         raise
     except (RuntimeError, TypeError, ValueError, LookupError, AssertionError, ZeroDivisionError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UsageError(
-            f"the model cannot take images of shape {tuple(example.shape[1:])}: {str(error).splitlines()[0]}",
+            f"the model cannot take images of shape {tuple(example.shape[1:])}: {reason}",
             hint="bind the cipher to the image shape that the model takes",
         ) from error
     return run.found
