@@ -2,34 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
+
+from locked_results import hardware, load, section, table
 
 ROOT = Path(__file__).parents[1]
 HEAD = """# Results
 
 Generated from `results/*.json` by `python benchmarks/write_results.py`; do not edit. Every row was measured by this
-project on the hardware that its record names. Nothing here is a published figure.
+project on the hardware that its record names, unless it is marked *published*.
 """
-
-
-def load(name: str) -> dict[str, Any] | None:
-    path = ROOT / "results" / name
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def hardware(record: dict[str, Any]) -> str:
-    environment = record["environment"]
-    packages = environment["packages"]
-    return (
-        f"{environment['cpu']}, {environment['cores']} cores, Python {environment['python']}, "
-        f"NumPy {packages['numpy']}, torch {packages.get('torch', 'absent')}; {record['date']}; "
-        f"`{record['command']}`"
-    )
 
 
 def accuracy() -> str:
@@ -105,7 +86,7 @@ def speed() -> str:
 
 
 def main() -> None:
-    parts = [HEAD, accuracy(), covariance(), speed()]
+    parts = [HEAD, accuracy(), covariance(), section(), speed()]
     (ROOT / "docs" / "results.md").write_text("\n".join(part for part in parts if part))
 
 
