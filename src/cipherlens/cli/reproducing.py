@@ -3,7 +3,7 @@
 import os
 import shlex
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from cipherlens.cli.console import Json, emit, progress_bar, say
 
@@ -23,7 +23,7 @@ def reproduce(
     Parameters
     ----------
     name
-        privdl-access or privdl-segmentation.
+        One of the files of experiments/: privdl-access, ercnn-batch-size, ...; an unknown name lists them.
     scale
         smoke says whether it runs (seconds, generated images), cpu takes hours on two cores, full wants a GPU.
     source
@@ -38,34 +38,19 @@ def reproduce(
     from cipherlens.audit.records import write_record
     from cipherlens.cli.provider import show_progress
     from cipherlens.experiments import read_settings
-    from cipherlens.experiments.privdl import Reporter, run_experiment
+    from cipherlens.experiments.kinds import run_settings
+    from cipherlens.experiments.reporting import Reporter
 
     settings = read_settings(name, scale, source)
     folder = out or Path("reproduce") / f"{name}-{scale}"
     reporter = Reporter(say, progress_bar, show_progress)
-    results = run_experiment(settings, folder, threads, os.cpu_count() or 1, reporter)
+    results, lines = run_settings(settings, folder, threads, os.cpu_count() or 1, reporter)
     written = record or folder / "record.json"
     command = f"cipherlens reproduce {name} --scale {scale}" + (
         f" --source {shlex.quote(source)}" if source else ""
     )
     write_record(written, command, results)
-    emit({"record": str(written), **results}, as_json, [settings.title, *_tabulate(results), str(written)])
-
-
-def _tabulate(results: dict[str, Any]) -> list[str]:
-    lines = []
-    for model, measured in results["models"].items():
-        lines.append(
-            f"{model}, {measured['epochs']} epochs, {results['metric']} on {results['test_images']} images:"
-        )
-        for row, figure in measured["rows"].items():
-            spread = f" ({figure['min']:.2%} to {figure['max']:.2%})" if figure["runs"] > 1 else ""
-            published = results["published"].get(row)
-            beside = "" if published is None else f"   [published, VGG-16: {published} %]"
-            lines.append(f"  {row:32} {figure['mean']:7.2%}{spread}{beside}")
-        equal = measured["equality"]
-        lines.append(f"  with the key: {equal['same']} of {equal['of']} decisions equal to the plain model's")
-    return lines
+    emit({"record": str(written), **results}, as_json, [settings.title, *lines, str(written)])
 
 
 COMMANDS = (reproduce,)

@@ -1,7 +1,6 @@
 """PrivDL's experiments: what a network says on shuffled images, without the key, with it, and with a wrong one."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,27 +16,18 @@ from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
 from cipherlens.data.sources import pick_evenly
 from cipherlens.experiments.pictures import write_masks_picture
-from cipherlens.experiments.settings import Settings
+from cipherlens.experiments.reporting import Reporter
+from cipherlens.experiments.settings import Settings, check_options
 from cipherlens.keys import Key
 from cipherlens.train.config import TrainConfig
 from cipherlens.train.data import read_images, read_targets
 from cipherlens.train.fit import fit
 from cipherlens.train.locking import lock_run
-from cipherlens.train.metrics import Progress
 from cipherlens.train.run import Run, evaluate, load_run
 
 WRONG_KEYS = 5
 _BATCH = 128
 _PICTURES = 5
-
-
-@dataclass(frozen=True)
-class Reporter:
-    """How an experiment talks: ``say`` a line, ``bar`` opens a progress bar fed with (done, total)."""
-
-    say: Callable[[str], None]
-    bar: Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-    train: Callable[[Progress, Any], None]
 
 
 @dataclass(frozen=True)
@@ -57,9 +47,10 @@ class Data:
 
 def run_experiment(settings: Settings, out: Path, threads: int, workers: int, report: Reporter) -> dict[str, Any]:
     """Run (or continue) an experiment in the folder ``out``; returns what was measured, JSON-able."""
+    check_options(settings, ("models", "augment"))
     data = _prepare(settings, out, workers, report)
     measured = {}
-    for model, training in settings.models.items():
+    for model, training in settings.options["models"].items():
         options: dict[str, Any] = {"model": model, "threads": threads, **training}
         finetune_epochs = options.pop("finetune_epochs", None)
         config = TrainConfig(**options)
@@ -85,7 +76,7 @@ def run_experiment(settings: Settings, out: Path, threads: int, workers: int, re
         "scale": settings.scale,
         "source": Path(settings.source).name,
         "test_images": data.plain.splits["test"],
-        "augment": settings.augment,
+        "augment": _get_augment(settings),
         "metric": "mean IoU" if data.plain.plan.masked else "accuracy",
         "seeds": [0],
         "wrong_keys": WRONG_KEYS,
@@ -94,13 +85,17 @@ def run_experiment(settings: Settings, out: Path, threads: int, workers: int, re
     }
 
 
+def _get_augment(settings: Settings) -> int:
+    return int(settings.options.get("augment", 0))
+
+
 def _prepare(settings: Settings, out: Path, workers: int, report: Reporter) -> Data:
     out.mkdir(parents=True, exist_ok=True)
     path = out / "client.key"
     if not path.exists():
         Key.generate().save(path)
     key = Key.load(path)
-    options = SealOptions(workers=workers, augment=settings.augment)
+    options = SealOptions(workers=workers, augment=_get_augment(settings))
     folders = {"identity": out / "sealed-plain", "pixel-permutation": out / "sealed-shuffled"}
     for name, folder in folders.items():
         with report.bar(f"sealing {folder.name}") as progress:

