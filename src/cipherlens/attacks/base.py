@@ -14,6 +14,7 @@ Images = NDArray[np.float32]
 
 THREAT_MODELS = {
     "coa": "sees only encrypted images",
+    "labels": "also knows the labels, and has trained a classifier on encrypted images",
     "kpa": "also knows some original pictures with their encrypted form",
     "cpa": "can have pictures of their choice encrypted",
     "model": "holds the keyed model",
@@ -55,13 +56,17 @@ class AttackResult:
 
 @dataclass(frozen=True)
 class Attack:
-    """A named attack: its threat model, the ciphers it breaks or may break, and the function that runs it."""
+    """A named attack: its threat model, the ciphers it breaks or may break, and the function that runs it.
+
+    ``alignment`` "affine": what it finds has colours of its own, and is scored after the best fit per channel.
+    """
 
     name: str
     threat_model: str
     ciphers: tuple[str, ...]
     summary: str
     function: Callable[[View], tuple[Images, dict[str, Any]]]
+    alignment: str = "none"
 
     def run(self, view: View) -> AttackResult:
         """Run on a view; raises UsageError if the view lacks what the threat model gives."""

@@ -3,7 +3,7 @@
 Attacks never see what is here. Every evaluation carries flags when it should not be believed.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,13 @@ from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
 FEW_IMAGES = 20
-BUDGET_UNITS = {"coa": "ciphertexts", "kpa": "known pairs", "cpa": "oracle queries", "model": "models"}
+BUDGET_UNITS = {
+    "coa": "ciphertexts",
+    "labels": "ciphertexts",
+    "kpa": "known pairs",
+    "cpa": "oracle queries",
+    "model": "models",
+}
 _CONTROL_IMAGES = 200
 _IDENTITY_SSIM = 0.9
 _GUESS_MARGIN = 0.02
@@ -83,16 +89,17 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0) -> Eval
     is the mean of one run. Known images are never scored. Raises UsageError if the target is too small.
     """
     total = len(target.plain)
-    needed = budget if attack.threat_model == "coa" else budget + 1
+    knows_pairs = attack.threat_model not in ("coa", "labels")
+    needed = budget + 1 if knows_pairs else budget
     if budget < 1 or needed > total:
         raise UsageError(f"budget {budget} needs {needed} images, there are {total}", hint="lower --budget")
     ct, plain = target.ciphertexts(), target.images()
-    if attack.threat_model == "coa":
-        groups = np.split(np.arange(budget * _count_groups(budget, total)), _count_groups(budget, total))
-        views = [_view(attack, target, ct[group], seed) for group in groups]
-    else:
+    if knows_pairs:
         groups = [np.arange(budget, min(total, budget + MAX_SCORED))]
         views = [_view(attack, target, ct[groups[0]], seed, (plain[:budget], ct[:budget]))]
+    else:
+        groups = np.split(np.arange(budget * _count_groups(budget, total)), _count_groups(budget, total))
+        views = [_view(attack, target, ct[group], seed) for group in groups]
     results = [attack.run(view) for view in views]
     seen = np.concatenate(groups)
     merged = AttackResult(
@@ -119,6 +126,8 @@ def _view(
 def _score(
     attack: Attack, target: Target, result: AttackResult, plain: Images, seen: Any, budget: int, seed: int
 ) -> Evaluation:
+    if attack.alignment == "affine":
+        result = replace(result, reconstruction=fit_channels(result.reconstruction, plain))
     scores = score(result.reconstruction, plain)
     ssim, interval = mean_and_interval(scores.ssim)
     guess = float(score(_guess(target, plain), plain).ssim.mean())
@@ -148,6 +157,18 @@ def _score(
         reconstruction=result.reconstruction,
         scored=seen,
     )
+
+
+def fit_channels(found: Images, plain: Images) -> Images:
+    """``found`` (N, C, H, W) after the affine map per channel, one for all images, that fits ``plain`` best."""
+    axes = (0, 2, 3)
+    found = np.nan_to_num(found).astype(np.float32)
+    means = [images.mean(axis=axes, keepdims=True, dtype=np.float64) for images in (found, plain)]
+    centred = found - means[0]
+    variance = (centred**2).mean(axis=axes, keepdims=True, dtype=np.float64)
+    slope = (centred * (plain - means[1])).mean(axis=axes, keepdims=True, dtype=np.float64)
+    fitted: Images = (slope / np.maximum(variance, 1e-12) * centred + means[1]).astype(np.float32)
+    return fitted
 
 
 def _guess(target: Target, plain: Images) -> Images:

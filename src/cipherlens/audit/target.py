@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from cipherlens.attacks.harness import Target
 from cipherlens.data.augmentation import augment
 from cipherlens.data.images import Preprocess, check_shape, pad_to
-from cipherlens.data.manifest import Plan
+from cipherlens.data.manifest import Plan, choose_split
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sources import Source, open_source, pick_evenly, require_split
+from cipherlens.data.splits import select
 from cipherlens.errors import DataError
 
 PARAMETRIC = "parametric"
@@ -29,10 +30,12 @@ def load_target(
     ``"parametric"``: no images; or a source of other images. Raises DataError if the plain source does not fit.
     """
     plan = dataset.plan
-    name = split or ("test" if "test" in plan.counts else next(iter(plan.counts)))
+    name = split or choose_split(plan)
     sealed = dataset.split(name)
     chosen = pick_evenly(len(sealed), count)
-    source = augment(open_source(plain), plan.augment)
+    opened = open_source(plain)
+    subset = plan.classes if set(plan.classes) < set(opened.classes) else ()
+    source = augment(select(opened, subset), plan.augment)
     require_split(source, name)
     if len(sealed) and int(sealed.index.max()) >= source.splits[name]:
         raise DataError(f"{plain} is not what was sealed: it has fewer images", hint="give the source of encrypt")

@@ -3,9 +3,12 @@
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from cipherlens.cli.console import Json, emit, progress_bar, say
+from cipherlens.data.manifest import choose_split
 from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sources import pick_evenly
 from cipherlens.errors import ThresholdExceeded, UsageError
 
 _DEFAULT_VALUES = 20_000_000
@@ -23,6 +26,9 @@ def attack(
     budget: int | None = None,
     seed: int = 0,
     pictures: Path | None = None,
+    run: Path | None = None,
+    round: int | None = None,
+    classifier: Path | None = None,
     as_json: Json = False,
 ) -> None:
     """Attack a sealed data set as an eavesdropper would, and score the result against the plain images.
@@ -30,7 +36,7 @@ def attack(
     Parameters
     ----------
     name
-        covariance (ciphertext only) or hill-known-plaintext.
+        covariance (ciphertext only), hill-known-plaintext, or adaptation (labels; needs --run).
     sealed
         Folder made by encrypt.
     plain
@@ -42,16 +48,22 @@ def attack(
         Ciphertexts the attacker sees, or pairs it knows.
     pictures
         Write a PNG with rows of plain, encrypted and reconstructed images.
+    run
+        adaptation: run folder of a classifier with an adaptation network, trained on this sealed data.
+    round
+        adaptation: use the network as it was after so many rounds.
+    classifier
+        Run folder trained on plain images: also say how many reconstructions, and classes, it recognises.
     """
-    from cipherlens.attacks.harness import evaluate, find_attack
+    from cipherlens.attacks.harness import evaluate
     from cipherlens.audit.auditing import summarize
     from cipherlens.audit.target import load_target
 
     if plain is None:
         raise UsageError("an attack needs the plain images to be scored", hint="give --plain SOURCE")
     dataset = SealedDataset.open(sealed)
-    chosen = find_attack(name, dataset.plan.cipher)
-    known = chosen.threat_model != "coa"
+    chosen = _choose_attack(name, dataset, run, round)
+    known = chosen.threat_model not in ("coa", "labels")
     size = budget or (1 if known else default_count(dataset))
     # Pairs are spent, so an attack that knows some needs other images to be scored on.
     target = load_target(dataset, plain, split, size + default_count(dataset) if known else size, prior)
@@ -63,6 +75,14 @@ def attack(
 
         write_comparison(pictures, target, result)
     facts = summarize(result) | {"sealed": str(sealed), "cipher": dataset.plan.cipher}
+    recognised = []
+    if classifier is not None:
+        recognition = _recognise(dataset, split, target, result, classifier)
+        facts["recognition"] = recognition
+        recognised = [
+            f"recognised by a plain classifier: {recognition['accuracy']:.1%} of {recognition['n']} images "
+            f"(chance {recognition['chance']:.1%}), {recognition['categories']} of {recognition['classes']} classes"
+        ]
     for flag in result.flags:
         say(f"do not rely on this figure: {flag}")
     low, high = result.ssim_ci95
@@ -70,8 +90,33 @@ def attack(
         f"{name} with {result.budget} {result.budget_unit} ({result.prior}): {result.n} images scored",
         f"SSIM {result.ssim:.3f} [{low:.3f}, {high:.3f}] (guessing {result.guess_ssim:.3f}), "
         f"PSNR {result.psnr:.1f} dB, exact pixels {result.exact_pixels:.1%}, {result.seconds:.1f} s",
+        *recognised,
     ]
     emit(facts, as_json, lines)
+
+
+def _choose_attack(name: str, dataset: SealedDataset, run: Path | None, round: int | None) -> Any:
+    from cipherlens.attacks.harness import find_attack
+
+    if name != "adaptation":
+        return find_attack(name, dataset.plan.cipher)
+    if run is None:
+        raise UsageError(
+            "the adaptation attack needs a trained classifier", hint="give --run RUN, trained with --adapt"
+        )
+    from cipherlens.attacks.adaptation import create_adaptation_attack
+
+    return create_adaptation_attack(run, round)
+
+
+def _recognise(
+    dataset: SealedDataset, split: str | None, target: Any, result: Any, classifier: Path
+) -> dict[str, Any]:
+    from cipherlens.audit.recognition import recognise
+
+    labels = dataset.split(split or choose_split(dataset.plan)).labels
+    chosen = pick_evenly(len(labels), len(target.plain))[result.scored]
+    return recognise(result.reconstruction, labels[chosen], classifier).to_json()
 
 
 def default_count(dataset: SealedDataset) -> int:

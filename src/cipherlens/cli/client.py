@@ -61,6 +61,7 @@ def encrypt(
     split: list[str] | None = None,
     limit: int | None = None,
     augment: int = 0,
+    classes: str = "",
     on_error: Literal["stop", "skip"] = "stop",
     keep_names: Annotated[bool, Parameter(negative="")] = False,
     workers: int | None = None,
@@ -93,6 +94,8 @@ def encrypt(
         Seal at most this many images of each split, evenly spread.
     augment
         Add so many variants (mirrored, shifted) of each training image, made before encryption.
+    classes
+        Seal only the images of these classes: names or ranges of positions (0-4), separated by commas.
     on_error
         What to do with an image that cannot be used.
     keep_names
@@ -112,6 +115,7 @@ def encrypt(
         keep_names,
         workers or os.cpu_count() or 1,
         augment,
+        tuple(name.strip() for name in classes.split(",") if name.strip()),
     )
     if dry_run:
         plan, tasks = plan_job(canonical_source(source), chosen, secret, options)

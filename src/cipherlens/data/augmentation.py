@@ -6,6 +6,9 @@ Every variant is made from the plain image (``draw_variant``) and then encrypted
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cipherlens.data.images import Item
 from cipherlens.data.sources import Source
 from cipherlens.errors import UsageError
@@ -36,6 +39,11 @@ class AugmentedSource:
             replace(item, variant=(int(position) // self._count, int(position) % self._count))
             for item, position in zip(items, indices, strict=True)
         ]
+
+    def read_labels(self, split: str) -> NDArray[np.int64]:
+        """All labels of a split, those of variants too."""
+        labels = self._source.read_labels(split)
+        return np.tile(labels, self.splits[split] // max(1, len(labels)))
 
 
 def augment(source: Source, copies: int) -> Source:

@@ -90,6 +90,11 @@ class Plan(Scheme):
     """Variants of each training image that follow the images themselves."""
 
 
+def choose_split(plan: Plan) -> str:
+    """The split that attacks look at where nobody says: the test images, if there are any."""
+    return "test" if "test" in plan.counts else next(iter(plan.counts))
+
+
 @dataclass(frozen=True)
 class Manifest:
     """A plan and the shards that carry it out."""

@@ -15,6 +15,7 @@ from cipherlens.data.journal import Journal
 from cipherlens.data.manifest import FILE_NAME, Manifest, Plan, Shard, read_manifest, tag, write_manifest
 from cipherlens.data.shards import SealOptions, ShardMaker, ShardTask, make_shards
 from cipherlens.data.sources import Source, canonical_source, open_source, pick_evenly, require_split
+from cipherlens.data.splits import select
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
 
@@ -86,7 +87,7 @@ def seal(
 
 def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> tuple[Plan, list[ShardTask]]:
     """Fix everything about a job before the first image is encrypted."""
-    opened = augment(open_source(source), options.augment)
+    opened = augment(select(open_source(source), options.classes), options.augment)
     if opened.masked and cipher.name not in MASK_CIPHERS:
         raise UsageError(
             f"masks cannot be sealed with {cipher.name}", hint=f"choose a cipher of: {', '.join(MASK_CIPHERS)}"

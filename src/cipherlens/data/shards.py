@@ -15,6 +15,7 @@ from cipherlens.data.files import write_temporary
 from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
 from cipherlens.data.manifest import Plan, Shard
 from cipherlens.data.sources import Source, open_source
+from cipherlens.data.splits import select
 from cipherlens.data.tensors import serialize
 from cipherlens.data.workers import run_in_processes
 from cipherlens.errors import DataError, UsageError
@@ -32,6 +33,7 @@ class SealOptions:
     keep_names: bool = False
     workers: int = 1
     augment: int = 0
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.on_error not in ("stop", "skip"):
@@ -75,7 +77,7 @@ class ShardMaker:
 
     def make(self, task: ShardTask, bound: BoundCipher) -> Made:
         """Decode, encrypt and write one shard."""
-        items = augment(_cached_source(self.source), self.plan.augment).read(task.split, task.indices)
+        items = self._open().read(task.split, task.indices)
         kept, images, masks, skipped = self._load(items)
         plain = np.stack(images) if images else np.empty((0, *self.plan.plain_shape), np.uint8)
         tensors = {
@@ -97,6 +99,10 @@ class ShardMaker:
         size = sum(len(part) for part in parts)
         shard = Shard(task.file, task.split, len(kept), size, digest.hexdigest(), len(skipped))
         return Made(shard, temporary, skipped, len(items))
+
+    def _open(self) -> Source:
+        source = select(_cached_source(self.source), self.options.classes)
+        return augment(source, self.plan.augment)
 
     def _load(self, items: list[Item]) -> tuple[list[int], list[Any], list[Any], list[tuple[str, str]]]:
         kept, images, masks, skipped = [], [], [], []

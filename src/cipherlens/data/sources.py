@@ -47,6 +47,9 @@ class Source(Protocol):
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The items at these positions of a split, not decoded yet."""
 
+    def read_labels(self, split: str) -> NDArray[np.int64]:
+        """All labels of a split (N,); -1 where there is none."""
+
 
 def open_source(spec: str) -> Source:
     """Open ``cifar10:PATH``, ``cifar100:PATH``, ``synthetic:NAME``, a Parquet file or folder, or an image folder.
@@ -114,6 +117,10 @@ class FolderSource:
         chosen = [self._files[split][int(i)] for i in indices]
         return [Item(str(file.relative_to(self._root)), label, file) for file, label in chosen]
 
+    def read_labels(self, split: str) -> NDArray[np.int64]:
+        """The labels of the files of a split."""
+        return np.array([label for _, label in self._files[split]], np.int64)
+
 
 def _folders(root: Path) -> list[Path]:
     return sorted(d for d in root.iterdir() if d.is_dir()) if root.is_dir() else []
@@ -157,6 +164,13 @@ class ParquetSource:
             Item(f"{split} image {i}", int(label), content or b"", mask)
             for i, label, content, mask in zip(indices, labels, _raw_bytes(rows, "image"), masks, strict=True)
         ]
+
+    def read_labels(self, split: str) -> NDArray[np.int64]:
+        """The column ``label``; -1 where there is none."""
+        table = _load_split(tuple(self._files[split]))
+        if "label" not in table.column_names:
+            return np.full(len(table), -1, np.int64)
+        return np.asarray(table["label"].to_numpy(), np.int64)
 
     def _read_mask(self, raw: bytes | None) -> bytes | NDArray[np.uint8]:
         """The mask with its ignored class as IGNORED; what cannot be decoded is left for Item to complain of."""
@@ -264,6 +278,10 @@ class CifarSource:
         images, labels = self._images[split], self._labels[split]
         return [Item(f"{split} image {i}", int(labels[i]), images[i]) for i in map(int, indices)]
 
+    def read_labels(self, split: str) -> NDArray[np.int64]:
+        """All labels of a split."""
+        return np.array(self._labels[split], np.int64)
+
 
 class _ArrayUnpickler(pickle.Unpickler):
     """Unpickles arrays, lists and strings only: a CIFAR batch must not be able to run code."""
@@ -305,6 +323,12 @@ class SyntheticSource:
             Item(f"{split} image {i}", int(label), image, mask if self.masked else None)
             for i, label, image, mask in zip(indices, batch.labels, batch.images, batch.masks, strict=True)
         ]
+
+    def read_labels(self, split: str) -> NDArray[np.int64]:
+        """All labels of a split, without making the images."""
+        from cipherlens.data.synthetic_scene import draw_labels
+
+        return draw_labels(self._spec.seed, self._spec.indices(split))
 
 
 def require_split(source: Source, split: str) -> None:

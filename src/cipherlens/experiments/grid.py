@@ -42,7 +42,9 @@ def run_grid(settings: Settings, out: Path, workers: int, report: Reporter) -> d
     cells = list_cells(settings, folders, out)
     trained = {}
     with report.bar("training") as progress:
-        for done, (name, figures) in enumerate(run_in_processes(train_cell, cells, workers, _ready, ()), start=1):
+        for done, (name, figures) in enumerate(
+            run_in_processes(train_cell, cells, workers, start_worker, ()), start=1
+        ):
             trained[name] = figures
             report.say(f"{name}: test accuracy {figures['last']:.2%} after the last epoch ({done} of {len(cells)})")
             progress(done, len(cells))
@@ -102,7 +104,7 @@ def list_cells(settings: Settings, folders: dict[str, Path], out: Path) -> list[
     return cells
 
 
-def _ready() -> None:
+def start_worker() -> None:
     """A worker has nothing to prepare."""
 
 

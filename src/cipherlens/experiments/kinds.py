@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from cipherlens.errors import unknown_name
+from cipherlens.experiments.decryption import run_decryption
 from cipherlens.experiments.grid import run_grid
 from cipherlens.experiments.plots import describe
 from cipherlens.experiments.privdl import run_experiment
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings
 
-KINDS = ("access", "segmentation", "grid")
+KINDS = ("access", "segmentation", "grid", "decryption")
 
 
 def run_settings(
@@ -22,8 +23,18 @@ def run_settings(
     if settings.kind == "grid":
         results = run_grid(settings, out, workers, report)
         return results, [*map(_describe_row, results["rows"]), str(out / "figure.png")]
+    if settings.kind == "decryption":
+        results = run_decryption(settings, out, workers, report)
+        return results, [*map(_describe_decryptor, results["rows"]), str(out / "figure.png")]
     results = run_experiment(settings, out, threads, workers, report)
     return results, _tabulate(results)
+
+
+def _describe_decryptor(row: dict[str, Any]) -> str:
+    name = row["name"] if row["seed"] is None else f"{row['name']}, seed {row['seed']}"
+    found = row["recognition"]
+    scores = f"SSIM {row['ssim']:.3f} in {row['seconds']:.1f} s" if "ssim" in row else ""
+    return f"  {name:36} recognised {found['accuracy']:6.1%}, {found['categories']:2} classes  {scores}"
 
 
 def _describe_row(row: dict[str, Any]) -> str:

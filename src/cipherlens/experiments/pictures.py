@@ -25,6 +25,11 @@ def write_masks_picture(
     """Write a PNG with a row per image and the columns ``COLUMNS``: photos (N, 3, H, W), then masks (N, H, W)."""
     colours = _choose_colours(classes)
     columns = [photo.transpose(0, 2, 3, 1) for photo in photos] + [colours[mask.astype(np.int64)] for mask in masks]
+    write_rows(path, columns)
+
+
+def write_rows(path: Path, columns: list[NDArray[np.uint8]]) -> None:
+    """Write a PNG with a row per image; ``columns`` are (N, H, W, 3) uint8, one after the other."""
     edges = ((0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0))
     bordered = [np.pad(column, edges, constant_values=255) for column in columns]
     rows = np.concatenate([np.concatenate(list(column), axis=0) for column in bordered], axis=1)

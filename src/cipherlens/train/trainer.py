@@ -15,11 +15,16 @@ from cipherlens.train.loop import Forward, derive_seed, measure, train_epoch
 from cipherlens.train.metrics import EpochMetrics, Position, Progress
 from cipherlens.train.optimizer import create_optimizer, get_optimizer_tensors, set_optimizer_tensors
 from cipherlens.train.record import RunRecord, build_model
-from cipherlens.train.rounds import get_best, select_carried
+from cipherlens.train.rounds import ADAPT_PREFIX, get_best, select_carried
 
 BEST = "best.safetensors"
 LAST = "last.safetensors"
 CHECKPOINT = "checkpoint"
+
+
+def name_round(round: int) -> str:
+    """File of the adaptation network as it left a round of multi-round training."""
+    return f"adapt-round{round}.safetensors"
 
 
 class Trainer:
@@ -101,6 +106,10 @@ class Trainer:
         if get_best(history) is history[-1]:
             save_tensors(out / BEST, weights)
         save_tensors(out / LAST, weights)
+        if self.config.rounds > 1:
+            carried = select_carried(weights)
+            plain_names = {name.removeprefix(ADAPT_PREFIX): value for name, value in carried.items()}
+            save_tensors(out / name_round(history[-1].round), plain_names)
         name = f"round{history[-1].round}-epoch{history[-1].epoch}"
         state = {"metrics": [metrics.to_json() for metrics in history]}
         optimizer = get_optimizer_tensors(self.optimizer, self.model)

@@ -1,0 +1,54 @@
+"""The report's own decryptor: the adaptation network of a classifier trained on encrypted images and labels.
+
+Needs torch and a run folder, so it is made per run and is not in the registry of attacks that need nothing.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cipherlens.attacks.base import Attack, Images, View
+from cipherlens.errors import UsageError
+
+_BATCH = 128
+
+
+def create_adaptation_attack(run: Path, round: int | None = None) -> Attack:
+    """Decrypt with the adaptation network of ``run``, after ``round`` rounds of training (None: all).
+
+    CAS771 report, section 5.1. The network is only asked to help a classifier, so its pictures have colours of
+    their own: they are scored after the best affine fit per channel. Raises UsageError for a run without one.
+    """
+    from cipherlens.train.record import read_record
+
+    if read_record(run).config.adapt_block is None:
+        raise UsageError(f"{run} has no adaptation network", hint="train it with --adapt")
+    return Attack(
+        "adaptation",
+        "labels",
+        ("hill", "identity"),
+        "shows what the adaptation network of a classifier, trained on encrypted images and labels, gives on to it",
+        lambda view: _decrypt(view, run, round),
+        alignment="affine",
+    )
+
+
+def _decrypt(view: View, run: Path, round: int | None) -> tuple[Images, dict[str, Any]]:
+    import torch
+
+    from cipherlens.models import AdaptedModel
+    from cipherlens.train.checkpoint import load_into, load_tensors
+    from cipherlens.train.run import load_run
+    from cipherlens.train.trainer import name_round
+
+    loaded = load_run(run, "last")
+    assert isinstance(loaded.model, AdaptedModel)
+    if round is not None:
+        load_into(loaded.model.adapt, load_tensors(run / name_round(round)), name_round(round))
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(view.ciphertexts), _BATCH):
+            ct = torch.from_numpy(np.ascontiguousarray(view.ciphertexts[start : start + _BATCH])).to(loaded.device)
+            parts.append(loaded.model.adapt(loaded.normalization.apply(ct)).cpu().numpy())
+    return np.concatenate(parts).astype(np.float32), {"run": run.name, "round": round}

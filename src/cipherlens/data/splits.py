@@ -1,0 +1,58 @@
+"""Some classes of a source: to keep pretraining and encrypted classes apart (CAS771 report, section 5.2.1)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.data.images import Item
+from cipherlens.data.sources import Source
+from cipherlens.errors import UsageError
+
+
+class ClassSubset:
+    """The images of some classes, whose labels count from 0 in the order given.
+
+    A class is given by name, or several as a range of positions, both ends included: ``600-699``.
+    """
+
+    def __init__(self, source: Source, classes: Sequence[str]) -> None:
+        classes = [name for given in classes for name in _expand(given, source.classes)]
+        unknown = [name for name in classes if name not in source.classes]
+        if unknown or not classes or len(set(classes)) < len(classes):
+            raise UsageError(
+                f"cannot take the classes {', '.join(unknown or classes) or 'of an empty list'}",
+                hint=f"choose some of: {', '.join(source.classes) or 'none, the source has no labels'}",
+            )
+        self._source = source
+        self._new = {source.classes.index(name): label for label, name in enumerate(classes)}
+        wanted = np.array(list(self._new))
+        self._positions = {
+            split: np.flatnonzero(np.isin(source.read_labels(split), wanted)) for split in source.splits
+        }
+        self.classes = tuple(classes)
+        self.masked = source.masked
+        self.splits = {split: len(positions) for split, positions in self._positions.items() if len(positions)}
+
+    def read(self, split: str, indices: Sequence[int]) -> list[Item]:
+        """The images at these positions among those of the classes."""
+        items = self._source.read(split, [int(self._positions[split][int(i)]) for i in indices])
+        return [replace(item, label=self._new[item.label]) for item in items]
+
+    def read_labels(self, split: str) -> NDArray[np.int64]:
+        """All labels of a split."""
+        labels = self._source.read_labels(split)[self._positions[split]]
+        return np.array([self._new[int(label)] for label in labels], np.int64)
+
+
+def _expand(given: str, known: Sequence[str]) -> Sequence[str]:
+    first, _, last = given.partition("-")
+    if given in known or not (first.isdecimal() and last.isdecimal()) or int(last) >= len(known):
+        return [given]
+    return known[int(first) : int(last) + 1]
+
+
+def select(source: Source, classes: Sequence[str]) -> Source:
+    """The source itself, or only its images of some classes."""
+    return ClassSubset(source, classes) if classes else source

@@ -1,0 +1,181 @@
+"""ER-CNN's eavesdropper: how well the adaptation network decrypts, round by round, beside the covariance attack."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cipherlens.attacks import ATTACKS
+from cipherlens.attacks.adaptation import create_adaptation_attack
+from cipherlens.attacks.base import Attack
+from cipherlens.attacks.harness import Evaluation, Target, evaluate
+from cipherlens.audit.recognition import recognise
+from cipherlens.audit.target import load_target
+from cipherlens.ciphers import create_cipher
+from cipherlens.data.images import Preprocess
+from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealing import seal
+from cipherlens.data.shards import SealOptions
+from cipherlens.data.sources import pick_evenly
+from cipherlens.data.workers import run_in_processes
+from cipherlens.experiments.grid import Cell, start_worker, train_cell
+from cipherlens.experiments.pictures import write_rows
+from cipherlens.experiments.reporting import Reporter
+from cipherlens.experiments.settings import Settings, check_options, find_weights
+from cipherlens.keys import Key
+
+OPTIONS = (
+    *("cipher", "limit", "size", "seeds", "train", "recogniser", "pretrain"),
+    *("weights", "classes", "pretrain_classes", "attacked"),
+)
+_PICTURES = 6
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Sealed data: the encrypted classes, readable and encrypted; and the classes for pretraining, if any."""
+
+    plain: Path
+    sealed: Path
+    pretraining: Path | None
+
+
+def run_decryption(settings: Settings, out: Path, workers: int, report: Reporter) -> dict[str, Any]:
+    """Run (or continue) a decryption experiment in the folder ``out``; returns what was measured."""
+    check_options(settings, OPTIONS)
+    options = settings.options
+    folders = _seal_all(settings, out, workers, report)
+    weights = _pretrain(settings, folders, out, workers, report)
+    start = {} if weights is None else {"weights": str(weights)}
+    train, rounds = {**options["train"], **start}, int(options["train"]["rounds"])
+    block = options["cipher"]["block"]
+    cells = [Cell({}, 0, folders.plain, out / "recogniser", {**options["recogniser"], **start, "threads": 1})]
+    for seed in options["seeds"]:
+        common = {**train, "adapt_block": block, "seed": seed, "threads": 1}
+        long = {**common, "rounds": 1, "epochs": train["epochs"] * rounds}
+        cells.append(Cell({}, seed, folders.sealed, out / f"rounds-seed{seed}", common))
+        cells.append(Cell({}, seed, folders.sealed, out / f"one-long-round-seed{seed}", long))
+    trained = _train(cells, workers, report)
+    target, labels = _load_target(settings, folders)
+    report.say("attacking")
+    rows, pictures = _attack_all(settings, out, target, labels)
+    _draw(out / "figure.png", target, pictures)
+    return {
+        "scale": settings.scale,
+        "source": Path(settings.source).name,
+        "cipher": options["cipher"],
+        "images": SealedDataset.open(folders.sealed).splits,
+        "seeds": options["seeds"],
+        "train": options["train"],
+        "pretrained": weights is not None,
+        "attacked": len(target.plain),
+        "runs": trained,
+        "rows": rows,
+        "published": settings.published,
+    }
+
+
+def _seal_all(settings: Settings, out: Path, workers: int, report: Reporter) -> Folders:
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "client.key"
+    if not path.exists():
+        Key.generate().save(path)
+    key, options = Key.load(path), settings.options
+    jobs = [("sealed-plain", {"name": "identity"}, "classes"), ("sealed", options["cipher"], "classes")]
+    if "pretrain" in options:
+        jobs.append(("sealed-pretraining", {"name": "identity"}, "pretrain_classes"))
+    for name, cipher, classes in jobs:
+        sealing = SealOptions(
+            Preprocess(options.get("size")),
+            limit=options.get("limit"),
+            workers=workers,
+            classes=tuple(options.get(classes, ())),
+        )
+        with report.bar(f"sealing {name}") as progress:
+            seal(settings.source, out / name, create_cipher(**cipher), key, sealing, progress)
+    return Folders(
+        out / "sealed-plain", out / "sealed", out / "sealed-pretraining" if "pretrain" in options else None
+    )
+
+
+def _pretrain(settings: Settings, folders: Folders, out: Path, workers: int, report: Reporter) -> Path | None:
+    """The weights that backbones start from: a file, or those of a training on other classes' plain images."""
+    options = settings.options
+    if "weights" in options:
+        return find_weights(options["weights"])
+    if folders.pretraining is None:
+        return None
+    config = {**options["pretrain"], "seed": 0, "threads": 1}
+    _train([Cell({}, 0, folders.pretraining, out / "pretrained", config)], 1, report)
+    return out / "pretrained" / "last.safetensors"
+
+
+def _train(cells: Sequence[Cell], workers: int, report: Reporter) -> dict[str, dict[str, Any]]:
+    trained = {}
+    with report.bar("training") as progress:
+        for done, (name, figures) in enumerate(
+            run_in_processes(train_cell, cells, workers, start_worker, ()), start=1
+        ):
+            trained[name] = figures
+            report.say(f"{name}: test accuracy {figures['last']:.2%} ({done} of {len(cells)})")
+            progress(done, len(cells))
+    return trained
+
+
+def _load_target(settings: Settings, folders: Folders) -> tuple[Target, Any]:
+    dataset = SealedDataset.open(folders.sealed)
+    labels = dataset.split("test").labels
+    count = min(int(settings.options.get("attacked", 500)), len(labels))
+    return load_target(dataset, settings.source, "test", count), labels[pick_evenly(len(labels), count)]
+
+
+def _attack_all(
+    settings: Settings, out: Path, target: Target, labels: Any
+) -> tuple[list[dict[str, Any]], dict[str, Evaluation]]:
+    """Every decryptor on the same ciphertexts: scores, and for the first seed the pictures."""
+    first, rounds = settings.options["seeds"][0], int(settings.options["train"]["rounds"])
+    attacks: list[tuple[str, int | None, Attack]] = [("covariance", None, ATTACKS["covariance"])]
+    for seed in settings.options["seeds"]:
+        run = out / f"rounds-seed{seed}"
+        attacks += [
+            (f"adaptation, round {number}", seed, create_adaptation_attack(run, number))
+            for number in range(1, rounds + 1)
+        ]
+        attacks.append(
+            ("adaptation, one long round", seed, create_adaptation_attack(out / f"one-long-round-seed{seed}"))
+        )
+    rows, pictures = [], {}
+    for name, seed, attack in attacks:
+        found = evaluate(attack, target, len(target.plain))
+        recognition = recognise(found.reconstruction, labels, out / "recogniser").to_json()
+        rows.append(
+            {
+                "name": name,
+                "seed": seed,
+                "ssim": found.ssim,
+                "psnr": found.psnr,
+                "guess_ssim": found.guess_ssim,
+                "seconds": found.seconds,
+                "recognition": recognition,
+            }
+        )
+        if seed in (None, first):
+            pictures[name] = found
+    for name, images in (("plain images", target.images()), ("encrypted images", target.ciphertexts())):
+        rows.append(
+            {"name": name, "seed": None, "recognition": recognise(images, labels, out / "recogniser").to_json()}
+        )
+    return rows, pictures
+
+
+def _draw(path: Path, target: Target, found: dict[str, Evaluation]) -> None:
+    from cipherlens.audit.figures import display_ciphertext
+
+    chosen = pick_evenly(len(target.plain), _PICTURES)
+    columns = [target.plain[chosen], np.stack([display_ciphertext(target.ct[i])[:3] for i in chosen])]
+    for name in (*(n for n in found if n != "covariance"), "covariance"):
+        images = np.clip(found[name].reconstruction[chosen], 0, 1)
+        columns.append(np.rint(255 * images).astype(np.uint8))
+    write_rows(path, [column.transpose(0, 2, 3, 1) for column in columns])
