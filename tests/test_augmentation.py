@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +12,10 @@ from PIL import Image
 
 from cipherlens.audit.target import load_target
 from cipherlens.ciphers import create_cipher
+from cipherlens.data import sealing
 from cipherlens.data.augmentation import augment
 from cipherlens.data.images import Item, Preprocess, draw_variant
+from cipherlens.data.journal import Journal
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
@@ -53,6 +56,26 @@ def test_an_augmented_data_set_holds_the_images_and_their_variants(folder, tmp_p
         assert (images[12 * copy : 12 * (copy + 1)] == np.stack(expected)).all()
     # The auditor's truth is what was encrypted, variants included.
     assert (load_target(dataset, str(folder), "train").plain == images).all()
+
+
+def test_a_limit_counts_images_and_adds_their_variants(folder, tmp_path, key):
+    cipher = create_cipher("identity")
+    seal(str(folder), tmp_path / "sealed", cipher, key, SealOptions(augment=2, limit=4))
+    split = SealedDataset.open(tmp_path / "sealed").split("train")
+    assert split.index.tolist() == [0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33]
+
+
+def test_the_prior_holds_no_variant_of_an_attacked_image(folder, tmp_path, key):
+    only = tmp_path / "only"
+    for number in range(40):
+        place = only / "train" / "cat"
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((16, 16, 3), 6 * number, np.uint8)).save(place / f"{number:02}.png")
+    seal(str(only), tmp_path / "s", create_cipher("identity"), key, SealOptions(augment=1, limit=15))
+    target = load_target(SealedDataset.open(tmp_path / "s"), str(only))
+    attacked = set(np.unique(target.plain).tolist())
+    assert target.public is not None
+    assert not attacked & set(np.unique(target.public).tolist())
 
 
 def test_masks_follow_their_variants():
@@ -112,3 +135,28 @@ def test_bad_masks_are_named_and_can_be_skipped(tmp_path, key):
     write_masked(tmp_path / "train-0.parquet", [good], classes=None)
     with pytest.raises(DataError, match="does not name the classes"):
         open_source(str(tmp_path))
+    write_masked(tmp_path / "train-0.parquet", [good], ignored=b"none")
+    with pytest.raises(DataError, match="ignore_index is not JSON"):
+        open_source(str(tmp_path))
+
+
+def test_masks_of_unknown_classes_or_another_size_are_refused(tmp_path, key):
+    cipher = create_cipher("identity")
+    write_masked(tmp_path / "train-0.parquet", [encode(np.full((8, 8), 7, np.uint8))])
+    with pytest.raises(DataError, match="class 7"):
+        seal(str(tmp_path), tmp_path / "a", cipher, key)
+    (tmp_path / "other").mkdir()
+    write_masked(tmp_path / "other" / "train-0.parquet", [encode(np.zeros((4, 8), np.uint8))])
+    with pytest.raises(DataError, match="the image is 8x8"):
+        seal(str(tmp_path / "other"), tmp_path / "b", cipher, key, SealOptions(Preprocess(size=8)))
+
+
+def test_a_job_begun_before_a_setting_existed_goes_on(folder, tmp_path, key):
+    cipher = create_cipher("identity")
+    stop = SealOptions(limit=4)
+    plan, _ = sealing.plan_job(str(folder), cipher, key, stop)
+    out = tmp_path / "sealed"
+    (out / "shards").mkdir(parents=True)
+    old = {name: value for name, value in asdict(plan).items() if name not in ("masked", "augment")}
+    Journal(out, key)._append({"plan": old})
+    assert seal(str(folder), out, cipher, key, stop).images == 8

@@ -768,3 +768,61 @@ def test_a_frozen_normalisation_stays_frozen():
     model.norm.eval()
     locked = cl.lock(model, bind(NET_SHAPE))
     assert locked.training and not locked.norm.training
+
+
+class Spatial(nn.Module):
+    """Attention over positions from a mean and a sum over channels, in NumPy's words."""
+
+    def __init__(self, **options):
+        super().__init__()
+        self.conv, self.mix, self.options = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(2, 1, 3, padding=1), options
+
+    def forward(self, x):
+        x = self.conv(x)
+        parts = [x.mean(keepdim=True, **self.options), x.sum(keepdim=True, **self.options)]
+        return (x * self.mix(torch.cat(tensors=parts, dim=1)).sigmoid()).mean((2, 3))
+
+
+@pytest.mark.parametrize("options", [{"axis": 1}, {"dim": 1}, {"axis": -3}])
+def test_an_axis_is_a_dimension(options):
+    torch.manual_seed(3)
+    model, bound, images = Spatial(**options).eval(), bind(NET_SHAPE), make_images(2, NET_SHAPE)
+    assert difference(predict(cl.lock(model, bound), bound.encrypt(images)), predict(model, images)) < 1e-5
+    with pytest.raises(UsageError, match="not all of height and width"):
+        cl.lock(Spatial(axis=3), bound)
+
+
+def test_a_normalisation_with_a_bias_per_position_is_refused():
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bias = nn.Conv2d(3, 4, 3, padding=1), nn.Parameter(torch.randn(16, 16))
+
+        def forward(self, x):
+            return F.layer_norm(self.conv(x), (16, 16), None, self.bias).mean((2, 3))
+
+    with pytest.raises(UsageError, match="weights per position"):
+        cl.lock(Shifted(), bind(NET_SHAPE))
+
+
+def test_a_dropout_that_is_always_on_stays_on():
+    class Uncertain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3, padding=1)
+
+        def forward(self, x):
+            return F.dropout(self.conv(x), 0.5, training=True).mean((2, 3))
+
+    locked = cl.lock(Uncertain().eval(), bind(NET_SHAPE)).eval()
+    images = make_images(2, NET_SHAPE)
+    assert difference(locked(images), locked(images)) > 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_deformable_convolutions_survive_another_precision(dtype):
+    torch.manual_seed(0)
+    model, bound, images = make_net().eval(), bind(NET_SHAPE), make_images(2, NET_SHAPE)
+    locked = cl.lock(model, bound, backend="deform").to(dtype)
+    found = predict(locked, bound.encrypt(images).to(dtype)).float()
+    assert difference(found, predict(model, images)) < (1e-5 if dtype == torch.float64 else 0.1)

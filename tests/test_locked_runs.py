@@ -270,6 +270,77 @@ def test_unknown_experiments_and_missing_data_say_what_to_do(call, monkeypatch):
     assert (code, "CIPHERLENS_DATA" in err) == (4, True)
 
 
+def test_images_of_another_cipher_are_refused_even_under_the_same_key(call, data, place, key, tmp_path):
+    assert call("test", place / "plain", data[1].root)[0] == 3
+    code, _, err = call("test", place / "locked", data[0].root, "--key", place / "client.key")
+    assert (code, "cipher" in err) == (3, True)
+    assert call("test", place / "plain", data[1].root, "--measure-wrong-key")[0] == 0
+
+
+def test_train_does_not_overwrite_what_lock_made(call, data, place):
+    before = (place / "locked" / "last.safetensors").read_bytes()
+    options = ("--epochs", 2, "--batch-size", 20, "--precision", "float32", "--lr", 0.02, "--threads", 1)
+    code, _, err = call(
+        *("train", data[0].root, "--out", place / "locked", "--model", "preresnet20", *options),
+    )
+    assert code == 2
+    record = json.loads((place / "locked" / "config.json").read_text())
+    sealed_for = data[1].root
+    arguments = ("--out", place / "locked", "--key", place / "client.key", *options)
+    code, _, err = call("train", sealed_for, *arguments)
+    assert (code, record["config"]["lock"]) == (2, "shuffled"), err
+    assert (place / "locked" / "last.safetensors").read_bytes() == before
+    assert call("train", sealed_for, "--out", place / "new", "--inner", "plain")[0] == 2
+
+
+def test_unfinished_and_damaged_runs_are_not_locked(call, place, tmp_path):
+    import shutil
+
+    for name in ("short", "empty"):
+        shutil.copytree(place / "plain", tmp_path / name)
+    lines = (tmp_path / "short" / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "short" / "metrics.jsonl").write_text(lines[0])
+    (tmp_path / "empty" / "metrics.jsonl").write_text("")
+    arguments = ("--key", place / "client.key", "--out")
+    code, _, err = call("lock", tmp_path / "short", *arguments, tmp_path / "a")
+    assert (code, "not finished" in err) == (2, True)
+    assert call("lock", tmp_path / "empty", *arguments, tmp_path / "b")[0] == 4
+    assert call("lock", place / "plain", *arguments, place / "client.key" / "c")[0] == 2
+    assert not [path for path in tmp_path.iterdir() if path.name not in ("short", "empty")]
+
+
+def test_predict_refuses_what_is_no_ciphertext_of_the_run(call, place, tmp_path):
+    np.save(tmp_path / "good.npy", np.zeros((3, 16, 16), np.uint8))
+    bad = {"float": np.zeros((3, 16, 16), np.float32), "two": np.zeros((2, 3, 16, 16), np.uint8)}
+    bad |= {"size": np.zeros((3, 8, 8), np.uint8), "flat": np.zeros(5, np.uint8)}
+    for name, array in bad.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    (tmp_path / "empty.npy").write_bytes(b"")
+    with (tmp_path / "zip.npy").open("wb") as file:
+        np.savez(file, a=np.zeros(3))
+    locked = ("predict", place / "locked", "--key", place / "client.key")
+    assert call(*locked, tmp_path / "good.npy")[0] == 0
+    for name in (*bad, "empty", "zip"):
+        assert call(*locked, tmp_path / f"{name}.npy", tmp_path / "good.npy")[0] == 4, name
+    for more in (("--top", 0), ("--masks", tmp_path / "m"), ("--feature-maps", tmp_path / "good.npy")):
+        assert call(*locked, tmp_path / "good.npy", *more)[0] == 2
+    assert not (tmp_path / "m").exists()
+
+
+def test_operators_and_exports_of_a_locked_model_keep_the_key(key, tmp_path):
+    import copy
+    import pickle
+
+    bound = create_cipher("pixel-permutation").bind(key, (3, 16, 16))
+    locked = cl.lock(create_model("preresnet20", 10), bound)
+    for attempt in (lambda: pickle.dumps(locked._keyed), lambda: locked.to_folder(tmp_path / "x")):
+        with pytest.raises(TypeError, match="key material"):
+            attempt()
+    again = copy.deepcopy(locked).eval()
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(again(images), locked.eval()(images))
+
+
 def test_lock_is_a_public_name():
     assert cl.lock.__module__ == "cipherlens.keyed.lock"
     assert DataError.exit_code == 4

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.harness import Target
-from cipherlens.data.augmentation import augment
+from cipherlens.data.augmentation import TRAIN, augment
 from cipherlens.data.images import Preprocess, check_shape, pad_to
 from cipherlens.data.manifest import Plan, choose_split
 from cipherlens.data.sealed import SealedDataset
@@ -69,7 +69,8 @@ def _public_images(
     if other is not None:
         indices = pick_evenly(source.splits[other], limit)
         return read_plain(source, other, indices, plan), f"{len(indices)} other images of the same kind"
-    rest = np.setdiff1d(np.arange(source.splits[split]), attacked)
+    originals = source.splits[split] // (1 + plan.augment) if split == TRAIN else source.splits[split]
+    rest = np.setdiff1d(np.arange(originals), attacked % originals)  # no variant of an attacked image either
     if len(rest) < _MIN_PRIOR:
         return None, "parametric, no images"
     indices = rest[pick_evenly(len(rest), limit)]

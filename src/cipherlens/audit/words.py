@@ -29,6 +29,12 @@ ATTACKERS = {
         "sees {budget} and nothing else of yours, as whoever gets at an upload, the provider's disk or a backup; "
         "has neither the key nor a single original",
     ),
+    "labels": Attacker(
+        "Trains on them",
+        "ciphertext only with labels",
+        "Anybody who has the encrypted images with their labels, such as the provider",
+        "sees {budget} with their classes, and has trained a classifier on such images",
+    ),
     "kpa": Attacker(
         "Knows some pictures",
         "known plaintext, KPA",

@@ -91,7 +91,7 @@ def encrypt(
     split
         Seal only this split; may be repeated.
     limit
-        Seal at most this many images of each split, evenly spread.
+        Seal at most this many images of each split, evenly spread (their variants not counted).
     augment
         Add so many variants (mirrored, shifted) of each training image, made before encryption.
     classes

@@ -49,6 +49,8 @@ def _describe_sealed(path: Path) -> dict[str, Any]:
         "key_fingerprint": plan.key_fingerprint,
         "images": dataset.splits,
         "plain_shape": list(plan.plain_shape),
+        "masks": plan.masked,
+        "variants_of_training_images": plan.augment,
         "ciphertext": f"{plan.ct_dtype} {'x'.join(map(str, plan.ct_shape))}",
         "classes": list(plan.classes),
         "shards": len(dataset.manifest.shards),
@@ -72,7 +74,7 @@ def _describe_run(path: Path) -> dict[str, Any]:
         "cipher": provenance.get("cipher"),
         "key_fingerprint": provenance.get("key_fingerprint"),
         "epochs_done": len(lines),
-        "test_accuracy": json.loads(lines[-1]).get("test_accuracy") if lines else None,
+        **{name: json.loads(lines[-1]).get(name) if lines else None for name in ("test_accuracy", "test_iou")},
     }
 
 

@@ -1,11 +1,9 @@
 """``cipherlens lock``: a trained run for a client's encrypted images."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from cipherlens.cli.console import Json, KeyFile, PassphraseFile, emit, load_key, say
-from cipherlens.data.manifest import Scheme
 
 
 def lock(
@@ -32,12 +30,9 @@ def lock(
         Whether feature maps inside the model are shuffled too, or only the input.
     """
     from cipherlens.train.locking import lock_run
-    from cipherlens.train.record import read_record
 
     secret = load_key(key, passphrase_file)
-    scheme = Scheme.from_public(read_record(run).provenance)
-    locked = replace(scheme, cipher="pixel-permutation", params={}, key_fingerprint=secret.fingerprint)
-    record = lock_run(run, out, locked.bind(secret), inner)
+    record = lock_run(run, out, secret, inner)
     say("note: whoever runs a locked model can read the key out of it")
     emit(
         {"out": str(out), "model": record.config.model, "inner": inner, "key_fingerprint": secret.fingerprint},

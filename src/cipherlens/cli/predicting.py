@@ -53,12 +53,13 @@ def predict(
             f"{plain[0]} is a plain image, and the model answers on {scheme.cipher} images",
             hint="give the client's --key, or a ciphertext in a .npy file",
         )
+    _check_outputs(loaded, scheme, images, top, masks, feature_maps, key)
     bound = lock or (scheme.bind(load_key(key, passphrase_file)) if key is not None else None)
     batch = np.concatenate([_read_image(path, scheme, bound, loaded) for path in images])
     probabilities = classify(loaded, batch)
     written: dict[str, list[str]] = {}
     if masks is not None:
-        written["masks"] = _write_masks(masks, images, probabilities, scheme, bound, loaded)
+        written["masks"] = _write_masks(masks, images, probabilities, scheme, bound)
     if feature_maps is not None:
         written["feature_maps"] = _write_feature_maps(feature_maps, batch[:1], loaded)
     # Of a segmentation model: the share of pixels that each class is expected to cover.
@@ -76,13 +77,42 @@ def predict(
     emit({"run": str(run), "predictions": answers, **written}, as_json, lines)
 
 
+def _check_outputs(
+    run: "Run",
+    scheme: Scheme,
+    images: list[Path],
+    top: int,
+    masks: Path | None,
+    feature_maps: Path | None,
+    key: Path | None,
+) -> None:
+    """Refuse what cannot be written, before anything is computed."""
+    from cipherlens.keyed import LockedModel
+
+    if top < 1:
+        raise UsageError("--top is at least 1")
+    for folder in (masks, feature_maps):
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder} is a file", hint="name a folder")
+    if feature_maps is not None and not (isinstance(run.model, LockedModel) and run.model.feature_maps):
+        raise UsageError(
+            "the model does not shuffle its feature maps",
+            hint="lock it first: cipherlens lock RUN --key KEYFILE --inner shuffled",
+        )
+    if masks is None:
+        return
+    if not run.masked:
+        raise UsageError("the model gives a class per image, no masks", hint="leave out --masks")
+    if len({path.stem for path in images}) < len(images):
+        raise UsageError("two images have the same name, and would have the same mask", hint="rename one")
+    if key is None and scheme.cipher != "identity":
+        raise UsageError("without the key a mask cannot be put in order", hint="give the client's --key")
+
+
 def _read_image(path: Path, scheme: Scheme, bound: BoundCipher | None, run: "Run") -> NDArray[Any]:
+    """One encrypted image (1, C, H, W), of the shape and dtype that the run was trained on."""
     if path.suffix == ".npy":
-        try:
-            ct = np.load(path, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} is not a ciphertext: {error}") from None
-        return np.asarray(ct if ct.ndim == 4 else ct[None])
+        return _read_ciphertext(path, run)
     if not path.is_file():
         raise DataError(f"no image {path}")
     pixels = Preprocess(scheme.size, scheme.pad).apply(Item(str(path), -1, path))
@@ -91,18 +121,30 @@ def _read_image(path: Path, scheme: Scheme, bound: BoundCipher | None, run: "Run
     return padded if bound is None else np.asarray(bound.encrypt(padded))
 
 
+def _read_ciphertext(path: Path, run: "Run") -> NDArray[Any]:
+    try:
+        ct = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} is not a ciphertext: {error}") from None
+    if isinstance(ct, np.ndarray) and ct.ndim == 3:
+        ct = ct[None]
+    if not isinstance(ct, np.ndarray) or ct.shape != (1, *run.shape) or ct.dtype != run.dtype:
+        raise DataError(
+            f"{path} is not one ciphertext of this run",
+            hint=f"it takes {run.dtype} arrays of shape {run.shape}, one image a file",
+        )
+    return ct
+
+
 def _write_masks(
     folder: Path,
     images: list[Path],
     probabilities: NDArray[np.float32],
     scheme: Scheme,
     bound: BoundCipher | None,
-    run: "Run",
 ) -> list[str]:
     from cipherlens.data.unsealing import decrypt_masks, save_png
 
-    if not run.masked:
-        raise UsageError("the model gives a class per image, no masks", hint="leave out --masks")
     masks = probabilities.argmax(axis=1).astype(np.uint8)
     put_back = masks[:, None] if bound is None else decrypt_masks(scheme, bound, masks)
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,10 +161,7 @@ def _write_feature_maps(folder: Path, image: NDArray[Any], run: "Run") -> list[s
     from cipherlens.keyed import LockedModel
     from cipherlens.keyed.inspection import capture_maps
 
-    if not isinstance(run.model, LockedModel) or not run.model.feature_maps:
-        raise UsageError(
-            "the model does not shuffle its feature maps", hint="lock it first: cipherlens lock RUN --key KEYFILE"
-        )
+    assert isinstance(run.model, LockedModel)
     pixels = run.normalization.apply(torch.from_numpy(np.ascontiguousarray(image)).to(run.device))
     return [str(path) for path in write_feature_maps(folder, capture_maps(run.model, pixels))]
 

@@ -38,7 +38,7 @@ def train(
     threads: int = 0,
     key: OptionalKeyFile = None,
     passphrase_file: PassphraseFile = None,
-    inner: Literal["shuffled", "plain"] = "shuffled",
+    inner: Literal["shuffled", "plain"] | None = None,
     as_json: Json = False,
 ) -> None:
     """Train a model on a sealed data set, without the key. The same command continues an interrupted run.
@@ -73,7 +73,7 @@ def train(
     patience
         End a round after so many epochs without progress; 0 is never.
     inner
-        With --key: whether feature maps inside the model are shuffled too, or only the input.
+        With --key: whether feature maps inside the model are shuffled too (the default), or only the input.
     """
     from cipherlens.train.config import TrainConfig
     from cipherlens.train.fit import fit
@@ -81,6 +81,8 @@ def train(
     dataset = SealedDataset.open(sealed)
     names = list(dataset.splits)
     name = "train" if "train" in names else names[0]
+    if inner is not None and key is None:
+        raise UsageError("--inner is for locked models", hint="give the client's --key too")
     bound = _bind_to_lock(dataset, key, passphrase_file)
     config = TrainConfig(
         model=model,
@@ -101,7 +103,7 @@ def train(
         normalize=normalize,
         patience=patience,
         threads=threads,
-        lock=None if bound is None else inner,
+        lock=None if bound is None else inner or "shuffled",
     )
     test_set = dataset.split("test") if "test" in names and name != "test" else None
     with progress_bar("training") as bar:
@@ -180,16 +182,23 @@ def test(
 
     dataset = SealedDataset.open(sealed)
     loaded, _ = open_run(run, weights, key, passphrase_file, check=not measure_wrong_key)
-    trained, given = loaded.provenance.get("key_fingerprint"), dataset.plan.key_fingerprint
-    if trained != given and not measure_wrong_key:
-        raise KeyFailure(
-            f"the run was trained on images sealed with key {trained}, these were sealed with {given}",
-            hint="pass --measure-wrong-key to measure what that gives",
-        )
+    if not measure_wrong_key:
+        _check_same_scheme(loaded.provenance, dataset)
     result = evaluate(loaded, dataset.split(split))
     overlap = f", mean IoU {result['mean_iou']:.2%}" if "mean_iou" in result else ""
     line = f"accuracy {result['accuracy']:.2%}{overlap} on {result['n']} images of {sealed} ({split})"
     emit({"run": str(run), "sealed": str(sealed), "split": split, "weights": weights, **result}, as_json, [line])
+
+
+def _check_same_scheme(trained: dict[str, Any], dataset: SealedDataset) -> None:
+    """Raise KeyFailure unless the images were sealed as those that the run was trained (or locked) for."""
+    given = dataset.plan.public()
+    for name, word in (("cipher", "cipher"), ("params", "cipher with"), ("key_fingerprint", "key")):
+        if trained.get(name) != given[name]:
+            raise KeyFailure(
+                f"the run is for images sealed with {word} {trained.get(name)}, these were with {given[name]}",
+                hint="pass --measure-wrong-key to measure what that gives",
+            )
 
 
 COMMANDS = (train, test)

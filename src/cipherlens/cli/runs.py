@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import load_key
 from cipherlens.data.manifest import Scheme
+from cipherlens.errors import KeyFailure
 
 if TYPE_CHECKING:
     from cipherlens.train.run import Run
@@ -25,6 +26,11 @@ def open_run(
     record = read_record(run)
     if record.config.lock is None:
         return load_run(run, weights), None
+    if key is None and check:
+        raise KeyFailure(
+            f"the model is locked with key {record.provenance.get('key_fingerprint')}",
+            hint="give the client's --key (test can also --measure-wrong-key)",
+        )
     scheme = Scheme.from_public(record.provenance)
     bound = None if key is None else scheme.bind(load_key(key, passphrase_file), check)
     return load_run(run, weights, bound, plain=not check), bound

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
-from cipherlens.data.sources import Source
+from cipherlens.data.sources import Source, pick_evenly
 from cipherlens.errors import UsageError
 
 TRAIN = "train"
@@ -44,6 +44,14 @@ class AugmentedSource:
         """All labels of a split, those of variants too."""
         labels = self._source.read_labels(split)
         return np.tile(labels, self.splits[split] // max(1, len(labels)))
+
+
+def choose_positions(source: Source, split: str, copies: int, limit: int | None) -> NDArray[np.int64]:
+    """At most ``limit`` images of a split, evenly spread, and then the variants of those."""
+    originals = source.splits[split] // (1 + copies) if split == TRAIN else source.splits[split]
+    chosen = pick_evenly(originals, limit)
+    variants = range(1 + copies) if split == TRAIN else range(1)
+    return np.concatenate([chosen + number * originals for number in variants])
 
 
 def augment(source: Source, copies: int) -> Source:

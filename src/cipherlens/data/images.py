@@ -76,6 +76,7 @@ class Preprocess:
     def apply_to_mask(self, item: Item) -> Pixels:
         """The mask of an image, brought to the same size and variant: (1, H, W), uint8."""
         classes = item.decode_mask()
+        check_shape(classes, (1, *item.decode().shape[1:]), f"the mask of {item.name}", "the image")
         if self.size is not None:
             classes = resize_and_crop(classes, self.size, Image.Resampling.NEAREST)
         return draw_variant(classes, item.variant)
@@ -111,7 +112,8 @@ def resize_and_crop(pixels: Pixels, size: int, resampling: Image.Resampling = Im
         return pixels
     scale = size / min(height, width)
     rows, columns = max(size, round(height * scale)), max(size, round(width * scale))
-    image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0).squeeze()))
+    rows_first = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+    image = Image.fromarray(rows_first[:, :, 0] if len(pixels) == 1 else rows_first)
     image = image.resize((columns, rows), resampling)
     top, left = (rows - size) // 2, (columns - size) // 2
     resized = np.asarray(image).reshape(rows, columns, -1).transpose(2, 0, 1)
@@ -126,10 +128,10 @@ def pad_to(images: Pixels, shape: tuple[int, int, int]) -> Pixels:
     return np.pad(images, ((0, 0), (0, 0), (0, extra[0]), (0, extra[1])), mode="edge")
 
 
-def check_shape(pixels: Pixels, shape: tuple[int, int, int], name: str) -> None:
-    """Raise ShapeError, naming the image, unless it has the data set's shape."""
+def check_shape(pixels: Pixels, shape: tuple[int, int, int], name: str, other: str = "the data set") -> None:
+    """Raise ShapeError, naming the image, unless it has the shape of ``other``."""
     if pixels.shape != shape:
         raise ShapeError(
-            f"{name} is {pixels.shape[1]}x{pixels.shape[2]}, the data set is {shape[1]}x{shape[2]}",
+            f"{name} is {pixels.shape[1]}x{pixels.shape[2]}, {other} is {shape[1]}x{shape[2]}",
             hint="bring all images to one size with --size, or pass --on-error skip",
         )

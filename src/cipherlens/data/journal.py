@@ -7,7 +7,7 @@ cut short by the kill is dropped, any other line that does not verify stops the 
 import hmac
 import json
 import os
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,9 @@ class Journal:
         if not records:
             self.start(plan)
             return {}
-        recorded = json.dumps(records[0].get("plan"), sort_keys=True)
+        # What a plan did not have when the job began has its default.
+        defaults = {field.name: field.default for field in fields(Plan) if field.default is not MISSING}
+        recorded = json.dumps(defaults | dict(records[0].get("plan") or {}), sort_keys=True)
         if recorded != json.dumps(asdict(plan), sort_keys=True):
             raise DataError(
                 f"{self._path.parent} holds an unfinished job with other settings or another source",

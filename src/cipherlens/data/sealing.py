@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from cipherlens.ciphers import Cipher
-from cipherlens.data.augmentation import augment
+from cipherlens.data.augmentation import augment, choose_positions
 from cipherlens.data.files import commit, sha256_of
 from cipherlens.data.journal import Journal
 from cipherlens.data.manifest import FILE_NAME, Manifest, Plan, Shard, read_manifest, tag, write_manifest
 from cipherlens.data.shards import SealOptions, ShardMaker, ShardTask, make_shards
-from cipherlens.data.sources import Source, canonical_source, open_source, pick_evenly, require_split
+from cipherlens.data.sources import Source, canonical_source, open_source, require_split
 from cipherlens.data.splits import select
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
@@ -95,7 +95,7 @@ def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> tup
     splits = options.splits or tuple(opened.splits)
     for split in splits:
         require_split(opened, split)
-    chosen = {split: pick_evenly(opened.splits[split], options.limit) for split in splits}
+    chosen = {split: choose_positions(opened, split, options.augment, options.limit) for split in splits}
     plain_shape = _first_shape(opened, chosen, options)
     padded_shape = options.preprocess.padded_shape(plain_shape, cipher.block)
     bound = cipher.bind(key, padded_shape)

@@ -14,7 +14,7 @@ from cipherlens.data.augmentation import augment
 from cipherlens.data.files import write_temporary
 from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
 from cipherlens.data.manifest import Plan, Shard
-from cipherlens.data.sources import Source, open_source
+from cipherlens.data.sources import IGNORED, Source, open_source
 from cipherlens.data.splits import select
 from cipherlens.data.tensors import serialize
 from cipherlens.data.workers import run_in_processes
@@ -112,7 +112,7 @@ class ShardMaker:
                 check_shape(pixels, self.plan.plain_shape, item.name)
                 if self.plan.masked:
                     mask = self.options.preprocess.apply_to_mask(item)
-                    check_shape(mask, (1, *self.plan.plain_shape[1:]), f"the mask of {item.name}")
+                    check_classes(mask, len(self.plan.classes), item.name)
                     masks.append(mask)
             except DataError as error:
                 if self.options.on_error == "stop":
@@ -122,6 +122,16 @@ class ShardMaker:
             kept.append(position)
             images.append(pixels)
         return kept, images, masks, skipped
+
+
+def check_classes(mask: NDArray[np.uint8], classes: int, name: str) -> None:
+    """Raise DataError unless every pixel of a mask has one of the classes, or none."""
+    found = int(np.where(mask == IGNORED, 0, mask).max(initial=0))
+    if found >= classes:
+        raise DataError(
+            f"the mask of {name} has class {found}, there are {classes}",
+            hint="name all classes in the source, write 255 where there is none, or pass --on-error skip",
+        )
 
 
 def encrypt_masks(bound: BoundCipher, masks: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -149,9 +149,9 @@ class ParquetSource:
         opened = {split: [_open_parquet(file) for file in group] for split, group in self._files.items()}
         self.splits = {split: sum(f.metadata.num_rows for f in group) for split, group in opened.items()}
         every = [file for group in opened.values() for file in group]
-        self.masked = "mask" in every[0].schema_arrow.names
+        self.masked = all(_is_masked(file.schema_arrow) for file in every)
         metadata = every[0].schema_arrow.metadata or {}
-        self._ignored = int(metadata[b"ignore_index"]) if b"ignore_index" in metadata else None
+        self._ignored = _read_metadata(metadata, b"ignore_index", None) if self.masked else None
         self.classes = _mask_class_names(metadata, self._ignored) if self.masked else _class_names(every)
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
@@ -205,9 +205,21 @@ def _load_split(files: tuple[Path, ...]) -> Any:
     return pa.concat_tables([table.read(columns=columns) for table in tables])
 
 
+def _is_masked(schema: Any) -> bool:
+    """Masks are what is to be learnt where their classes are named, or there are no labels."""
+    return "mask" in schema.names and ("label" not in schema.names or b"classes" in (schema.metadata or {}))
+
+
+def _read_metadata(metadata: dict[bytes, bytes], name: bytes, default: Any) -> Any:
+    try:
+        return json.loads(metadata[name]) if name in metadata else default
+    except ValueError:
+        raise DataError(f"the Parquet schema's {name.decode()} is not JSON", hint="write it again") from None
+
+
 def _mask_class_names(metadata: dict[bytes, bytes], ignored: int | None) -> tuple[str, ...]:
-    names = json.loads(metadata.get(b"classes", b"[]"))
-    if not names:
+    names = _read_metadata(metadata, b"classes", [])
+    if not isinstance(names, list) or not names:
         raise DataError(
             "the Parquet schema does not name the classes of its masks",
             hint='write them into its metadata: classes = ["sky", ...], and ignore_index = N where there is one',

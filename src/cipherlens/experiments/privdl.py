@@ -14,7 +14,8 @@ from cipherlens.ciphers import BoundCipher, create_cipher
 from cipherlens.data.sealed import SealedDataset, SealedSplit
 from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
-from cipherlens.data.sources import pick_evenly
+from cipherlens.data.sources import open_source, pick_evenly
+from cipherlens.errors import UsageError
 from cipherlens.experiments.pictures import write_masks_picture
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options
@@ -48,12 +49,13 @@ class Data:
 def run_experiment(settings: Settings, out: Path, threads: int, workers: int, report: Reporter) -> dict[str, Any]:
     """Run (or continue) an experiment in the folder ``out``; returns what was measured, JSON-able."""
     check_options(settings, ("models", "augment"))
+    configs = {model: _read_config(model, threads, **o) for model, o in settings.options["models"].items()}
+    if open_source(settings.source).masked != (settings.kind == "segmentation"):
+        raise UsageError(f"{settings.source} is not for {settings.name}", hint="segmentation needs masks")
+    out = out.resolve()  # runs remember where the weights that they start from lie
     data = _prepare(settings, out, workers, report)
     measured = {}
-    for model, training in settings.options["models"].items():
-        options: dict[str, Any] = {"model": model, "threads": threads, **training}
-        finetune_epochs = options.pop("finetune_epochs", None)
-        config = TrainConfig(**options)
+    for model, (config, finetune_epochs) in configs.items():
         plain = _train(config, data.plain, out / f"{model}-plain", report)
         finetuned = None
         if finetune_epochs is not None:
@@ -62,7 +64,7 @@ def run_experiment(settings: Settings, out: Path, threads: int, workers: int, re
             finetuned = _train(again, data.shuffled, out / f"{model}-finetuned", report)
         locked = out / f"{model}-locked"
         if not locked.exists():
-            lock_run(plain, locked, data.bound, "shuffled")
+            lock_run(plain, locked, data.key, "shuffled")
         report.say(f"{model}: measuring")
         measured[model] = {
             "epochs": config.epochs,
@@ -83,6 +85,13 @@ def run_experiment(settings: Settings, out: Path, threads: int, workers: int, re
         "models": measured,
         "published": settings.published,
     }
+
+
+def _read_config(
+    model: str, threads: int, finetune_epochs: int | None = None, **options: Any
+) -> tuple[TrainConfig, int | None]:
+    """A model's training, and the epochs of fine-tuning on shuffled images, if the experiment has that row."""
+    return TrainConfig(model=model, threads=threads, **options), finetune_epochs
 
 
 def _get_augment(settings: Settings) -> int:
@@ -153,13 +162,13 @@ def compare(plain: Path, locked: Path, data: Data) -> dict[str, Any]:
     """
     runs = (load_run(plain, "last"), load_run(locked, "last", data.bound))
     first, second = (replace(run, precision="float32") for run in runs)
-    splits = data.plain.split("test"), data.shuffled.split("test")
+    splits, bound = (data.plain.split("test"), data.shuffled.split("test")), data.bound
     same = total = 0
     difference = largest = 0.0
     for start in range(0, len(splits[0]), _BATCH):
         chosen = np.arange(start, min(start + _BATCH, len(splits[0])))
         expected, found = (_logits(run, split, chosen) for run, split in zip((first, second), splits, strict=True))
-        found = _put_back(found, data.bound)
+        found = _put_back(found, bound)
         same += int((expected.argmax(1) == found.argmax(1)).sum())
         total += expected.argmax(1).numel()
         difference = max(difference, float((expected - found).abs().max()))

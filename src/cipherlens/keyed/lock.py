@@ -58,6 +58,10 @@ class LockedModel(fx.GraphModule):
     def __reduce__(self) -> Any:
         raise TypeError("a locked model holds key material and cannot be pickled; save its state_dict() instead")
 
+    def to_folder(self, folder: Any, module_name: str = "FxModule") -> None:
+        """Refused, like pickling."""
+        self.__reduce__()
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "LockedModel":
         result = cast("LockedModel", super().__deepcopy__(memo))
         _adopt(result, copy.deepcopy(self._modules), copy.deepcopy(self._parameters), copy.deepcopy(self._buffers))

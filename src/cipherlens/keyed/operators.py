@@ -4,6 +4,7 @@ Tables are buffers that no state dict holds. A map is stored under an order (see
 Inside, maps are channels-last: a position is one row of channels, and rearranging positions copies whole rows.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,15 @@ class KeyedOperator(nn.Module):
 
     def _keep(self, name: str, table: np.ndarray[Any, Any]) -> None:
         self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(table)), persistent=False)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("this operator holds key material and cannot be pickled")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "KeyedOperator":
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__ = copy.deepcopy(self.__dict__, memo)
+        return copied
 
 
 def _check_size(found: Sequence[int], expected: Pair) -> None:
@@ -141,7 +151,8 @@ class DeformConv(KeyedOperator):
     def __init__(self, geometry: Geometry, source: Order | None, target: Order | None) -> None:
         super().__init__()
         self.geometry = geometry
-        self._keep("offsets", deform_offsets(geometry, source, target)[None])
+        # Integers, so that no conversion of the model to another precision rounds them.
+        self._keep("offsets", deform_offsets(geometry, source, target)[None].astype(np.int32))
         top, left, bottom, right = geometry.padding
         self._extra = (0, max(0, right - left), 0, max(0, bottom - top))
 
@@ -154,7 +165,7 @@ class DeformConv(KeyedOperator):
         with torch.autocast(maps.device.type, enabled=False):
             result: Tensor = deform_conv2d(
                 F.pad(maps.float(), self._extra),
-                self.offsets.expand(len(maps), -1, -1, -1),
+                self.offsets.float().expand(len(maps), -1, -1, -1),
                 weight.float(),
                 None if bias is None else bias.float(),
                 stride=geometry.stride,

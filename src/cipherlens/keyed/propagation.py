@@ -117,6 +117,9 @@ def _sides(maps: Tensor) -> Pair:
     return int(maps.shape[-2]), int(maps.shape[-1])
 
 
+_ALIASES = {"dim": "axis", "input": "tensors"}
+
+
 def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
@@ -138,8 +141,12 @@ class _Step:
         self.layouts = [run.found.layouts[needed] for needed in inputs]
 
     def argument(self, position: int, name: str, default: Any = None) -> Any:
-        """The value of an argument."""
-        raw = self.node.args[position] if position < len(self.node.args) else self.node.kwargs.get(name, default)
+        """The value of an argument, under torch's name or the one that NumPy's users give it."""
+        named = next((n for n in (name, _ALIASES.get(name)) if n in self.node.kwargs), None)
+        if position < len(self.node.args):
+            raw = self.node.args[position]
+        else:
+            raw = default if named is None else self.node.kwargs[named]
         return fx.node.map_arg(raw, lambda node: self._run.env[node])
 
     def restore(self) -> Layout | None:
@@ -214,7 +221,15 @@ def propagate(model: nn.Module, graph: fx.Graph, example: Tensor, shuffled: bool
             run.run(example)
     except UsageError:
         raise
-    except (RuntimeError, TypeError, ValueError, LookupError, AssertionError, ZeroDivisionError) as error:
+    except (
+        RuntimeError,
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        AssertionError,
+        ZeroDivisionError,
+    ) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UsageError(
             f"the model cannot take images of shape {tuple(example.shape[1:])}: {reason}",

@@ -76,8 +76,9 @@ class Rewriting:
 
     def _substitute(self, node: fx.Node) -> fx.Node | None:
         """An operator that reads stored maps and writes stored maps, where there is a better one than gathers."""
-        if node.target in (F.dropout, F.dropout2d):
-            # As a function its ``training`` was fixed when the graph was traced.
+        training = node.args[2] if len(node.args) > 2 else node.kwargs.get("training", True)
+        if node.target in (F.dropout, F.dropout2d) and training == self._model.training:
+            # As a function it was traced with the model's mode of that moment; as a layer it follows the mode.
             rate = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
             kind: Any = nn.Dropout if node.target is F.dropout else nn.Dropout2d
             return self._call(kind(rate), self._give(node, node.all_input_nodes[0]))

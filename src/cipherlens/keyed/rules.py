@@ -99,10 +99,10 @@ def layer_norm(step: Step) -> Layout | None:
     """Over channels, or over all of a map alike."""
     module: Any = step.module
     shape = step.argument(1, "normalized_shape") if module is None else module.normalized_shape
-    weight = step.argument(2, "weight") if module is None else module.weight
+    weights = [step.argument(2, "weight"), step.argument(3, "bias")] if module is None else [*module.parameters()]
     layout, ndim = step.layouts[0], step.result.ndim
     dims = range(ndim - len(shape), ndim)
-    if layout.avoids(dims) or (layout.covers(dims) and weight is None):
+    if layout.avoids(dims) or (layout.covers(dims) and all(weight is None for weight in weights)):
         return layout
     raise refuse(step, "it has weights per position")
 

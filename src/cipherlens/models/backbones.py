@@ -136,6 +136,11 @@ def _try_forward(model: nn.Module, name: str, shape: tuple[int, int, int]) -> No
 
 
 def _refused(name: str, image_size: tuple[int, ...], error: Exception) -> ShapeError:
+    if name in SEGMENTATION_MODELS:
+        return ShapeError(
+            f"{name} cannot take images of {image_size[0]}x{image_size[1]} pixels",
+            hint="sides must be multiples of 16 (--size)",
+        )
     return ShapeError(
         f"{name} cannot take images of {image_size[0]}x{image_size[1]} pixels: {error}",
         hint="use larger images or a model for small ones (preresnet20, or a ResNet with small_stem)",

@@ -29,6 +29,7 @@ def write_card(path: Path, record: RunRecord, history: Sequence[EpochMetrics], h
             {
                 "model": config.model,
                 "adaptation network": adapted,
+                "locked": config.lock or "no",
                 "input (C, H, W)": f"{data.shape}, {data.dtype}",
                 "normalisation": f"mean {_shorten(record.normalization.mean)}, "
                 f"std {_shorten(record.normalization.std)}",
@@ -57,7 +58,8 @@ def _describe(metrics: EpochMetrics) -> str:
     trained = f"training {metrics.train_accuracy:.2%} (loss {metrics.train_loss:.4f})"
     if metrics.test_accuracy is None:
         return f"{where}: {trained}, not tested"
-    return f"{where}: test {metrics.test_accuracy:.2%} (loss {metrics.test_loss:.4f}), {trained}"
+    overlap = "" if metrics.test_iou is None else f"mean IoU {metrics.test_iou:.2%}, "
+    return f"{where}: test {overlap}{metrics.test_accuracy:.2%} (loss {metrics.test_loss:.4f}), {trained}"
 
 
 def _shorten(values: Sequence[float]) -> str:

@@ -26,7 +26,7 @@ class TrainConfig:
     if asked for) and keeps the adaptation network of the round before; ``epochs`` counts per round, and the
     schedule starts anew. ``lr`` is the peak learning rate (None: 0.1 for sgd, 0.001 for adamw). ``weights``
     is a local file for the backbone. ``precision`` "auto" is bf16 where the processor has it.
-    ``patience`` ends a round after that many epochs without a better test accuracy (0: never).
+    ``patience`` ends a round after that many epochs without a better test accuracy or IoU (0: never).
     ``threads`` is the number of CPU threads (0: torch's choice); it is not compared on resuming, but weights
     are only bit-identical at the same number. ``lock`` trains a model locked to the client's pixel permutation,
     with the feature maps inside "shuffled" or "plain" (None: the model as it is).

@@ -88,6 +88,12 @@ def fit(
         record = _create_or_read_record(config, train_set, test_set, out, provenance or {})
         _remove_leftovers(out)
         checkpoint = load_checkpoint(out / CHECKPOINT)
+        if (
+            checkpoint is None and (out / METRICS).exists()
+        ):  # written after the first checkpoint, so this is no run of ours
+            raise UsageError(
+                f"{out} holds a finished model and nothing to continue from", hint="choose a new folder"
+            )
         history = _read_history(checkpoint)
         restored = len(history)
         if checkpoint is not None:

@@ -20,6 +20,8 @@ from cipherlens.train.normalization import Normalization
 from cipherlens.train.optimizer import get_learning_rate, set_learning_rate
 
 REPORTS_PER_EPOCH = 100
+MEASURED_AT_ONCE = 256
+MEASURED_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,12 @@ def _check_loss(loss_sum: Tensor, position: Position) -> float:
     return value
 
 
-def measure(forward: Forward, batches: ImageBatches, classes: int, batch_size: int = 256) -> Outcome:
+def choose_batch_size(shape: tuple[int, int, int], masked: bool) -> int:
+    """Images to look at together without training; a class per pixel needs memory for maps at full size."""
+    return max(1, min(MEASURED_AT_ONCE, MEASURED_PIXELS // (shape[1] * shape[2]))) if masked else MEASURED_AT_ONCE
+
+
+def measure(forward: Forward, batches: ImageBatches, classes: int, batch_size: int) -> Outcome:
     """Loss and confusion counts of the model, in evaluation mode, over a whole image set."""
     plan = split_batches(np.arange(len(batches.images)), batch_size)
     loss_sum = torch.zeros((), device=forward.device)

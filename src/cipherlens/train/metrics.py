@@ -16,7 +16,8 @@ class Position:
 class EpochMetrics:
     """One line of metrics.jsonl. Rounds and epochs count from 1; losses are per image, accuracies in [0, 1].
 
-    With masks, accuracies are of pixels and ``test_iou`` is the mean intersection over union of the classes.
+    With masks, accuracies and the test loss are of pixels, and ``test_iou`` is the mean intersection over union of
+    the classes.
 
     The training figures are measured while the weights move and include label smoothing; ``lr`` is the last
     one used; ``seconds`` include testing, ``images_per_second`` is training alone.

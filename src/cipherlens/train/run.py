@@ -17,7 +17,7 @@ from cipherlens.train.checkpoint import load_into, load_tensors
 from cipherlens.train.config import TrainConfig
 from cipherlens.train.data import ImageBatches, ImageSet, check_image_set, check_same_kind, has_masks
 from cipherlens.train.hardware import choose_device, choose_precision
-from cipherlens.train.loop import Forward, measure
+from cipherlens.train.loop import Forward, choose_batch_size, measure
 from cipherlens.train.normalization import Normalization
 from cipherlens.train.record import build_model, read_record
 from cipherlens.train.trainer import BEST, LAST
@@ -29,8 +29,8 @@ WEIGHTS = {"best": BEST, "last": LAST}
 class Run:
     """A trained model, in evaluation mode on its device, with what is needed to use it.
 
-    ``precision`` is "bf16" or "float32"; ``provenance`` says what the training data was. ``masked``: the model
-    gives a class per pixel.
+    ``precision`` is "bf16" or "float32", ``dtype`` that of the stored images; ``provenance`` says what the training
+    data was. ``masked``: the model gives a class per pixel.
     """
 
     config: TrainConfig
@@ -41,6 +41,7 @@ class Run:
     model: nn.Module
     device: torch.device
     precision: str
+    dtype: str = "uint8"
     masked: bool = False
 
     @property
@@ -67,7 +68,7 @@ def load_run(
     if record.config.lock is not None and bound is None and not plain:
         raise KeyFailure(
             f"the model is locked with key {record.provenance.get('key_fingerprint')}",
-            hint="give the client's --key, or pass --measure-wrong-key to see what it says without",
+            hint="give the pixel permutation of that key, or ask for the plain model",
         )
     tensors = load_tensors(path / WEIGHTS[weights])
     with torch.random.fork_rng(devices=[]):
@@ -82,12 +83,13 @@ def load_run(
         model=model.to(device).to(memory_format=torch.channels_last).eval(),
         device=device,
         precision=choose_precision(record.config.precision, device),
+        dtype=record.data.dtype,
         masked=record.data.masked,
     )
 
 
 def predict(
-    run: Run, images: NDArray[np.uint8] | NDArray[np.floating[Any]], batch_size: int = 256
+    run: Run, images: NDArray[np.uint8] | NDArray[np.floating[Any]], batch_size: int | None = None
 ) -> NDArray[np.float32]:
     """Probabilities (N, classes) float32 of images (N, C, H, W), uint8 (read as x / 255) or float.
 
@@ -104,7 +106,8 @@ def predict(
         raise ShapeError(f"images of dtype {images.dtype} given", hint="uint8 or float32 is expected")
     run.model.eval()
     with torch.inference_mode():
-        parts = [_predict_batch(run, batch) for batch in _split(images, batch_size)]
+        size = batch_size or choose_batch_size(run.shape, run.masked)
+        parts = [_predict_batch(run, batch) for batch in _split(images, size)]
     return np.concatenate(parts) if parts else np.empty((0, len(run.classes)), dtype=np.float32)
 
 
@@ -132,7 +135,8 @@ def evaluate(run: Run, image_set: ImageSet) -> dict[str, Any]:
     if has_masks(image_set) != run.masked:
         raise DataError("the run and the data set do not both have masks", hint="test on data of the run's kind")
     start = time.perf_counter()
-    outcome = measure(run.forward, ImageBatches(image_set, run.device, budget=0), len(run.classes))
+    batches = ImageBatches(image_set, run.device, budget=0)
+    outcome = measure(run.forward, batches, len(run.classes), choose_batch_size(run.shape, run.masked))
     scores = outcome.ious if run.masked else outcome.recalls
     return {
         "accuracy": outcome.accuracy,

