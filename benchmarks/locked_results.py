@@ -92,13 +92,17 @@ def equality() -> str:
         [
             f"{r['model']} ({r['side']}x{r['side']})",
             f"{r['relative_error']:.0e}",
-            f"{r['same_decision']:,} of {r['decisions']:,}",
+            f"{r['decisions'] - r['different']:,} of {r['decisions']:,}",
+            r["different_not_tied"],
             f"{r['gradient_error']:.0e}",
             f"{r['lock_seconds']:.2f}",
         ]
         for r in record["results"]["rows"]
     ]
-    header = ["model", "logit error", "same decision (images, or pixels)", "gradient error", "seconds to lock"]
+    header = [
+        *("model", "logit error", "same decision (images, or pixels)", "different, and no tie"),
+        *("gradient error", "seconds to lock"),
+    ]
     images = record["results"]["rows"][0]["images"]
     return (
         f'### Every model of the list\n\nPlain against locked (`inner="shuffled"`), random weights, {images} '

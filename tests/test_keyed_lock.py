@@ -1,6 +1,7 @@
 """``lock``: whole models are exact on encrypted images, wrong with another key, and keep the key to themselves."""
 
 import copy
+import operator
 import pickle
 from io import BytesIO
 
@@ -592,6 +593,27 @@ def test_an_in_place_relu_that_others_read_stays_exact(inner, backend):
         assert (model.stem(images) < 0).float().mean() > 0.2  # the ReLU has work to do
     locked = cl.lock(model, bound, inner=inner, backend=backend)
     assert difference(predict(locked, bound.encrypt(images)), predict(model, images)) <= 1e-5
+
+
+def changed_under_another_name(self, x):
+    """``+=`` and its like change the map that the other name stands for, too."""
+    sums = self.a(x)
+    other, before = sums, self.b(sums)
+    sums += self.b(x)
+    sums *= self.a(x)
+    sums -= before
+    sums /= 1.5
+    return self.b(other)
+
+
+@pytest.mark.parametrize("inner", INNERS)
+def test_operations_in_place_stay_in_place(inner):
+    layers = {name: nn.Conv2d(4, 4, 3, padding=1) for name in "ab"}
+    model, bound, images = wrap(changed_under_another_name, **layers), bind(NET_SHAPE), make_images(2, NET_SHAPE)
+    locked = cl.lock(model, bound, inner=inner)
+    assert difference(predict(locked, bound.encrypt(images)), predict(model, images)) <= 1e-5
+    targets = {node.target for node in locked.graph.nodes}
+    assert {operator.iadd, operator.imul, operator.isub, operator.itruediv} <= targets
 
 
 def test_a_gather_is_shared_by_all_who_read_the_same_map():

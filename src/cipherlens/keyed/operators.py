@@ -19,6 +19,18 @@ from cipherlens.keyed.tables import Geometry, Order, deform_offsets, invert, win
 Pair = tuple[int, int]
 
 
+def _select(rows: Tensor, dim: int, index: Tensor) -> Tensor:
+    """``rows.index_select(dim, index)``; several times faster on a CPU where one dimension comes before ``dim``.
+
+    PyTorch copies whole rows, on all cores, only along the first dimension.
+    """
+    if dim != 1:
+        return rows.index_select(dim, index)
+    starts = torch.arange(0, rows.shape[0] * rows.shape[1], rows.shape[1], device=rows.device)
+    flat = rows.flatten(0, 1).index_select(0, (starts[:, None] + index).reshape(-1))
+    return flat.unflatten(0, (rows.shape[0], len(index)))
+
+
 class _Rearranged(torch.autograd.Function):
     """One dimension by a bijective index; the gradient is a gather too, not a scattered sum."""
 
@@ -26,7 +38,7 @@ class _Rearranged(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, dim: int, index: Tensor, inverse: Tensor) -> Tensor:
         ctx.save_for_backward(index, inverse)
         ctx.dim = dim
-        return rows.index_select(dim, index)
+        return _select(rows, dim, index)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
@@ -90,7 +102,7 @@ class Gather(KeyedOperator):
         if self.bijective:
             rows = _Rearranged.apply(rows, dim, self.index, self.inverse)
         else:
-            rows = rows.index_select(dim, self.index)
+            rows = _select(rows, dim, self.index)
         return rows.reshape(*before, *self.shape, *after)
 
     def extra_repr(self) -> str:

@@ -1,5 +1,6 @@
 """A model's forward pass as a graph of layers, by torch.fx."""
 
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,6 +34,25 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+class InPlaceProxy(fx.Proxy):
+    """A traced value for which ``x += y`` stays in place: torch.fx makes a sum of it, which needs more memory."""
+
+    def __iadd__(self, other: Any) -> fx.Proxy:
+        return self._call(operator.iadd, other)
+
+    def __isub__(self, other: Any) -> fx.Proxy:
+        return self._call(operator.isub, other)
+
+    def __imul__(self, other: Any) -> fx.Proxy:
+        return self._call(operator.imul, other)
+
+    def __itruediv__(self, other: Any) -> fx.Proxy:
+        return self._call(operator.itruediv, other)
+
+    def _call(self, target: Callable[..., Any], other: Any) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", target, (self, other), {})
+
+
 class LayerTracer(fx.Tracer):
     """Traces into blocks and stops at layers; branches that depend on shapes are decided for ``example``."""
 
@@ -41,6 +61,10 @@ class LayerTracer(fx.Tracer):
         self._example = example
         self._values: dict[fx.Node, Any] = {}
         self._evaluating = False
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        """A traced value."""
+        return InPlaceProxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a module stays one node."""
