@@ -1,8 +1,8 @@
 """Time of locked models against plain ones: python benchmarks/locked_speed.py --out results/locked-speed.json
 
-Medians of one run in which all variants take turns, in an order drawn anew for every round. Plain models are measured
-in both memory layouts; ratios are to the faster one. The deformable backend is measured after the others, beside that
-plain model, because its large buffers slow down whatever comes next.
+Medians of one run in which all variants take turns, in an order drawn anew for every round. Plain models are
+measured in both memory layouts; ratios are to the faster one. The deformable backend is measured after the others,
+beside that plain model, because its large buffers slow down whatever comes next.
 """
 
 import argparse

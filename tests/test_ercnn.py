@@ -165,6 +165,43 @@ def invert(bound, normalization):
     }
 
 
+def test_training_starts_from_the_clients_inverse_key(call, sealed, runs, key, tmp_path):
+    key.save(tmp_path / "k")
+    file = tmp_path / "inverse.safetensors"
+    assert call("invert", sealed["hill"].root, "--key", tmp_path / "k", "--out", file)[0] == 0
+    assert file.stat().st_mode & 0o077 == 0
+    assert call("invert", sealed["plain"].root, "--key", tmp_path / "k", "--out", tmp_path / "x")[0] == 2
+    dataset = sealed["hill"]
+    config = TrainConfig(
+        model="preresnet20", adapt_block=4, inverse=str(file), lr=1e-6, epochs=1, precision="float32", threads=1
+    )
+    fit(config, dataset.split("train"), None, tmp_path / "run", dataset.plan.public())
+    target = load_target(dataset, SOURCE, "test")
+    assert evaluate(create_adaptation_attack(tmp_path / "run"), target, 40).ssim > 0.99
+    save_file({"other": torch.zeros(3)}, tmp_path / "bad.safetensors")
+    for bad, block in ((tmp_path / "bad.safetensors", 4), (file, 8)):
+        wrong = TrainConfig(model="preresnet20", adapt_block=block, inverse=str(bad))
+        with pytest.raises(DataError, match="no inverse key"):
+            fit(wrong, dataset.split("train"), None, tmp_path / "new", dataset.plan.public())
+    with pytest.raises(UsageError, match="adapt_block"):
+        TrainConfig(model="preresnet20", warm_up=1)
+
+
+def test_warming_up_moves_the_adaptation_network_and_the_classifier_alone(sealed, tmp_path):
+    dataset = sealed["hill"]
+    common = {"model": "preresnet20", "adapt_block": 4, "batch_size": 20, "precision": "float32", "threads": 1}
+    found = {}
+    for name, epochs, warm_up in (("start", 1, 1), ("warm", 2, 2), ("then", 2, 1)):
+        config = TrainConfig(**common, epochs=epochs, warm_up=warm_up, schedule="constant", lr=0.05)
+        fit(config, dataset.split("train"), None, tmp_path / name, dataset.plan.public())
+        found[name] = load_file(tmp_path / name / "last.safetensors")
+    for name, tensor in found["start"].items():
+        moved = bool((found["warm"][name] != tensor).any())
+        assert moved == name.startswith(("adapt.", "backbone.fc.")), name
+    assert (found["then"]["backbone.conv1.weight"] != found["start"]["backbone.conv1.weight"]).any()
+    assert (found["then"]["backbone.bn.running_mean"] != found["start"]["backbone.bn.running_mean"]).any()
+
+
 def test_every_round_leaves_its_adaptation_network(runs, sealed):
     rounds = [load_file(runs / "adapted" / f"adapt-round{number}.safetensors") for number in (1, 2, 3)]
     last = load_file(runs / "adapted" / "last.safetensors")

@@ -1,9 +1,11 @@
-"""``cipherlens lock``: a trained run for a client's encrypted images."""
+"""``cipherlens lock`` and ``invert``: what a client with a key can make for a provider."""
 
 from pathlib import Path
 from typing import Literal
 
 from cipherlens.cli.console import Json, KeyFile, PassphraseFile, emit, load_key, say
+from cipherlens.data.sealed import SealedDataset
+from cipherlens.errors import UsageError
 
 
 def lock(
@@ -41,4 +43,34 @@ def lock(
     )
 
 
-COMMANDS = (lock,)
+def invert(
+    sealed: Path, *, key: KeyFile, out: Path, passphrase_file: PassphraseFile = None, as_json: Json = False
+) -> None:
+    """Write the inverse of a Hill key, from which an adaptation network can start: the upper bound of learning it.
+
+    Whoever has the file can decrypt, so give it to nobody who should not.
+
+    Parameters
+    ----------
+    sealed
+        Data set sealed with hill.
+    out
+        File to write (.safetensors).
+    """
+    from cipherlens.ciphers.hill import BoundHill
+    from cipherlens.train.inverse import write_inverse
+
+    secret = load_key(key, passphrase_file)
+    bound = SealedDataset.open(sealed, secret).plan.bind(secret)
+    if not isinstance(bound, BoundHill):
+        raise UsageError("only a hill cipher has an inverse that an adaptation network can hold")
+    write_inverse(bound, out)
+    say("note: whoever has this file can decrypt the data set")
+    emit(
+        {"out": str(out), "key_fingerprint": secret.fingerprint},
+        as_json,
+        [f"{out}: inverse of {secret.fingerprint}"],
+    )
+
+
+COMMANDS = (lock, invert)

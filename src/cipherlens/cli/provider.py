@@ -34,6 +34,8 @@ def train(
     pretrained: Flag = False,
     weights: Path | None = None,
     patience: int = 0,
+    warm_up: int = 0,
+    inverse: Path | None = None,
     seed: int = 0,
     threads: int = 0,
     key: OptionalKeyFile = None,
@@ -72,6 +74,10 @@ def train(
         Pretrained backbone from a local .safetensors or .pth file.
     patience
         End a round after so many epochs without progress; 0 is never.
+    warm_up
+        Train the adaptation network and the classifier alone for so many epochs of each round.
+    inverse
+        Start the adaptation network from the client's inverse key (see invert): the upper bound.
     inner
         With --key: whether feature maps inside the model are shuffled too (the default), or only the input.
     """
@@ -103,6 +109,8 @@ def train(
         normalize=normalize,
         patience=patience,
         threads=threads,
+        warm_up=warm_up,
+        inverse=None if inverse is None else str(inverse),
         lock=None if bound is None else inner or "shuffled",
     )
     test_set = dataset.split("test") if "test" in names and name != "test" else None

@@ -28,7 +28,7 @@ def _select(rows: Tensor, dim: int, index: Tensor) -> Tensor:
         return rows.index_select(dim, index)
     starts = torch.arange(0, rows.shape[0] * rows.shape[1], rows.shape[1], device=rows.device)
     flat = rows.flatten(0, 1).index_select(0, (starts[:, None] + index).reshape(-1))
-    return flat.unflatten(0, (rows.shape[0], len(index)))
+    return flat.reshape(rows.shape[0], len(index), *rows.shape[2:])
 
 
 class _Rearranged(torch.autograd.Function):

@@ -39,6 +39,19 @@ class AdaptationNetwork(nn.Module):
         self.conv = nn.Conv2d(channels, filters, kernel_size=block, stride=block)
         self.deconv = nn.ConvTranspose2d(filters, channels, kernel_size=block, stride=block)
 
+    def set_affine(self, matrix: Tensor, shift: Tensor) -> None:
+        """Make it the affine map of a block: ``block @ matrix + shift``, in (channel, row, column) order.
+
+        ``matrix`` (C*k*k, C*k*k), ``shift`` (C*k*k,), float.
+        """
+        count = len(shift)
+        shape = (count, count // self.block**2, self.block, self.block)
+        with torch.no_grad():
+            self.conv.weight.copy_(matrix.T.reshape(shape))
+            self.conv.bias.copy_(shift)  # type: ignore[union-attr]
+            self.deconv.weight.copy_(torch.eye(count).reshape(shape))
+            self.deconv.bias.zero_()  # type: ignore[union-attr]
+
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C, H, W), block by block."""
         check_sides(images.shape[-2], images.shape[-1], self.block)
@@ -53,6 +66,23 @@ class AdaptedModel(nn.Module):
         super().__init__()
         self.adapt = adapt
         self.backbone = backbone
+        self.frozen = False
+
+    def freeze(self, frozen: bool) -> None:
+        """Keep the backbone as it is, normalisation statistics too, but for its classifier, which is often new."""
+        self.frozen = frozen
+        heads = [getattr(self.backbone, name, None) for name in ("fc", "head", "classifier")]
+        trained = {id(p) for head in heads if isinstance(head, nn.Module) for p in head.parameters()}
+        for parameter in self.backbone.parameters():
+            parameter.requires_grad_(not frozen or id(parameter) in trained)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "AdaptedModel":
+        """As torch's, but a frozen backbone stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, C, H, W)."""

@@ -14,7 +14,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "normalize": ("standardize", "imagenet", "none"),
     "lock": ("shuffled", "plain"),
 }
-MINIMA = {"adapt_block": 1, "epochs": 1, "rounds": 1, "batch_size": 1, "seed": 0, "patience": 0, "threads": 0}
+MINIMA = dict.fromkeys(("adapt_block", "epochs", "rounds", "batch_size"), 1)
+MINIMA |= dict.fromkeys(("seed", "patience", "threads", "warm_up"), 0)
 DEFAULT_LR = {"sgd": 0.1, "adamw": 1e-3}
 
 
@@ -29,7 +30,9 @@ class TrainConfig:
     ``patience`` ends a round after that many epochs without a better test accuracy or IoU (0: never).
     ``threads`` is the number of CPU threads (0: torch's choice); it is not compared on resuming, but weights
     are only bit-identical at the same number. ``lock`` trains a model locked to the client's pixel permutation,
-    with the feature maps inside "shuffled" or "plain" (None: the model as it is).
+    with the feature maps inside "shuffled" or "plain" (None: the model as it is). ``warm_up`` epochs of each round
+    train the adaptation network and the classifier alone, with the backbone frozen. ``inverse`` is a file made by
+    the client, from which the adaptation network starts as a perfect decryptor.
     """
 
     model: str
@@ -51,6 +54,8 @@ class TrainConfig:
     patience: int = 0
     threads: int = 0
     lock: str | None = None
+    warm_up: int = 0
+    inverse: str | None = None
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -68,6 +73,8 @@ class TrainConfig:
             raise UsageError(f"weight_decay must not be negative, got {self.weight_decay}")
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        if self.adapt_block is None and (self.warm_up or self.inverse):
+            raise UsageError("warm_up and inverse are for an adaptation network", hint="set adapt_block")
         if self.rounds > 1 and self.adapt_block is None:
             raise UsageError(
                 "several rounds without an adaptation network have nothing to carry over",

@@ -21,7 +21,9 @@ def create_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optim
     ]
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.peak_lr, fused=True)
-    return torch.optim.SGD(groups, lr=config.peak_lr, momentum=0.9, nesterov=True, fused=True)
+    # The fused kernel cannot take parameters that have momentum together with ones that are new after a warm-up.
+    fused = config.warm_up == 0
+    return torch.optim.SGD(groups, lr=config.peak_lr, momentum=0.9, nesterov=True, fused=fused)
 
 
 def get_learning_rate(config: TrainConfig, step: int, steps: int) -> float:

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from cipherlens.ciphers import BoundCipher
+from cipherlens.models import AdaptedModel
 from cipherlens.train.checkpoint import Checkpoint, load_into, save_checkpoint, save_tensors
 from cipherlens.train.data import ImageBatches, ImageSet
 from cipherlens.train.hardware import choose_precision, get_memory_budget
+from cipherlens.train.inverse import start_from_inverse
 from cipherlens.train.loop import Forward, choose_batch_size, derive_seed, measure, train_epoch
 from cipherlens.train.metrics import EpochMetrics, Position, Progress
 from cipherlens.train.optimizer import create_optimizer, get_optimizer_tensors, set_optimizer_tensors
@@ -53,6 +55,9 @@ class Trainer:
         """Fresh backbone and optimizer; the adaptation network comes from ``weights``, if they hold one."""
         self._place_model(round, initial_weights=True)
         self.model.load_state_dict(select_carried(weights), strict=False)
+        if self.config.inverse is not None and round == 1:
+            assert isinstance(self.model, AdaptedModel)
+            start_from_inverse(self.model, Path(self.config.inverse), self.record.normalization)
 
     def restore(self, position: Position, checkpoint: Checkpoint) -> None:
         """Stand where an uninterrupted run would be before the epoch at ``position``."""
@@ -73,6 +78,8 @@ class Trainer:
     def run_epoch(self, position: Position, report: Callable[[Progress], None]) -> EpochMetrics:
         """Train the epoch at ``position`` and test after it."""
         start = time.perf_counter()
+        if isinstance(self.model, AdaptedModel):
+            self.model.freeze(position.epoch <= self.config.warm_up)
         trained = train_epoch(self.config, self.forward, self.optimizer, self.train_batches, position, report)
         training_seconds = time.perf_counter() - start
         outcome = None
