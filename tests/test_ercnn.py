@@ -302,7 +302,7 @@ def test_decryption_experiment_compares_on_the_same_ciphertexts(call, tmp_path, 
 
 def test_every_experiment_can_be_read_at_every_scale_it_has(monkeypatch, tmp_path):
     monkeypatch.setenv("CIPHERLENS_DATA", str(tmp_path))
-    for name in ("cifar10-jpeg", "imagenette-224", "camvid-192x256", "imagenet-1k"):
+    for name in ("cifar10-jpeg", "imagenette-224", "camvid-192x256", "imagenet-1k", "imagenet-21k"):
         (tmp_path / name).mkdir()
     for name in list_experiments():
         for scale in ("smoke", "cpu", "full"):

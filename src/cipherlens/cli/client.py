@@ -14,6 +14,7 @@ from cipherlens.data.images import Preprocess
 from cipherlens.data.sealing import SealReport, plan_job, seal
 from cipherlens.data.shards import SealOptions
 from cipherlens.data.sources import canonical_source
+from cipherlens.data.splits import parse_classes
 from cipherlens.data.unsealing import unseal
 from cipherlens.errors import PartialResult
 from cipherlens.keys import Key
@@ -76,6 +77,7 @@ def encrypt(
     ----------
     source
         Image folder (a folder per class), Parquet file or folder, cifar10:PATH, cifar100:PATH, synthetic:NAME.
+        FOLDER?hold_out=10 keeps every tenth image of each class for testing.
     destination
         New folder for the sealed data set.
     cipher
@@ -95,7 +97,7 @@ def encrypt(
     augment
         Add so many variants (mirrored, shifted) of each training image, made before encryption.
     classes
-        Seal only the images of these classes: names or ranges of positions (0-4), separated by commas.
+        Seal only these classes: names or ranges of positions (0-4), separated by commas, or @FILE of such.
     on_error
         What to do with an image that cannot be used.
     keep_names
@@ -115,7 +117,7 @@ def encrypt(
         keep_names,
         workers or os.cpu_count() or 1,
         augment,
-        tuple(name.strip() for name in classes.split(",") if name.strip()),
+        parse_classes(classes),
     )
     if dry_run:
         plan, tasks = plan_job(canonical_source(source), chosen, secret, options)

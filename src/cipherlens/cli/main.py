@@ -7,7 +7,7 @@ from cyclopts import App, CycloptsError
 from cyclopts.config import Env, Toml
 
 import cipherlens
-from cipherlens.cli import auditor, client, demo, locking, predicting, provider, reproducing
+from cipherlens.cli import auditor, choosing, client, demo, locking, predicting, provider, reproducing
 from cipherlens.cli.console import messages, say
 from cipherlens.errors import CipherlensError, UsageError
 
@@ -19,7 +19,7 @@ app = App(
     config=(Env("CIPHERLENS_"), Toml("cipherlens.toml")),
     help_format="plaintext",
 )
-GROUPS = (client, provider, predicting, locking, auditor, reproducing)
+GROUPS = (client, choosing, provider, predicting, locking, auditor, reproducing)
 for command in (*(command for group in GROUPS for command in group.COMMANDS), demo.demo):
     app.command(command)
 

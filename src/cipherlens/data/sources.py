@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
+from cipherlens.data.splits import HeldOut
 from cipherlens.errors import DataError, UsageError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
@@ -54,8 +55,12 @@ class Source(Protocol):
 def open_source(spec: str) -> Source:
     """Open ``cifar10:PATH``, ``cifar100:PATH``, ``synthetic:NAME``, a Parquet file or folder, or an image folder.
 
-    Raises DataError if there is nothing to read at that place.
+    ``PLACE?hold_out=N`` makes every Nth image of each class a test split. Raises DataError if there is nothing to
+    read at that place.
     """
+    place, asked, every = spec.partition("?hold_out=")
+    if asked:
+        return HeldOut(open_source(place), int(every) if every.isdecimal() else 0)
     kind, _, rest = spec.partition(":")
     if kind in _CIFAR:
         return CifarSource(Path(rest), kind)

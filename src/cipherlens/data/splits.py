@@ -1,14 +1,19 @@
-"""Some classes of a source: to keep pretraining and encrypted classes apart (CAS771 report, section 5.2.1)."""
+"""Parts of a source: some classes, to keep pretraining and encrypted ones apart (CAS771 report, section 5.2.1);
+images held out for testing."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
-from cipherlens.data.sources import Source
-from cipherlens.errors import UsageError
+from cipherlens.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from cipherlens.data.sources import Source
 
 
 class ClassSubset:
@@ -17,7 +22,7 @@ class ClassSubset:
     A class is given by name, or several as a range of positions, both ends included: ``600-699``.
     """
 
-    def __init__(self, source: Source, classes: Sequence[str]) -> None:
+    def __init__(self, source: "Source", classes: Sequence[str]) -> None:
         classes = [name for given in classes for name in _expand(given, source.classes)]
         unknown = [name for name in classes if name not in source.classes]
         if unknown or not classes or len(set(classes)) < len(classes):
@@ -46,6 +51,51 @@ class ClassSubset:
         return np.array([self._new[int(label)] for label in labels], np.int64)
 
 
+class HeldOut:
+    """A source without splits, cut in two: every ``every``-th image of each class is for testing.
+
+    Raises UsageError for a source that has splits.
+    """
+
+    def __init__(self, source: "Source", every: int) -> None:
+        if tuple(source.splits) != ("all",):
+            raise UsageError(
+                f"no images to hold out: there are splits already ({', '.join(source.splits)})",
+                hint="leave hold_out away",
+            )
+        if every < 2:
+            raise UsageError("hold_out is 2 (every second image) or more")
+        labels = source.read_labels("all")
+        self._source = source
+        self.classes, self.masked = source.classes, source.masked
+        order = np.argsort(labels, kind="stable")
+        starts = np.searchsorted(labels[order], labels[order])  # where the class of each begins
+        rank = np.empty(len(labels), np.int64)
+        rank[order] = np.arange(len(labels)) - starts
+        held = rank % every == every - 1
+        self._positions = {"train": np.flatnonzero(~held), "test": np.flatnonzero(held)}
+        self.splits = {split: len(positions) for split, positions in self._positions.items()}
+
+    def read(self, split: str, indices: Sequence[int]) -> list[Item]:
+        """The images at these positions of a split."""
+        return self._source.read("all", self._positions[split][np.asarray(indices, np.int64)].tolist())
+
+    def read_labels(self, split: str) -> NDArray[np.int64]:
+        """All labels of a split."""
+        labels: NDArray[np.int64] = self._source.read_labels("all")[self._positions[split]]
+        return labels
+
+
+def parse_classes(text: str) -> tuple[str, ...]:
+    """Classes separated by commas, or ``@FILE`` with one on each line. Raises DataError if it cannot be read."""
+    if text.startswith("@"):
+        try:
+            text = Path(text[1:]).read_text(encoding="utf-8").replace("\n", ",")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"cannot read the classes: {error}") from error
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _expand(given: str, known: Sequence[str]) -> Sequence[str]:
     first, _, last = given.partition("-")
     if given in known or not (first.isdecimal() and last.isdecimal()) or int(last) >= len(known):
@@ -53,6 +103,6 @@ def _expand(given: str, known: Sequence[str]) -> Sequence[str]:
     return known[int(first) : int(last) + 1]
 
 
-def select(source: Source, classes: Sequence[str]) -> Source:
+def select(source: "Source", classes: Sequence[str]) -> "Source":
     """The source itself, or only its images of some classes."""
     return ClassSubset(source, classes) if classes else source

@@ -23,12 +23,12 @@ from cipherlens.data.workers import run_in_processes
 from cipherlens.experiments.grid import Cell, start_worker, train_cell
 from cipherlens.experiments.pictures import write_rows
 from cipherlens.experiments.reporting import Reporter
-from cipherlens.experiments.settings import Settings, check_options, find_weights
+from cipherlens.experiments.settings import Settings, check_options, find_weights, resolve
 from cipherlens.keys import Key
 
 OPTIONS = (
     *("cipher", "limit", "size", "seeds", "train", "recogniser", "pretrain"),
-    *("weights", "classes", "pretrain_classes", "attacked"),
+    *("weights", "classes", "pretrain_classes", "outside", "attacked"),
 )
 _PICTURES = 6
 
@@ -86,18 +86,31 @@ def _seal_all(settings: Settings, out: Path, workers: int, report: Reporter) -> 
     jobs = [("sealed-plain", {"name": "identity"}, "classes"), ("sealed", options["cipher"], "classes")]
     if "pretrain" in options:
         jobs.append(("sealed-pretraining", {"name": "identity"}, "pretrain_classes"))
+    encrypted = _choose_outside(settings) or tuple(options.get("classes", ()))
+    chosen = {"classes": encrypted, "pretrain_classes": tuple(options.get("pretrain_classes", ()))}
     for name, cipher, classes in jobs:
         sealing = SealOptions(
             Preprocess(options.get("size")),
             limit=options.get("limit"),
             workers=workers,
-            classes=tuple(options.get(classes, ())),
+            classes=chosen[classes],
         )
         with report.bar(f"sealing {name}") as progress:
             seal(settings.source, out / name, create_cipher(**cipher), key, sealing, progress)
     return Folders(
         out / "sealed-plain", out / "sealed", out / "sealed-pretraining" if "pretrain" in options else None
     )
+
+
+def _choose_outside(settings: Settings) -> tuple[str, ...]:
+    """Classes outside a pretraining set, where the experiment asks for them (approach two)."""
+    asked = settings.options.get("outside")
+    if asked is None:
+        return ()
+    from cipherlens.data.synsets import choose_from
+
+    hierarchy = Path(resolve(asked["hierarchy"]))
+    return choose_from(settings.source, asked["pretrained_on"], hierarchy, asked["least"], asked["count"]).chosen
 
 
 def _pretrain(settings: Settings, folders: Folders, out: Path, workers: int, report: Reporter) -> Path | None:

@@ -60,7 +60,7 @@ def read_settings(name: str, scale: str, source: str | None = None) -> Settings:
         scale=scale,
         kind=content["kind"],
         title=content["title"],
-        source=source or _resolve(chosen["source"]),
+        source=source or resolve(chosen["source"]),
         options={option: value for option, value in chosen.items() if option != "source"},
         published=content["published"],
     )
@@ -92,12 +92,13 @@ def find_weights(source: str) -> Path:
     return files[0]
 
 
-def _resolve(source: str) -> str:
+def resolve(source: str) -> str:
+    """A place; ``data:NAME`` lies in the folder of CIPHERLENS_DATA. Raises DataError where that is not there."""
     kind, _, name = source.partition(":")
     if kind != "data":
         return source
     root = os.environ.get(DATA_VARIABLE)
-    if root is None or not (Path(root) / name).exists():
+    if root is None or not (Path(root) / name.partition("?")[0]).exists():
         raise DataError(
             f"this scale needs the data set {name}",
             hint=f"set {DATA_VARIABLE} to the folder that holds it, give --source, or run --scale smoke",
