@@ -187,6 +187,27 @@ def test_training_starts_from_the_clients_inverse_key(call, sealed, runs, key, t
         TrainConfig(model="preresnet20", warm_up=1)
 
 
+def test_windows_off_the_grid_are_kept_as_a_named_option(sealed, tmp_path):
+    dataset = sealed["hill"]
+    config = TrainConfig(
+        model="preresnet20", adapt_block=4, legacy_padding=True, epochs=1, precision="float32", threads=1
+    )
+    fit(config, dataset.split("train"), None, tmp_path / "run", dataset.plan.public())
+    adapt = load_run(tmp_path / "run").model.adapt
+    assert adapt.conv.padding == (1, 1)
+    moved = torch.zeros(1, 3, 16, 16)
+    moved[..., 7, 7] = 1  # the last pixel of a block, which the shifted windows take for the next one's first
+    changed = (adapt(moved) != adapt(torch.zeros_like(moved))).any(1)[0]
+    assert changed[8:12, 8:12].all() and not changed[:8].any()
+    assert create_adaptation_attack(tmp_path / "run").threat_model == "labels"
+    for wrong in ({"adapt_block": 2}, {"adapt_block": None}, {"adapt_block": 4, "inverse": "file"}):
+        with pytest.raises(UsageError, match="legacy_padding"):
+            create_model(
+                "preresnet20", 10, **{k: v for k, v in wrong.items() if k != "inverse"}, legacy_padding=True
+            )
+            TrainConfig(model="preresnet20", legacy_padding=True, **wrong)
+
+
 def test_warming_up_moves_the_adaptation_network_and_the_classifier_alone(sealed, tmp_path):
     dataset = sealed["hill"]
     common = {"model": "preresnet20", "adapt_block": 4, "batch_size": 20, "precision": "float32", "threads": 1}

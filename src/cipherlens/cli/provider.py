@@ -36,6 +36,7 @@ def train(
     patience: int = 0,
     warm_up: int = 0,
     inverse: Path | None = None,
+    legacy_padding: Flag = False,
     seed: int = 0,
     threads: int = 0,
     key: OptionalKeyFile = None,
@@ -78,6 +79,8 @@ def train(
         Train the adaptation network and the classifier alone for so many epochs of each round.
     inverse
         Start the adaptation network from the client's inverse key (see invert): the upper bound.
+    legacy_padding
+        Put the adaptation network's windows off the cipher's grid, as the report's public code does.
     inner
         With --key: whether feature maps inside the model are shuffled too (the default), or only the input.
     """
@@ -111,6 +114,7 @@ def train(
         threads=threads,
         warm_up=warm_up,
         inverse=None if inverse is None else str(inverse),
+        legacy_padding=legacy_padding,
         lock=None if bound is None else inner or "shuffled",
     )
     test_set = dataset.split("test") if "test" in names and name != "test" else None

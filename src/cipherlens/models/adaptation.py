@@ -24,19 +24,21 @@ class AdaptationNetwork(nn.Module):
 
     There is no nonlinearity, so that the network is one affine map per block, the same for every block: with
     the right weights it undoes any invertible block-linear cipher such as Hill. There is no padding either:
-    it would shift the windows off the cipher's block grid, and no weights could decrypt then (it is what the
-    report's public code does).
+    it would shift the windows off the cipher's block grid, and no weights could decrypt then. That is what the
+    report's public code does; ``legacy_padding`` (blocks of 3 x 3 and more) does it too, for comparison.
 
     Input and output: (N, channels, H, W) float; H and W multiples of ``block``, otherwise ShapeError.
     """
 
-    def __init__(self, block: int, channels: int = 3) -> None:
+    def __init__(self, block: int, channels: int = 3, legacy_padding: bool = False) -> None:
         super().__init__()
+        if legacy_padding and block < 3:
+            raise UsageError(f"with legacy_padding blocks are at least 3 x 3, got {block}")
         if block < 1 or channels < 1:
             raise UsageError(f"adaptation network needs block >= 1 and channels >= 1, got {block}, {channels}")
         self.block = block
         filters = channels * block * block
-        self.conv = nn.Conv2d(channels, filters, kernel_size=block, stride=block)
+        self.conv = nn.Conv2d(channels, filters, kernel_size=block, stride=block, padding=int(legacy_padding))
         self.deconv = nn.ConvTranspose2d(filters, channels, kernel_size=block, stride=block)
 
     def set_affine(self, matrix: Tensor, shift: Tensor) -> None:

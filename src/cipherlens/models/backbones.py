@@ -36,15 +36,16 @@ def create_model(
     weights: Path | str | None = None,
     small_stem: bool = False,
     image_size: tuple[int, int] | None = None,
+    legacy_padding: bool = False,
 ) -> nn.Module:
     """Classifier (N, in_chans, H, W) float -> logits (N, num_classes), in training mode.
 
     ``adapt_block`` puts an AdaptationNetwork with blocks of that many pixels in front (submodules ``adapt``
-    and ``backbone``). ``pretrained`` lets timm fetch its weights over the network; ``weights`` reads a local
-    file instead. ``small_stem`` (ResNet family of timm) keeps 32 x 32 images from being shrunk at once.
-    ``image_size`` (height, width in pixels) fits models of fixed input size, such as ViTs, to it and raises
-    ShapeError where the model cannot take such images. Raises UsageError for an unknown name or a combination
-    that cannot work, DataError for weights that do not fit.
+    and ``backbone``), ``legacy_padding`` one whose windows are off the cipher's grid. ``pretrained`` lets timm
+    fetch its weights over the network; ``weights`` reads a local file instead. ``small_stem`` (ResNet family of
+    timm) keeps 32 x 32 images from being shrunk at once. ``image_size`` (height, width in pixels) fits models of
+    fixed input size, such as ViTs, to it and raises ShapeError where the model cannot take such images. Raises
+    UsageError for an unknown name or a combination that cannot work, DataError for weights that do not fit.
     """
     if num_classes < 1 or in_chans < 1:
         raise UsageError(f"a model needs num_classes >= 1 and in_chans >= 1, got {num_classes}, {in_chans}")
@@ -57,7 +58,7 @@ def create_model(
     if image_size is not None and hasattr(model, "set_input_size"):
         _fit_input_size(model, name, image_size)
     if adapt_block is not None:
-        model = AdaptedModel(AdaptationNetwork(adapt_block, in_chans), model)
+        model = AdaptedModel(AdaptationNetwork(adapt_block, in_chans, legacy_padding), model)
     if weights is not None:
         load_weights(model, weights)
     if image_size is not None:

@@ -32,7 +32,8 @@ class TrainConfig:
     are only bit-identical at the same number. ``lock`` trains a model locked to the client's pixel permutation,
     with the feature maps inside "shuffled" or "plain" (None: the model as it is). ``warm_up`` epochs of each round
     train the adaptation network and the classifier alone, with the backbone frozen. ``inverse`` is a file made by
-    the client, from which the adaptation network starts as a perfect decryptor.
+    the client, from which the adaptation network starts as a perfect decryptor. ``legacy_padding`` puts its windows
+    off the cipher's grid, as the report's code does.
     """
 
     model: str
@@ -56,6 +57,7 @@ class TrainConfig:
     lock: str | None = None
     warm_up: int = 0
     inverse: str | None = None
+    legacy_padding: bool = False
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -73,8 +75,12 @@ class TrainConfig:
             raise UsageError(f"weight_decay must not be negative, got {self.weight_decay}")
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
-        if self.adapt_block is None and (self.warm_up or self.inverse):
-            raise UsageError("warm_up and inverse are for an adaptation network", hint="set adapt_block")
+        if self.adapt_block is None and (self.warm_up or self.inverse or self.legacy_padding):
+            raise UsageError(
+                "warm_up, inverse and legacy_padding are for an adaptation network", hint="set adapt_block"
+            )
+        if self.inverse and self.legacy_padding:
+            raise UsageError("with legacy_padding no adaptation network can hold an inverse key", hint="drop one")
         if self.rounds > 1 and self.adapt_block is None:
             raise UsageError(
                 "several rounds without an adaptation network have nothing to carry over",

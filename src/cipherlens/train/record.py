@@ -156,6 +156,7 @@ def build_model(record: RunRecord, initial_weights: bool, bound: BoundCipher | N
         weights=config.weights if initial_weights else None,
         small_stem=config.small_stem,
         image_size=(height, width),
+        legacy_padding=config.legacy_padding,
     )
     if bound is None or config.lock is None:
         return model
