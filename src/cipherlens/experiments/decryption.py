@@ -22,6 +22,7 @@ from cipherlens.data.sources import pick_evenly
 from cipherlens.data.workers import run_in_processes
 from cipherlens.experiments.grid import Cell, start_worker, train_cell
 from cipherlens.experiments.pictures import write_rows
+from cipherlens.experiments.plots import draw_rounds
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options, find_weights, resolve
 from cipherlens.keys import Key
@@ -62,6 +63,8 @@ def run_decryption(settings: Settings, out: Path, workers: int, report: Reporter
     report.say("attacking")
     rows, pictures = _attack_all(settings, out, target, labels)
     _draw(out / "figure.png", target, pictures)
+    histories = {name: figures["history"] for name, figures in trained.items() if name != "recogniser"}
+    draw_rounds(out / "rounds.png", settings.title, histories, rounds, [row for row in rows if "ssim" in row])
     return {
         "scale": settings.scale,
         "source": Path(settings.source).name,

@@ -1,7 +1,8 @@
 """Figures of experiments."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +16,76 @@ def draw_grid(path: Path, title: str, rows: Sequence[Row], axes: dict[str, Seque
 
     Without such an axis: bars.
     """
-    numeric = {name: values for name, values in axes.items() if all(isinstance(v, int | float) for v in values)}
+    numeric = {name: values for name, values in axes.items() if all(map(_is_number, values))}
     across = max(numeric, key=lambda name: len(numeric[name])) if numeric else None
+    with _plots(path, 1) as (plot,):
+        if across is None:
+            _draw_bars(plot, rows)
+        else:
+            _draw_lines(plot, rows, across)
+        plot.set_title(title)
+
+
+def draw_rounds(
+    path: Path, title: str, histories: dict[str, Sequence[float]], rounds: int, rows: Sequence[Row]
+) -> None:
+    """Several rounds of training, as PNG: test accuracy by epoch, and SSIM of what the adaptation network shows.
+
+    ``histories`` are accuracies by run; ``rows`` are decryptors with ``name``, ``seed``, ``ssim``, ``guess_ssim``.
+    """
+    with _plots(path, 2) as (left, right):
+        for name, history in histories.items():
+            left.plot(range(1, len(history) + 1), [100 * value for value in history], marker=".", label=name)
+        longest = max(map(len, histories.values()))
+        for number in range(1, rounds):
+            left.axvline(number * longest / rounds + 0.5, color="grey", linewidth=0.8, linestyle=":")
+        left.set_xlabel("epoch; dotted: a new round")
+        left.set_ylabel("test accuracy, %")
+        left.set_title(title, loc="left")
+        _draw_decryptors(right, rounds, rows)
+        left.legend()
+        right.legend()
+
+
+def _draw_decryptors(plot: Any, rounds: int, rows: Sequence[Row]) -> None:
+    labelled: set[str] = set()
+    for row in rows:
+        before, _, number = row["name"].rpartition("round ")
+        if number.isdecimal():
+            points, label = ([int(number)], "adaptation network after a round")
+        elif row["seed"] is not None:
+            points, label = ([rounds], row["name"])
+        else:
+            plot.axhline(row["ssim"], color="black", label=f"{row['name']} attack")
+            plot.axhline(row["guess_ssim"], color="grey", linestyle="--", label="guessing")
+            continue
+        marker, colour = ("o", "C0") if before else ("s", "C1")
+        plot.plot(points, [row["ssim"]], marker, color=colour, label=None if label in labelled else label)
+        labelled.add(label)
+    plot.set_xticks(range(1, rounds + 1))
+    plot.set_xlabel("round")
+    plot.set_ylabel("SSIM after the best affine fit per channel")
+    plot.set_ylim(0, 1.02)
+
+
+@contextmanager
+def _plots(path: Path, count: int) -> Iterator[list[Any]]:
+    """Plots side by side, written as PNG at the end."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    plot: Any = figure.add_subplot()
-    if across is None:
-        _draw_bars(plot, rows)
-    else:
-        _draw_lines(plot, rows, across)
-    plot.set_title(title)
-    plot.grid(alpha=0.3)
+    figure = Figure(figsize=(8 if count == 1 else 12, 4.5), layout="constrained")
+    plots: list[Any] = list(figure.subplots(1, count, squeeze=False)[0])
+    yield plots
+    for plot in plots:
+        plot.grid(alpha=0.3)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     write_atomic(path, buffer.getvalue())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _draw_lines(plot: Any, rows: Sequence[Row], across: str) -> None:
