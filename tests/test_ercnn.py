@@ -1,6 +1,10 @@
 """ER-CNN's study: grids, disjoint classes, the adaptation network as decryptor, recognition."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -223,6 +227,29 @@ def test_warming_up_moves_the_adaptation_network_and_the_classifier_alone(sealed
     assert (found["then"]["backbone.bn.running_mean"] != found["start"]["backbone.bn.running_mean"]).any()
 
 
+def test_a_job_killed_in_its_third_round_ends_with_the_same_bytes(sealed, tmp_path):
+    """A real kill -9, with a warm-up in each round, after which only some parameters have momentum."""
+    options = {"model": "preresnet20", "rounds": 4, "epochs": 2, "warm-up": 1, "batch-size": 20, "threads": 1}
+    flags = ["--adapt", *(part for name, value in options.items() for part in (f"--{name}", str(value)))]
+    command = [sys.executable, "-c", "from cipherlens.cli.main import run; run()", "train", sealed["hill"].root]
+
+    def start(out):
+        return subprocess.Popen([*map(str, command), *flags, "--out", str(out)], stderr=subprocess.DEVNULL)
+
+    assert start(tmp_path / "whole").wait() == 0
+    job, seen = start(tmp_path / "cut"), ""
+    while '"round": 3' not in seen and job.poll() is None:
+        metrics = tmp_path / "cut" / "metrics.jsonl"
+        seen = metrics.read_text() if metrics.exists() else ""
+        time.sleep(0.01)
+    job.kill()
+    assert job.wait() == -signal.SIGKILL
+    assert '"round": 4' not in seen
+    assert start(tmp_path / "cut").wait() == 0
+    for file in ("last.safetensors", "best.safetensors", *(f"adapt-round{n}.safetensors" for n in (1, 2, 3, 4))):
+        assert (tmp_path / "cut" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
+
+
 def test_every_round_leaves_its_adaptation_network(runs, sealed):
     rounds = [load_file(runs / "adapted" / f"adapt-round{number}.safetensors") for number in (1, 2, 3)]
     last = load_file(runs / "adapted" / "last.safetensors")
@@ -310,8 +337,16 @@ def test_decryption_experiment_compares_on_the_same_ciphertexts(call, tmp_path, 
     assert code == 0, err
     result = json.loads(out)
     names = [row["name"] for row in result["rows"]]
-    assert names[:4] == ["covariance", "adaptation, round 1", "adaptation, round 2", "adaptation, one long round"]
+    assert names[:5] == [
+        "covariance",
+        "adaptation, untrained",
+        "adaptation, round 1",
+        "adaptation, round 2",
+        "adaptation, one long round",
+    ]
     by_name = {row["name"]: row for row in result["rows"]}
+    untrained = by_name["adaptation, untrained"]
+    assert abs(untrained["ssim"] - untrained["guess_ssim"]) < 0.1  # the negative control
     assert by_name["covariance"]["ssim"] > by_name["adaptation, round 2"]["ssim"]
     assert result["pretrained"]
     folder = tmp_path / "reproduce" / "ercnn-approach-one-smoke"

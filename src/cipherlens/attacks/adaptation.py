@@ -15,7 +15,7 @@ _BATCH = 128
 
 
 def create_adaptation_attack(run: Path, round: int | None = None) -> Attack:
-    """Decrypt with the adaptation network of ``run``, after ``round`` rounds of training (None: all).
+    """Decrypt with the adaptation network of ``run``, after ``round`` rounds of training (None: all; 0: untrained).
 
     CAS771 report, section 5.1. The network is only asked to help a classifier, so its pictures have colours of
     their own: they are scored after the best affine fit per channel. Raises UsageError for a run without one.
@@ -44,7 +44,11 @@ def _decrypt(view: View, run: Path, round: int | None) -> tuple[Images, dict[str
 
     loaded = load_run(run, "last")
     assert isinstance(loaded.model, AdaptedModel)
-    if round is not None:
+    if round == 0:
+        torch.manual_seed(loaded.config.seed)
+        loaded.model.adapt.conv.reset_parameters()
+        loaded.model.adapt.deconv.reset_parameters()
+    elif round is not None:
         load_into(loaded.model.adapt, load_tensors(run / name_round(round)), name_round(round))
     parts = []
     with torch.inference_mode():

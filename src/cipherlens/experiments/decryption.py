@@ -155,6 +155,7 @@ def _attack_all(
     attacks: list[tuple[str, int | None, Attack]] = [("covariance", None, ATTACKS["covariance"])]
     for seed in settings.options["seeds"]:
         run = out / f"rounds-seed{seed}"
+        attacks.append(("adaptation, untrained", seed, create_adaptation_attack(run, 0)))
         attacks += [
             (f"adaptation, round {number}", seed, create_adaptation_attack(run, number))
             for number in range(1, rounds + 1)

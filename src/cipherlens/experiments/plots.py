@@ -50,19 +50,16 @@ def draw_rounds(
 def _draw_decryptors(plot: Any, rounds: int, rows: Sequence[Row]) -> None:
     labelled: set[str] = set()
     for row in rows:
-        before, _, number = row["name"].rpartition("round ")
-        if number.isdecimal():
-            points, label = ([int(number)], "adaptation network after a round")
-        elif row["seed"] is not None:
-            points, label = ([rounds], row["name"])
-        else:
+        number = row["name"].rpartition(" ")[2].replace("untrained", "0")
+        place, marker, colour = (int(number), "o", "C0") if number.isdecimal() else (rounds, "s", "C1")
+        label = "adaptation network after a round" if number.isdecimal() else row["name"]
+        if row["seed"] is None:
             plot.axhline(row["ssim"], color="black", label=f"{row['name']} attack")
             plot.axhline(row["guess_ssim"], color="grey", linestyle="--", label="guessing")
             continue
-        marker, colour = ("o", "C0") if before else ("s", "C1")
-        plot.plot(points, [row["ssim"]], marker, color=colour, label=None if label in labelled else label)
+        plot.plot([place], [row["ssim"]], marker, color=colour, label=None if label in labelled else label)
         labelled.add(label)
-    plot.set_xticks(range(1, rounds + 1))
+    plot.set_xticks(range(rounds + 1))
     plot.set_xlabel("round")
     plot.set_ylabel("SSIM after the best affine fit per channel")
     plot.set_ylim(0, 1.02)
