@@ -3,8 +3,9 @@
     python benchmarks/locked_equality.py --out results/locked-equality.json [MODEL ...]
 
 Weights are random, statistics of batch normalisation those of a batch, images generated. A random network calls
-most images the same, so the mean of the logits is taken away before deciding. A decision is a tie where its two best
-logits are closer than twice the largest difference found. Gradients are compared in training mode on four images.
+most images the same, so the mean of the logits is taken away before deciding. A decision is a tie where its two
+best logits are closer than twice the largest difference found. Gradients are compared in training mode on four
+images.
 """
 
 import argparse

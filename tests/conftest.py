@@ -1,11 +1,13 @@
 """Shared fixtures: small image folders and keys."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cipherlens.cli.main import execute
 from cipherlens.keys import Key
 
 
@@ -31,3 +33,15 @@ def folder(tmp_path: Path) -> Path:
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image.transpose(1, 2, 0)).save(place / f"{number:02d}.png")
     return root
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command; returns exit code, stdout, stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        code = execute([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

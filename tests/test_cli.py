@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cipherlens.cli.main import execute
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.keys import Key
 
@@ -17,18 +16,6 @@ from cipherlens.keys import Key
 def keyfile(tmp_path, key):
     key.save(tmp_path / "client.key")
     return str(tmp_path / "client.key")
-
-
-@pytest.fixture
-def call(capsys):
-    """Run a command; returns exit code, stdout, stderr."""
-
-    def run(*arguments):
-        code = execute([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

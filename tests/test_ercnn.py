@@ -19,7 +19,6 @@ from cipherlens.attacks.harness import Target, evaluate, fit_channels  # noqa: E
 from cipherlens.audit.recognition import recognise  # noqa: E402
 from cipherlens.audit.target import load_target  # noqa: E402
 from cipherlens.ciphers import create_cipher  # noqa: E402
-from cipherlens.cli.main import execute  # noqa: E402
 from cipherlens.data.sealed import SealedDataset  # noqa: E402
 from cipherlens.data.sealing import seal  # noqa: E402
 from cipherlens.data.sources import open_source  # noqa: E402
@@ -65,16 +64,6 @@ def runs(sealed, tmp_path_factory):
             dataset.plan.public(),
         )
     return root
-
-
-@pytest.fixture
-def call(capsys):
-    def run(*arguments):
-        code = execute([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def test_a_subset_of_classes_is_relabelled_and_disjoint():

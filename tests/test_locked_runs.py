@@ -56,16 +56,6 @@ def place(data, key, tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def call(capsys):
-    def run(*arguments):
-        code = execute([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
 def train_locked(dataset, out, key, inner="shuffled", config=CONFIG):
     options = {**config.to_json(), "lock": inner}
     train, test = dataset.split("train"), dataset.split("test")

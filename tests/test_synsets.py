@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cipherlens.cli.main import execute
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sources import canonical_source, open_source
 from cipherlens.data.splits import parse_classes
@@ -140,21 +139,19 @@ def test_every_third_image_of_each_class_is_held_out(tree):
             open_source(bad)
 
 
-def test_from_the_folder_to_a_sealed_data_set(tree, pairs, pretraining, tmp_path, capsys):
-    def call(*arguments):
-        assert execute([str(a) for a in arguments]) == 0
-        return capsys.readouterr().out
-
+def test_from_the_folder_to_a_sealed_data_set(call, tree, pairs, pretraining, tmp_path):
     chosen = tmp_path / "classes.txt"
     options = ("--hierarchy", pairs, "--least", 5)
-    out = call("classes", tree, "--pretrained-on", pretraining, *options, "--out", chosen, "--json")
+    code, out, _ = call("classes", tree, "--pretrained-on", pretraining, *options, "--out", chosen, "--json")
+    assert code == 0
     assert list(json.loads(out)["classes"]) == [HOUND, TABBY, TOOL] == chosen.read_text().split()
     Key.generate().save(tmp_path / "k")
-    call("encrypt", f"{tree}?hold_out=3", tmp_path / "s", "--key", tmp_path / "k", "--classes", f"@{chosen}")
+    source = f"{tree}?hold_out=3"
+    assert call("encrypt", source, tmp_path / "s", "--key", tmp_path / "k", "--classes", f"@{chosen}")[0] == 0
     dataset = SealedDataset.open(tmp_path / "s")
     assert dataset.plan.classes == (HOUND, TABBY, TOOL)
     assert dataset.plan.counts == {"train": 18, "test": 9}
-    text = call("classes", tree, "--pretrained-on", pretraining, *options)
+    _, text, _ = call("classes", tree, "--pretrained-on", pretraining, *options)
     assert "3 classes; left out: 1 in the pretraining set, 1 above or below" in text
     assert canonical_source(f"{tree}?hold_out=3") == f"{tree.resolve()}?hold_out=3"
 

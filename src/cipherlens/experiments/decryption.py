@@ -1,6 +1,5 @@
 """ER-CNN's eavesdropper: how well the adaptation network decrypts, round by round, beside the covariance attack."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,11 @@ from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
 from cipherlens.data.sources import pick_evenly
-from cipherlens.data.workers import run_in_processes
-from cipherlens.experiments.grid import Cell, start_worker, train_cell
+from cipherlens.experiments.cells import Cell, load_or_make_key, train_cells
 from cipherlens.experiments.pictures import write_rows
 from cipherlens.experiments.plots import draw_rounds
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options, find_weights, resolve
-from cipherlens.keys import Key
 
 OPTIONS = (
     *("cipher", "limit", "size", "seeds", "train", "recogniser", "pretrain"),
@@ -58,7 +55,7 @@ def run_decryption(settings: Settings, out: Path, workers: int, report: Reporter
         long = {**common, "rounds": 1, "epochs": train["epochs"] * rounds}
         cells.append(Cell({}, seed, folders.sealed, out / f"rounds-seed{seed}", common))
         cells.append(Cell({}, seed, folders.sealed, out / f"one-long-round-seed{seed}", long))
-    trained = _train(cells, workers, report)
+    trained = train_cells(cells, workers, report)
     target, labels = _load_target(settings, folders)
     report.say("attacking")
     rows, pictures = _attack_all(settings, out, target, labels)
@@ -81,11 +78,7 @@ def run_decryption(settings: Settings, out: Path, workers: int, report: Reporter
 
 
 def _seal_all(settings: Settings, out: Path, workers: int, report: Reporter) -> Folders:
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "client.key"
-    if not path.exists():
-        Key.generate().save(path)
-    key, options = Key.load(path), settings.options
+    key, options = load_or_make_key(out), settings.options
     jobs = [("sealed-plain", {"name": "identity"}, "classes"), ("sealed", options["cipher"], "classes")]
     if "pretrain" in options:
         jobs.append(("sealed-pretraining", {"name": "identity"}, "pretrain_classes"))
@@ -124,20 +117,8 @@ def _pretrain(settings: Settings, folders: Folders, out: Path, workers: int, rep
     if folders.pretraining is None:
         return None
     config = {**options["pretrain"], "seed": 0, "threads": 1}
-    _train([Cell({}, 0, folders.pretraining, out / "pretrained", config)], 1, report)
+    train_cells([Cell({}, 0, folders.pretraining, out / "pretrained", config)], 1, report)
     return out / "pretrained" / "last.safetensors"
-
-
-def _train(cells: Sequence[Cell], workers: int, report: Reporter) -> dict[str, dict[str, Any]]:
-    trained = {}
-    with report.bar("training") as progress:
-        for done, (name, figures) in enumerate(
-            run_in_processes(train_cell, cells, workers, start_worker, ()), start=1
-        ):
-            trained[name] = figures
-            report.say(f"{name}: test accuracy {figures['last']:.2%} ({done} of {len(cells)})")
-            progress(done, len(cells))
-    return trained
 
 
 def _load_target(settings: Settings, folders: Folders) -> tuple[Target, Any]:

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,14 @@ from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
-from cipherlens.data.workers import run_in_processes
 from cipherlens.errors import UsageError
+from cipherlens.experiments.cells import Cell, load_or_make_key, train_cells
 from cipherlens.experiments.plots import draw_grid
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options, find_weights
-from cipherlens.keys import Key
 
 IMAGES = ("plain", "sealed", "adapted")
 """Plain images; sealed ones; sealed ones with an adaptation network of the cipher's block in front."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training: its place in the grid, its seed, its data and settings (fields of TrainConfig)."""
-
-    axes: dict[str, Any]
-    seed: int
-    sealed: Path
-    out: Path
-    config: dict[str, Any]
 
 
 def run_grid(settings: Settings, out: Path, workers: int, report: Reporter) -> dict[str, Any]:
@@ -40,14 +27,7 @@ def run_grid(settings: Settings, out: Path, workers: int, report: Reporter) -> d
     check_options(settings, ("cipher", "limit", "size", "seeds", "base", "axes", "weights"))
     folders = prepare_images(settings, out, workers, report)
     cells = list_cells(settings, folders, out)
-    trained = {}
-    with report.bar("training") as progress:
-        for done, (name, figures) in enumerate(
-            run_in_processes(train_cell, cells, workers, start_worker, ()), start=1
-        ):
-            trained[name] = figures
-            report.say(f"{name}: test accuracy {figures['last']:.2%} after the last epoch ({done} of {len(cells)})")
-            progress(done, len(cells))
+    trained = train_cells(cells, workers, report)
     rows = _summarize(cells, trained)
     draw_grid(out / "figure.png", settings.title, rows, settings.options["axes"])
     dataset = SealedDataset.open(folders["sealed"])
@@ -67,11 +47,7 @@ def run_grid(settings: Settings, out: Path, workers: int, report: Reporter) -> d
 
 def prepare_images(settings: Settings, out: Path, workers: int, report: Reporter) -> dict[str, Path]:
     """Seal the source twice under one key, readable and with the experiment's cipher; folders by kind."""
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "client.key"
-    if not path.exists():
-        Key.generate().save(path)
-    key = Key.load(path)
+    key = load_or_make_key(out)
     options = settings.options
     sealing = SealOptions(Preprocess(options.get("size")), limit=options.get("limit"), workers=workers)
     cipher = dict(options["cipher"])
@@ -102,28 +78,6 @@ def list_cells(settings: Settings, folders: dict[str, Path], out: Path) -> list[
             name = "-".join(str(value) for value in (*values, f"seed{seed}"))
             cells.append(Cell(place, seed, sealed, out / "runs" / name, {**config, "seed": seed, "threads": 1}))
     return cells
-
-
-def start_worker() -> None:
-    """A worker has nothing to prepare."""
-
-
-def train_cell(cell: Cell) -> tuple[str, dict[str, Any]]:
-    """Train one cell, or continue it; runs in a worker process of its own."""
-    from cipherlens.train.config import TrainConfig
-    from cipherlens.train.fit import fit
-
-    dataset = SealedDataset.open(cell.sealed)
-    result = fit(
-        TrainConfig(**cell.config), dataset.split("train"), dataset.split("test"), cell.out, dataset.plan.public()
-    )
-    history = [metrics.test_accuracy for metrics in result.history]
-    return cell.out.name, {
-        "last": result.last.test_accuracy,
-        "best": result.best.test_accuracy,
-        "history": history,
-        "seconds": sum(metrics.seconds for metrics in result.history),
-    }
 
 
 def _summarize(cells: list[Cell], trained: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
 from cipherlens.data.sources import open_source, pick_evenly
 from cipherlens.errors import UsageError
+from cipherlens.experiments.cells import load_or_make_key
 from cipherlens.experiments.pictures import write_masks_picture
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options
@@ -99,11 +100,7 @@ def _get_augment(settings: Settings) -> int:
 
 
 def _prepare(settings: Settings, out: Path, workers: int, report: Reporter) -> Data:
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "client.key"
-    if not path.exists():
-        Key.generate().save(path)
-    key = Key.load(path)
+    key = load_or_make_key(out)
     options = SealOptions(workers=workers, augment=_get_augment(settings))
     folders = {"identity": out / "sealed-plain", "pixel-permutation": out / "sealed-shuffled"}
     for name, folder in folders.items():
