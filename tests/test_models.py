@@ -74,7 +74,7 @@ def test_combinations_that_cannot_work() -> None:
         create_model("resnet10t", 10, pretrained=True, weights="file.safetensors")
     with pytest.raises(UsageError, match="num_classes"):
         create_model("preresnet20", 0)
-    for name in ("preresnet20", "convnext_atto"):
+    for name in ("preresnet20", "vit_tiny_patch16_224", "convnext_atto_ols"):
         with pytest.raises(UsageError, match="small_stem"):
             create_model(name, 10, small_stem=True)
 
@@ -86,6 +86,18 @@ def test_small_stem_keeps_the_resolution(name: str) -> None:
     model.layer1.register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0].shape[-2:]))
     model(torch.rand(2, 3, 32, 32))
     assert seen == [(32, 32)]
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "side"), [("densenet121", "features.denseblock1", 32), ("convnext_atto", "stages.0", 16)]
+)
+def test_small_stems_of_other_families(name: str, first: str, side: int) -> None:
+    model = create_model(name, num_classes=10, in_chans=1, small_stem=True)
+    seen = []
+    model.get_submodule(first).register_forward_hook(lambda _module, inputs, _output: seen.append(inputs[0]))
+    assert model(torch.rand(2, 1, 32, 32)).shape == (2, 10)
+    images = seen[0][0] if isinstance(seen[0], list) else seen[0]
+    assert images.shape[-2:] == (side, side)
 
 
 def test_image_size_fits_vits_and_refuses_what_cannot_work() -> None:

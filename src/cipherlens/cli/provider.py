@@ -68,7 +68,7 @@ def train(
     lr
         Peak learning rate; 0.1 for sgd and 0.001 for adamw by default.
     small_stem
-        ResNets of timm: 3x3 stem without pooling, for 32x32 images.
+        For 32x32 images: ResNets and DenseNets with a 3x3 stem and no pooling, ConvNeXts with 2x2 patches.
     pretrained
         Pretrained backbone from timm's hub.
     weights

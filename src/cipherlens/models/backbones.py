@@ -12,6 +12,7 @@ from torch import nn
 from cipherlens.errors import DataError, ShapeError, UsageError, unknown_name
 from cipherlens.models.adaptation import AdaptationNetwork, AdaptedModel
 from cipherlens.models.preresnet import PreResNet
+from cipherlens.models.stems import shrink_stem
 from cipherlens.models.unet import UNet
 from cipherlens.models.vgg import VGG16
 from cipherlens.models.weights import load_weights
@@ -42,10 +43,11 @@ def create_model(
 
     ``adapt_block`` puts an AdaptationNetwork with blocks of that many pixels in front (submodules ``adapt``
     and ``backbone``), ``legacy_padding`` one whose windows are off the cipher's grid. ``pretrained`` lets timm
-    fetch its weights over the network; ``weights`` reads a local file instead. ``small_stem`` (ResNet family of
-    timm) keeps 32 x 32 images from being shrunk at once. ``image_size`` (height, width in pixels) fits models of
-    fixed input size, such as ViTs, to it and raises ShapeError where the model cannot take such images. Raises
-    UsageError for an unknown name or a combination that cannot work, DataError for weights that do not fit.
+    fetch its weights over the network; ``weights`` reads a local file instead. ``small_stem`` (timm's ResNets,
+    DenseNets and ConvNeXts) keeps 32 x 32 images from being shrunk at once. ``image_size`` (height, width in
+    pixels) fits models of fixed input size, such as ViTs, to it and raises ShapeError where the model cannot take
+    such images. Raises UsageError for an unknown name or a combination that cannot work, DataError for weights that
+    do not fit.
     """
     if num_classes < 1 or in_chans < 1:
         raise UsageError(f"a model needs num_classes >= 1 and in_chans >= 1, got {num_classes}, {in_chans}")
@@ -54,7 +56,7 @@ def create_model(
     create = _create_own if name in OWN_MODELS else _create_timm
     model = create(name, num_classes, in_chans, pretrained)
     if small_stem:
-        _shrink_stem(model, name, in_chans)
+        shrink_stem(model, name, in_chans)
     if image_size is not None and hasattr(model, "set_input_size"):
         _fit_input_size(model, name, image_size)
     if adapt_block is not None:
@@ -92,28 +94,6 @@ def _create_timm(name: str, num_classes: int, in_chans: int, pretrained: bool) -
             hint="timm fetches them over the network; offline, give a downloaded file with weights=",
         ) from error
     return model
-
-
-def _shrink_stem(model: nn.Module, name: str, in_chans: int) -> None:
-    """Replace the stem (stride 2) and the max pooling by one 3 x 3 convolution of stride 1, in place."""
-    if not _is_timm_resnet(model):
-        raise UsageError(
-            f"small_stem does not work for {name}",
-            hint="it is for timm's ResNet family (resnet*, resnext*, wide_resnet*, seresnet*); "
-            "preresnet* has a small stem already",
-        )
-    resnet: Any = model
-    resnet.conv1 = nn.Conv2d(in_chans, resnet.bn1.num_features, 3, 1, 1, bias=False)
-    nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
-    resnet.maxpool = nn.Identity()
-
-
-def _is_timm_resnet(model: nn.Module) -> bool:
-    if not type(model).__module__.startswith("timm."):
-        return False
-    from timm.models.resnet import ResNet
-
-    return isinstance(model, ResNet)
 
 
 def _fit_input_size(model: Any, name: str, image_size: tuple[int, int]) -> None:
