@@ -45,7 +45,7 @@ def run_decryption(settings: Settings, out: Path, workers: int, report: Reporter
     check_options(settings, OPTIONS)
     options = settings.options
     folders = _seal_all(settings, out, workers, report)
-    weights = _pretrain(settings, folders, out, workers, report)
+    weights, pretraining = _pretrain(settings, folders, out, report)
     start = {} if weights is None else {"weights": str(weights)}
     train, rounds = {**options["train"], **start}, int(options["train"]["rounds"])
     block = options["cipher"]["block"]
@@ -70,6 +70,7 @@ def run_decryption(settings: Settings, out: Path, workers: int, report: Reporter
         "seeds": options["seeds"],
         "train": options["train"],
         "pretrained": weights is not None,
+        "pretraining": pretraining,
         "attacked": len(target.plain),
         "runs": trained,
         "rows": rows,
@@ -109,16 +110,18 @@ def _choose_outside(settings: Settings) -> tuple[str, ...]:
     return choose_from(settings.source, asked["pretrained_on"], hierarchy, asked["least"], asked["count"]).chosen
 
 
-def _pretrain(settings: Settings, folders: Folders, out: Path, workers: int, report: Reporter) -> Path | None:
-    """The weights that backbones start from: a file, or those of a training on other classes' plain images."""
+def _pretrain(
+    settings: Settings, folders: Folders, out: Path, report: Reporter
+) -> tuple[Path | None, dict[str, Any] | None]:
+    """The weights that backbones start from, a file or a training on other classes' plain images; how that went."""
     options = settings.options
     if "weights" in options:
-        return find_weights(options["weights"])
+        return find_weights(options["weights"]), None
     if folders.pretraining is None:
-        return None
+        return None, None
     config = {**options["pretrain"], "seed": 0, "threads": 1}
-    train_cells([Cell({}, 0, folders.pretraining, out / "pretrained", config)], 1, report)
-    return out / "pretrained" / "last.safetensors"
+    trained = train_cells([Cell({}, 0, folders.pretraining, out / "pretrained", config)], 1, report)
+    return out / "pretrained" / "last.safetensors", trained["pretrained"]
 
 
 def _load_target(settings: Settings, folders: Folders) -> tuple[Target, Any]:
