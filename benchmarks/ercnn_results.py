@@ -1,7 +1,7 @@
 """docs/er-cnn.md from results/ercnn-*.json; write_results.py calls it."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from locked_results import hardware, load, table
@@ -22,15 +22,88 @@ DECRYPTIONS = {
 }
 HEAD = """# ER-CNN: the whole study
 
-The CAS771 report puts an *adaptation network*, a linear map per block, in front of a CNN, and asks two things: does it help a provider to classify images under a Hill cipher, and does it decrypt them for an eavesdropper. Each of its figures is a file of `experiments/`, run by `cipherlens reproduce NAME --scale smoke|cpu|full` and continued by the same command. `full` is the report's own setting, for a GPU, and has not been run by us: no GPU was lent to the sessions that built this. All figures below are ours at `cpu` scale unless marked *published*; accuracies are of the last epoch on test images, ranges are over seeds. Published values are of other networks, budgets and data, so they tell the direction, not what ours should reach.
+The CAS771 report puts an *adaptation network*, a linear map per block, in front of a CNN, and asks two things: does it help a provider to classify images under a Hill cipher, and does it decrypt them for an eavesdropper. Each of its figures is a file of `experiments/`, run by `cipherlens reproduce NAME --scale smoke|cpu|full` and continued by the same command. `full` is the report's own setting, for a GPU, and has not been run by us for want of one. All figures below are ours at `cpu` scale unless marked *published*; accuracies are of the last epoch on test images, ranges are over seeds. Published values are of other networks, budgets and data, so they tell the direction, not what ours should reach.
 """  # noqa: E501
 
 
-def write_page(findings: str) -> str:
-    parts = [HEAD, findings]
+def write_page() -> str:
+    parts = [HEAD, summary()]
     parts += [part for name, title in GRIDS.items() if (part := describe_grid(name, title))]
     parts += [part for name, title in DECRYPTIONS.items() if (part := describe_decryption(name, title))]
     return "\n".join(parts)
+
+
+def summary() -> str:
+    """One row a figure of the report, for those that were run."""
+    rows = []
+    for figures, name, published, describe in FIGURES:
+        record = load(f"ercnn-{name}-cpu.json")
+        ours = "not run at cpu scale yet" if record is None else describe(record["results"])
+        rows.append([figures, f"`ercnn-{name}`", published, ours])
+    return table(["figures", "experiment", "the report (*published*)", "ours, cpu scale"], rows) + "\n"
+
+
+def find_best(axis: str) -> Callable[[Record], str]:
+    def describe(results: Record) -> str:
+        words = []
+        for model in results["axes"]["model"]:
+            rows = [row for row in results["rows"] if row["axes"]["model"] == model]
+            best = max(rows, key=lambda row: row["mean"])
+            worst = min(rows, key=lambda row: row["mean"])
+            words.append(
+                f"{model}: best at {best['axes'][axis]:g} ({best['mean']:.1%}), worst at {worst['axes'][axis]:g} "
+                f"({worst['mean']:.1%})"
+            )
+        return "; ".join(words)
+
+    return describe
+
+
+def compare_images(results: Record) -> str:
+    words = []
+    for model in results["axes"]["model"]:
+        found = {row["axes"]["images"]: row["mean"] for row in results["rows"] if row["axes"]["model"] == model}
+        words.append(
+            f"{model}: plain {found['plain']:.1%}, encrypted {found['sealed']:.1%} without and "
+            f"{found['adapted']:.1%} with adaptation"
+        )
+    return "; ".join(words)
+
+
+def compare_windows(results: Record) -> str:
+    found = {row["axes"]["legacy_padding"]: row["mean"] for row in results["rows"]}
+    return f"on the grid {found[False]:.1%}, off it {found[True]:.1%}"
+
+
+def follow_rounds(results: Record) -> str:
+    def score(name: str) -> float:
+        return mean(row["ssim"] for row in results["rows"] if row["name"] == name)
+
+    rounds = results["train"]["rounds"]
+    ends = [mean(run["last"] for name, run in results["runs"].items() if name.startswith(kind)) for kind in KINDS]
+    before = results.get("pretraining")
+    pretraining = "" if before is None else f"pretraining {before['last']:.1%}; "
+    steps = ", ".join(f"{score(f'adaptation, round {number}'):.3f}" for number in range(1, rounds + 1))
+    return (
+        f"{pretraining}encrypted {ends[0]:.1%} after {rounds} rounds, {ends[1]:.1%} after one long round. SSIM "
+        f"untrained {score('adaptation, untrained'):.3f}; by round {steps}; one long round "
+        f"{score('adaptation, one long round'):.3f}; guessing {results['rows'][0]['guess_ssim']:.3f}; covariance "
+        f"attack {score('covariance'):.3f}"
+    )
+
+
+KINDS = ("rounds", "one-long-round")
+FIGURES: tuple[tuple[str, str, str, Callable[[Record], str]], ...] = (
+    ("4-1, 4-2, 4-3", "batch-size", "32 chosen", find_best("batch_size")),
+    ("4-4", "learning-rate", "0.002 chosen", find_best("lr")),
+    ("4-5", "kernel-size", "4, the cipher's block, best of 2, 4, 8", find_best("adapt_block")),
+    ("4-6", "models-32", "adaptation hurts every model; best 84.25 %, ConvNeXt-Base without it", compare_images),
+    ("4-7, 4-8", "models-224", "ConvNeXt-Base 94.28 % without, 96.04 % with adaptation", compare_images),
+    ("none", "legacy-padding", "no figure: its public code pads by one pixel", compare_windows),
+    ("5-2, 5-3, 5-4", "multi-round", "pictures improve over the rounds; best accuracy 96.72 %", follow_rounds),
+    ("5-7, 5-8", "approach-one", "pretraining 57.46 %, encrypted 56.60 %; recognisable pictures", follow_rounds),
+    ("5-9, 5-10", "approach-two", "52.31 % after two rounds; no good decryption", follow_rounds),
+)
 
 
 def show_published(results: Record) -> str:

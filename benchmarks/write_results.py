@@ -1,8 +1,9 @@
-"""Generate docs/results.md from results/*.json: python benchmarks/write_results.py."""
+"""Generate docs/results.md and docs/er-cnn.md from results/*.json: python benchmarks/write_results.py."""
 
 import json
 from pathlib import Path
 
+from ercnn_results import write_page
 from locked_results import hardware, load, section, table
 
 ROOT = Path(__file__).parents[1]
@@ -88,6 +89,7 @@ def speed() -> str:
 def main() -> None:
     parts = [HEAD, accuracy(), covariance(), section(), speed()]
     (ROOT / "docs" / "results.md").write_text("\n".join(part for part in parts if part))
+    (ROOT / "docs" / "er-cnn.md").write_text(write_page())
 
 
 if __name__ == "__main__":
