@@ -20,7 +20,7 @@ from cipherlens.keys import Key
 if TYPE_CHECKING:
     from cipherlens.attacks import View, run_attack
     from cipherlens.data.sealed import SealedDataset
-    from cipherlens.keyed import lock
+    from cipherlens.keyed import fold, lock
     from cipherlens.models import create_model
 
 __version__ = "0.1.0"
@@ -30,6 +30,7 @@ _LAZY = {
     "SealedDataset": "cipherlens.data.sealed",
     "View": "cipherlens.attacks",
     "create_model": "cipherlens.models",
+    "fold": "cipherlens.keyed",
     "lock": "cipherlens.keyed",
     "run_attack": "cipherlens.attacks",
 }
@@ -41,6 +42,7 @@ __all__ = [
     "View",
     "create_cipher",
     "create_model",
+    "fold",
     "lock",
     "run_attack",
 ]

@@ -80,6 +80,16 @@ class Stream:
             if len(set(words)) == count:
                 return sorted(range(count), key=words.__getitem__)
 
+    def permutations(self, rows: int, count: int) -> list[list[int]]:
+        while True:
+            table = [[self.word() for _ in range(count)] for _ in range(rows)]
+            if all(len(set(words)) == count for words in table):
+                return [sorted(range(count), key=words.__getitem__) for words in table]
+
+    def bits(self, count: int) -> list[int]:
+        drawn = [byte >> place & 1 for byte in self.bytes((count + 7) // 8) for place in range(8)]
+        return drawn[:count]
+
     def uniforms(self, count: int) -> list[float]:
         return [(self.word() >> 11) / 2**53 for _ in range(count)]
 
@@ -88,3 +98,6 @@ class Stream:
 
     def byte_matrix(self, size: int) -> list[list[int]]:
         return [list(self.bytes(size)) for _ in range(size)]
+
+    def normals(self, count: int) -> list[float]:
+        return [sum(self.uniforms(12)) - 6 for _ in range(count)]

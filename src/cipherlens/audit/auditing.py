@@ -11,7 +11,7 @@ from cipherlens.attacks import list_attacks
 from cipherlens.attacks.harness import Evaluation, Target, default_budgets, evaluate, run_controls
 from cipherlens.audit.records import describe_environment
 from cipherlens.audit.report import PictureRow
-from cipherlens.ciphers import CIPHERS
+from cipherlens.ciphers import create_cipher
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.errors import CipherlensError, DataError, UsageError
 
@@ -73,7 +73,7 @@ def _describe(dataset: SealedDataset) -> dict[str, Any]:
         "ct_dtype": plan.ct_dtype,
         "splits": dataset.splits,
         "classes": list(plan.classes),
-        "threat_note": CIPHERS[plan.cipher].threat_note,
+        "threat_note": create_cipher(plan.cipher, **plan.params).threat_note,
     }
 
 

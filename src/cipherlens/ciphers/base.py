@@ -5,6 +5,7 @@ needs nothing else) and on torch tensors on any device.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, cast
 
@@ -36,6 +37,15 @@ class Cipher(ABC):
         """Side of the block that image sides must be multiples of; 1 where there is none."""
         return 1
 
+    @property
+    def per_image(self) -> bool:
+        """Whether every image has a key of its own, derived from its number."""
+        return False
+
+    def key_bits(self, shape: Shape) -> float:
+        """log2 of the number of different transforms of images of ``shape``. A key itself has 256 bits."""
+        raise NotImplementedError
+
     def bind(self, key: Key, shape: Shape) -> "BoundCipher":
         """Do all key work for images of ``shape`` (channels, height, width), once.
 
@@ -44,7 +54,12 @@ class Cipher(ABC):
         if len(shape) != 3 or min(shape) < 1:
             raise ShapeError(f"an image shape is (channels, height, width), not {shape}")
         check_multiple(shape, self.block)
-        return self._bind(key, (int(shape[0]), int(shape[1]), int(shape[2])))
+        whole = (int(shape[0]), int(shape[1]), int(shape[2]))
+        if self.per_image:
+            from cipherlens.ciphers.compose import BoundPerImage
+
+            return BoundPerImage(self, key, whole)
+        return self._bind(key, whole)
 
     @abstractmethod
     def _bind(self, key: Key, shape: Shape) -> "BoundCipher": ...
@@ -76,15 +91,15 @@ class BoundCipher(ABC):
         """Dtype of the ciphertext of uint8 images."""
         return "uint8"
 
-    def encrypt(self, plain: Array) -> Array:
-        """Encrypt a batch (N, C, H, W).
+    def encrypt(self, plain: Array, numbers: Sequence[object] | None = None) -> Array:
+        """Encrypt a batch (N, C, H, W). ``numbers`` of the images matter only where each has a key of its own.
 
         Raises ShapeError for another shape, or a dtype or range that the cipher does not take.
         """
         _check_batch(plain, self.shape, "plain")
         return self._encrypt(array_namespace(plain), plain)
 
-    def decrypt(self, ct: Array, dtype: str | None = None) -> Array:
+    def decrypt(self, ct: Array, dtype: str | None = None, numbers: Sequence[object] | None = None) -> Array:
         """Decrypt a batch made by :meth:`encrypt` with the same key and parameters.
 
         ``dtype`` is ``"uint8"``, or ``"float32"`` for pixels in units of [0, 1]. Left out, ciphers that keep
@@ -97,7 +112,7 @@ class BoundCipher(ABC):
         plain = self._decrypt(xp, ct)
         return plain if dtype is None and self._keeps_dtype else to_pixels(xp, plain, dtype or "uint8")
 
-    _keeps_dtype: ClassVar[bool] = False
+    _keeps_dtype: bool = False
 
     @abstractmethod
     def _encrypt(self, xp: Any, plain: Array) -> Array: ...
@@ -155,3 +170,21 @@ def _check_batch(array: Array, shape: Shape, name: str) -> None:
             f"{name} has shape {tuple(array.shape)}, but this cipher is bound to (N, {', '.join(map(str, shape))})",
             hint="pass a batch (N, C, H, W), or bind the cipher to this shape",
         )
+
+
+def check_real(xp: Any, plain: Array, cipher: str) -> None:
+    """Raise ShapeError unless ``plain`` is floats in [0, 1]."""
+    if not xp.isdtype(plain.dtype, "real floating"):
+        raise ShapeError(
+            f"{cipher} takes uint8 images or floats, not {plain.dtype}", hint="pass uint8 pixels 0..255"
+        )
+    if plain.shape[0] and not bool((xp.min(plain) >= 0) & (xp.max(plain) <= 1)):
+        raise ShapeError(
+            f"{cipher} takes float images with pixels in [0, 1]", hint="divide by 255, or pass uint8 pixels"
+        )
+
+
+def check_real_ct(xp: Any, ct: Array, cipher: str) -> None:
+    """Raise ShapeError unless ``ct`` is floats."""
+    if not xp.isdtype(ct.dtype, "real floating"):
+        raise ShapeError(f"a {cipher} ciphertext is float32, not {ct.dtype}", hint="pass it as it was encrypted")

@@ -6,10 +6,23 @@ from typing import Any
 import numpy as np
 from array_api_compat import is_numpy_array
 
+from cipherlens.errors import UsageError
+
 Array = Any
 
 _CACHE_VALUES = 300_000
 """So many values pass through all steps before the next: what fits in a core's cache."""
+
+
+MAX_BLOCK = 32
+
+
+def check_block(block: int) -> None:
+    """Raise UsageError for a block side that no cipher takes."""
+    if not isinstance(block, int) or not 2 <= block <= MAX_BLOCK:
+        raise UsageError(
+            f"block must be between 2 and {MAX_BLOCK}, not {block!r}", hint="4, 8 and 16 are usual"
+        )
 
 
 def split_blocks(xp: Any, images: Array, block: int) -> Array:

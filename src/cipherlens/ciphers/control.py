@@ -25,6 +25,10 @@ class IdentityCipher(Cipher):
     summary: ClassVar[str] = "control: the plain image itself"
     threat_note: ClassVar[str] = "a control, no encryption at all: everybody sees the pictures"
 
+    def key_bits(self, shape: Shape) -> float:
+        """No key has any effect."""
+        return 0.0
+
     def _bind(self, key: Key, shape: Shape) -> "BoundIdentity":
         return BoundIdentity(self, key, shape)
 
@@ -52,6 +56,10 @@ class StreamCipher(Cipher):
     name: ClassVar[str] = "stream"
     summary: ClassVar[str] = "control: authenticated encryption, fresh nonce per image"
     threat_note: ClassVar[str] = "a control: nothing but the size leaks, and nothing can be learned from it either"
+
+    def key_bits(self, shape: Shape) -> float:
+        """ChaCha20's key."""
+        return 256.0
 
     def _bind(self, key: Key, shape: Shape) -> "BoundStream":
         return BoundStream(self, key, shape)

@@ -5,25 +5,21 @@ output ``c = p @ K[channel]`` in the block's place.
 """
 
 from dataclasses import dataclass
+from math import log2
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape, require_uint8
-from cipherlens.ciphers.blocks import map_blocks
-from cipherlens.errors import KeyFailure, ShapeError, UsageError
+from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape, check_real, check_real_ct, require_uint8
+from cipherlens.ciphers.blocks import check_block, map_blocks
+from cipherlens.errors import KeyFailure
 from cipherlens.keys import Key, KeyStream
 
 MAX_ERROR = 1 / 510
 """Half a grey level: a round trip with a smaller error returns every uint8 pixel exactly."""
 _MAX_DRAWS = 256
-_MAX_BLOCK = 32
-
-
-def _check_block(block: int) -> None:
-    if not 2 <= block <= _MAX_BLOCK:
-        raise UsageError(f"block must be between 2 and {_MAX_BLOCK}, not {block}", hint="the report uses 4 and 8")
+_BITS = 53
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,12 @@ class HillCipher(Cipher):
     )
 
     def __post_init__(self) -> None:
-        _check_block(self.block)
+        check_block(self.block)
+
+    def key_bits(self, shape: Shape) -> float:
+        """The digits of all matrices; an orthogonal n x n matrix has n (n - 1) / 2 real parameters."""
+        size = self.block**2
+        return float(_BITS * shape[0] * (size * (size - 1) // 2 if self.orthogonal else size**2))
 
     def _bind(self, key: Key, shape: Shape) -> "BoundHill":
         return BoundHill(self, key, shape)
@@ -70,19 +71,11 @@ class BoundHill(BoundCipher):
         if plain.dtype == xp.uint8:
             # The scale goes into the matrix, so that pixels are converted, not divided.
             return self._multiply(xp, plain, "uint8", self.matrices / 255)
-        if not xp.isdtype(plain.dtype, "real floating"):
-            raise ShapeError(
-                f"hill takes uint8 images or floats, not {plain.dtype}", hint="pass uint8 pixels 0..255"
-            )
-        if plain.shape[0] and not bool((xp.min(plain) >= 0) & (xp.max(plain) <= 1)):
-            raise ShapeError(
-                "hill takes float images with pixels in [0, 1]", hint="divide by 255, or pass uint8 pixels"
-            )
+        check_real(xp, plain, "hill")
         return self._multiply(xp, plain, "float", self.matrices)
 
     def _decrypt(self, xp: Any, ct: Array) -> Array:
-        if not xp.isdtype(ct.dtype, "real floating"):
-            raise ShapeError(f"a hill ciphertext is float32, not {ct.dtype}", hint="pass it as it was encrypted")
+        check_real_ct(xp, ct, "hill")
         return self._multiply(xp, ct, "inverse", self.inverses)
 
     def _multiply(self, xp: Any, images: Array, name: str, matrices: NDArray[np.floating[Any]]) -> Array:
@@ -152,7 +145,13 @@ class HillMod256Cipher(Cipher):
     )
 
     def __post_init__(self) -> None:
-        _check_block(self.block)
+        check_block(self.block)
+
+    def key_bits(self, shape: Shape) -> float:
+        """log2 of the number of invertible matrices modulo 256: 2^(7 n^2) times those modulo 2."""
+        size = self.block**2
+        odd = sum(size + log2(1 - 2.0 ** (row - size)) for row in range(size))
+        return shape[0] * (7 * size**2 + odd)
 
     def _bind(self, key: Key, shape: Shape) -> "BoundHillMod256":
         return BoundHillMod256(self, key, shape)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape
+from cipherlens.ciphers.rearrangement import log2_factorial
 from cipherlens.keys import Key, KeyStream
 
 
@@ -17,6 +18,10 @@ class PixelPermutationCipher(Cipher):
     name: ClassVar[str] = "pixel-permutation"
     summary: ClassVar[str] = "one permutation of all pixel positions; any dtype"
     threat_note: ClassVar[str] = "obfuscation, not encryption: one or two known pictures give the key"
+
+    def key_bits(self, shape: Shape) -> float:
+        """A permutation of the positions."""
+        return log2_factorial(shape[1] * shape[2])
 
     def _bind(self, key: Key, shape: Shape) -> "BoundPixelPermutation":
         return BoundPixelPermutation(self, key, shape)

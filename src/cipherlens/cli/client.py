@@ -57,12 +57,15 @@ def encrypt(
     cipher: str = "hill",
     block: int | None = None,
     orthogonal: Annotated[bool, Parameter(negative="")] = False,
+    grey: Annotated[bool, Parameter(negative="")] = False,
+    scramble: Annotated[bool, Parameter(negative="")] = False,
+    per_image: Annotated[bool, Parameter(negative="")] = False,
     size: int | None = None,
     pad: Annotated[bool, Parameter(negative="")] = False,
     split: list[str] | None = None,
     limit: int | None = None,
     augment: int = 0,
-    classes: str = "",
+    classes: str | None = None,
     on_error: Literal["stop", "skip"] = "stop",
     keep_names: Annotated[bool, Parameter(negative="")] = False,
     workers: int | None = None,
@@ -81,11 +84,17 @@ def encrypt(
     destination
         New folder for the sealed data set.
     cipher
-        hill, hill-mod256, pixel-permutation; identity and stream are controls.
+        hill, pixel-permutation, etc, ...: cipherlens ciphers lists them; a+b applies a, then b.
     block
         Block side of block ciphers.
     orthogonal
-        hill: draw orthogonal matrices.
+        hill, patch: draw orthogonal matrices.
+    grey
+        etc: put the channels side by side into one grey picture.
+    scramble
+        patch: move the patches too.
+    per_image
+        negpos, pe, etc: a key of its own for every image.
     size
         Resize the shorter side to this and cut out the centre square.
     pad
@@ -107,7 +116,8 @@ def encrypt(
     dry_run
         Check everything and say what would be done.
     """
-    chosen = _choose_cipher(cipher, block, orthogonal)
+    flags = {"orthogonal": orthogonal, "grey": grey, "scramble": scramble, "per_image": per_image}
+    chosen = _choose_cipher(cipher, block, flags)
     secret = load_key(key, passphrase_file)
     options = SealOptions(
         Preprocess(size, pad),
@@ -117,7 +127,7 @@ def encrypt(
         keep_names,
         workers or os.cpu_count() or 1,
         augment,
-        parse_classes(classes),
+        () if classes is None else parse_classes(classes),
     )
     if dry_run:
         plan, tasks = plan_job(canonical_source(source), chosen, secret, options)
@@ -130,9 +140,9 @@ def encrypt(
     _report_sealing(report, destination, secret, as_json)
 
 
-def _choose_cipher(name: str, block: int | None, orthogonal: bool) -> Cipher:
+def _choose_cipher(name: str, block: int | None, flags: dict[str, bool]) -> Cipher:
     params: dict[str, Any] = {} if block is None else {"block": block}
-    return create_cipher(name, **params | ({"orthogonal": True} if orthogonal else {}))
+    return create_cipher(name, **params, **{flag: True for flag, given in flags.items() if given})
 
 
 def _report_sealing(report: SealReport, destination: Path, key: Key, as_json: bool) -> None:
@@ -173,9 +183,22 @@ def decrypt(
 
 def ciphers(*, as_json: Json = False) -> None:
     """List the ciphers and what an eavesdropper can do to each."""
-    rows = {name: {"summary": kind.summary, "threat": kind.threat_note} for name, kind in CIPHERS.items()}
+    rows = {
+        name: {
+            "summary": kind.summary,
+            "threat": kind.threat_note,
+            "parameters": create_cipher(name).params,
+            "key_space_bits_32x32": round(create_cipher(name).key_bits((3, 32, 32))),
+        }
+        for name, kind in CIPHERS.items()
+    }
     width = max(map(len, rows))
-    lines = [f"{name:{width}}  {row['summary']}\n{'':{width}}  {row['threat']}" for name, row in rows.items()]
+    lines = [
+        f"{name:{width}}  {row['summary']}\n{'':{width}}  {row['threat']}\n"
+        f"{'':{width}}  parameters {row['parameters']}; 2^{row['key_space_bits_32x32']} transforms of 32x32"
+        for name, row in rows.items()
+    ]
+    lines.append("a+b applies a, then b. The size of a key space is no measure of strength.")
     emit(rows, as_json, lines)
 
 

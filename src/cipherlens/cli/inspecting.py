@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cipherlens.ciphers import CIPHERS
+from cipherlens.ciphers import create_cipher
 from cipherlens.cli.console import Json, emit
 from cipherlens.data.manifest import FILE_NAME
 from cipherlens.data.sealed import SealedDataset
@@ -41,7 +41,7 @@ def _describe_sealed(path: Path) -> dict[str, Any]:
     dataset = SealedDataset.open(path)
     dataset.verify()
     plan = dataset.plan
-    kind = CIPHERS.get(plan.cipher)
+    cipher = create_cipher(plan.cipher, **plan.params)
     return {
         "kind": "sealed data set",
         "cipher": plan.cipher,
@@ -55,7 +55,8 @@ def _describe_sealed(path: Path) -> dict[str, Any]:
         "classes": list(plan.classes),
         "shards": len(dataset.manifest.shards),
         "bytes": sum(shard.bytes for shard in dataset.manifest.shards),
-        "what_leaks": kind.threat_note if kind else "unknown cipher",
+        "what_leaks": cipher.threat_note,
+        "key_space_bits": round(cipher.key_bits(plan.padded_shape)),
     }
 
 

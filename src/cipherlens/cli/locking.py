@@ -1,4 +1,4 @@
-"""``cipherlens lock`` and ``invert``: what a client with a key can make for a provider."""
+"""``cipherlens lock``, ``fold`` and ``invert``: what a client with a key can make for a provider."""
 
 from pathlib import Path
 from typing import Literal
@@ -43,6 +43,48 @@ def lock(
     )
 
 
+def fold(
+    run: Path,
+    *,
+    sealed: Path,
+    key: KeyFile,
+    out: Path,
+    passphrase_file: PassphraseFile = None,
+    as_json: Json = False,
+) -> None:
+    """Fold the key into a run trained on plain images: its first layer then takes encrypted ones, at no cost.
+
+    Nothing is trained. Works for networks whose first layer cuts patches (ViT, DeiT, ConvMixer, ConvNeXt, Swin,
+    MLP-Mixer) and ciphers that do the same affine map to every block (hill, shf, np, patch, compositions of these).
+    Whoever has both the folded run and the plain one can read the key out of them.
+
+    Parameters
+    ----------
+    run
+        Run folder, trained on images sealed with --cipher identity.
+    sealed
+        Data set sealed with the cipher and key to fold.
+    out
+        New run folder.
+    """
+    from cipherlens.train.folding import fold_run
+
+    secret = load_key(key, passphrase_file)
+    dataset = SealedDataset.open(sealed, secret)
+    record = fold_run(run, out, dataset, secret)
+    say("note: whoever has the folded run and the plain one can read the key out of them")
+    emit(
+        {
+            "out": str(out),
+            "model": record.config.model,
+            "cipher": dataset.plan.cipher,
+            "key_fingerprint": secret.fingerprint,
+        },
+        as_json,
+        [f"{out}: {record.config.model} folded for {dataset.plan.cipher} images of key {secret.fingerprint}"],
+    )
+
+
 def invert(
     sealed: Path, *, key: KeyFile, out: Path, passphrase_file: PassphraseFile = None, as_json: Json = False
 ) -> None:
@@ -73,4 +115,4 @@ def invert(
     )
 
 
-COMMANDS = (lock, invert)
+COMMANDS = (lock, fold, invert)

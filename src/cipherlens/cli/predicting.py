@@ -118,7 +118,7 @@ def _read_image(path: Path, scheme: Scheme, bound: BoundCipher | None, run: "Run
     pixels = Preprocess(scheme.size, scheme.pad).apply(Item(str(path), -1, path))
     check_shape(pixels, scheme.plain_shape, str(path))
     padded = pad_to(pixels[None], scheme.padded_shape)
-    return padded if bound is None else np.asarray(bound.encrypt(padded))
+    return padded if bound is None else np.asarray(bound.encrypt(padded, [path.name]))
 
 
 def _read_ciphertext(path: Path, run: "Run") -> NDArray[Any]:

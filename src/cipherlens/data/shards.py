@@ -1,7 +1,7 @@
 """Making shards: decode, encrypt, write, in this process or in workers."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,9 @@ class ShardMaker:
             # Eight-byte numbers first, so that all are aligned.
             "labels": np.array([items[i].label for i in kept], np.int64),
             "index": np.array([task.indices[i] for i in kept], np.int64),
-            "images": bound.encrypt(pad_to(plain, self.plan.padded_shape)),
+            "images": bound.encrypt(
+                pad_to(plain, self.plan.padded_shape), name_images(task.split, [task.indices[i] for i in kept])
+            ),
         }
         if self.plan.masked:
             tensors["masks"] = encrypt_masks(
@@ -122,6 +124,11 @@ class ShardMaker:
             kept.append(position)
             images.append(pixels)
         return kept, images, masks, skipped
+
+
+def name_images(split: str, positions: Iterable[int]) -> list[str]:
+    """What images are called where each has a key of its own."""
+    return [f"{split}/{position}" for position in positions]
 
 
 def check_classes(mask: NDArray[np.uint8], classes: int, name: str) -> None:

@@ -1,7 +1,7 @@
 """Unsealing: a sealed data set and its key back into an image folder."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,19 @@ from PIL import Image
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.manifest import Scheme
 from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.shards import name_images
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
 _BATCH = 512
 
 
-def decrypt_batch(plan: Scheme, bound: BoundCipher, ct: NDArray[Any]) -> NDArray[np.uint8]:
+def decrypt_batch(
+    plan: Scheme, bound: BoundCipher, ct: NDArray[Any], numbers: Sequence[object] | None = None
+) -> NDArray[np.uint8]:
     """Ciphertexts (N, C, H, W) -> uint8 images of the plain shape, padding removed."""
     _, height, width = plan.plain_shape
-    plain: NDArray[np.uint8] = bound.decrypt(ct, dtype="uint8")[:, :, :height, :width]
+    plain: NDArray[np.uint8] = bound.decrypt(ct, "uint8", numbers)[:, :, :height, :width]
     return plain
 
 
@@ -67,7 +70,9 @@ def _write_images(dataset: SealedDataset, out: Path, key: Key, progress: Callabl
             folders = _make_folders(out / name, ("masks",) if masks is not None else dataset.plan.classes)
             for start in range(0, len(split), _BATCH):
                 chosen = np.arange(start, min(start + _BATCH, len(split)))
-                images = decrypt_batch(dataset.plan, bound, split.read(chosen))
+                images = decrypt_batch(
+                    dataset.plan, bound, split.read(chosen), name_images(name, split.index[chosen].tolist())
+                )
                 paths = [
                     folders[-1 if masks is not None else int(split.labels[i])] / f"{int(split.index[i]):06d}.png"
                     for i in chosen

@@ -1,5 +1,6 @@
-"""Keyed models: convolutional networks that work on permuted images."""
+"""Keyed models: networks that work on encrypted images, locked (any CNN) or folded (patch embeddings)."""
 
+from cipherlens.keyed.fold import fold
 from cipherlens.keyed.lock import FeatureMap, LockedModel, lock
 
-__all__ = ["FeatureMap", "LockedModel", "lock"]
+__all__ = ["FeatureMap", "LockedModel", "fold", "lock"]

@@ -61,6 +61,23 @@ class KeyStream:
             if not (ranked[1:] == ranked[:-1]).any():
                 return order.astype(np.int64)
 
+    def permutations(self, rows: int, count: int) -> NDArray[np.int64]:
+        """``rows`` independent uniform permutations of range(count), as (rows, count).
+
+        Each is the stable argsort of a row of ``rows * count`` words, all redrawn while a row holds a tie.
+        """
+        while True:
+            words = self.words(rows * count).reshape(rows, count)
+            order = np.argsort(words, axis=1, kind="stable")
+            ranked = np.take_along_axis(words, order, axis=1)
+            if not (ranked[:, 1:] == ranked[:, :-1]).any():
+                return order.astype(np.int64)
+
+    def bits(self, count: int) -> NDArray[np.bool_]:
+        """``count`` bits: those of the next bytes, the lowest first."""
+        drawn = np.frombuffer(self.bytes(-(-count // 8)), np.uint8)
+        return np.unpackbits(drawn, bitorder="little")[:count].astype(bool)
+
     def uniforms(self, count: int) -> NDArray[np.float64]:
         """``count`` floats in [0, 1): the upper 53 bits of a word, divided by 2**53."""
         return (self.words(count) >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -1,0 +1,150 @@
+"""Transforms of blocks: SHF, NP and FFX, the same for every block, and block scrambling, which moves whole blocks.
+
+A block is flattened to (row, column, channel) order (MaungMaung and Kiya 2020).
+"""
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape, require_uint8
+from cipherlens.ciphers.blocks import check_block
+from cipherlens.ciphers.rearrangement import (
+    BoundRearrangement,
+    draw_mask,
+    index_blocks,
+    log2_factorial,
+    move_blocks,
+)
+from cipherlens.keys import Key, KeyStream
+
+_DIGITS = 1000
+_LEVELS = 256
+
+
+@dataclass(frozen=True)
+class _BlockCipher(Cipher):
+    block: int = 4
+
+    def __post_init__(self) -> None:
+        check_block(self.block)
+
+    def _count(self, shape: Shape) -> int:
+        return self.block**2 * shape[0]
+
+    def _label(self, shape: Shape) -> str:
+        return f"{self.name}:block={self.block}:channels={shape[0]}"
+
+
+@dataclass(frozen=True)
+class ShfCipher(_BlockCipher):
+    """SHF: the values of a block permuted, in every block alike."""
+
+    name: ClassVar[str] = "shf"
+    summary: ClassVar[str] = "values of a block permuted, in every block alike; any dtype"
+    threat_note: ClassVar[str] = "obfuscation, not encryption: one or two known pictures give the whole key"
+
+    def key_bits(self, shape: Shape) -> float:
+        """A permutation of the values of a block."""
+        return log2_factorial(self._count(shape))
+
+    def _bind(self, key: Key, shape: Shape) -> BoundRearrangement:
+        places = index_blocks(shape, self.block)
+        shuffled = places[:, KeyStream(key, self._label(shape)).permutation(self._count(shape))]
+        return BoundRearrangement(self, key, shape, move_blocks(places, shuffled))
+
+
+@dataclass(frozen=True)
+class NpCipher(_BlockCipher):
+    """NP: each value p or 255 - p, by a bit of the key for every place in a block, in every block alike."""
+
+    name: ClassVar[str] = "np"
+    summary: ClassVar[str] = "each value p or 255 - p, by a key bit per place in a block, in every block alike"
+    threat_note: ClassVar[str] = "obfuscation, not encryption: one known picture gives the whole key"
+
+    def key_bits(self, shape: Shape) -> float:
+        """A bit for every value of a block."""
+        return float(self._count(shape))
+
+    def _bind(self, key: Key, shape: Shape) -> BoundRearrangement:
+        mask = np.empty(prod(shape), np.uint8)
+        mask[index_blocks(shape, self.block)] = draw_mask(KeyStream(key, self._label(shape)), self._count(shape))
+        return BoundRearrangement(self, key, shape, mask=mask)
+
+
+@dataclass(frozen=True)
+class BlockScramblingCipher(_BlockCipher):
+    """Whole blocks moved to other places, all channels together."""
+
+    name: ClassVar[str] = "block-scrambling"
+    summary: ClassVar[str] = "whole blocks moved to other places; any dtype"
+    threat_note: ClassVar[str] = "obfuscation, not encryption: blocks stay readable and are put back like a jigsaw"
+
+    def key_bits(self, shape: Shape) -> float:
+        """A permutation of the blocks."""
+        return log2_factorial(shape[1] * shape[2] // self.block**2)
+
+    def _bind(self, key: Key, shape: Shape) -> BoundRearrangement:
+        places = index_blocks(shape, self.block)
+        stream = KeyStream(key, f"{self.name}:block={self.block}:{shape[1]}x{shape[2]}")
+        return BoundRearrangement(self, key, shape, move_blocks(places, places[stream.permutation(len(places))]))
+
+
+@dataclass(frozen=True)
+class FfxCipher(_BlockCipher):
+    """FFX: chosen places of a block substituted by format-preserving encryption, in every block alike.
+
+    The key, tweak and length of the published code are fixed, so that its cipher on three digits is one permutation
+    of 0 to 999. Values that leave 0 to 255 are encrypted again (cycle walking), so that uint8 stays uint8.
+    """
+
+    name: ClassVar[str] = "ffx"
+    summary: ClassVar[str] = "chosen places of a block substituted by a keyed table, in every block alike"
+    threat_note: ClassVar[str] = "obfuscation, not encryption: a few known pictures give the whole table"
+
+    def key_bits(self, shape: Shape) -> float:
+        """A bit for every value of a block, and a table of 256 levels."""
+        return self._count(shape) + log2_factorial(_LEVELS)
+
+    def _bind(self, key: Key, shape: Shape) -> "BoundFfx":
+        return BoundFfx(self, key, shape)
+
+
+class BoundFfx(BoundCipher):
+    """FFX with its table (256,) and the places where it is used (values,), in {0, 1}."""
+
+    cipher: FfxCipher
+
+    def __init__(self, cipher: FfxCipher, key: Key, shape: Shape) -> None:
+        super().__init__(cipher, key, shape)
+        label = cipher._label(shape)
+        chosen = draw_mask(KeyStream(key, f"{label}:places"), cipher._count(shape)) & 1
+        self.places = np.empty(prod(shape), np.uint8)
+        self.places[index_blocks(shape, cipher.block)] = chosen
+        self.table = walk_cycles(KeyStream(key, "ffx:digits").permutation(_DIGITS), _LEVELS)
+        self.inverse = np.argsort(self.table).astype(np.uint8)
+
+    def _encrypt(self, xp: Any, plain: Array) -> Array:
+        return self._substitute(xp, plain, "table", self.table)
+
+    def _decrypt(self, xp: Any, ct: Array) -> Array:
+        return self._substitute(xp, ct, "inverse", self.inverse)
+
+    def _substitute(self, xp: Any, images: Array, name: str, table: NDArray[np.uint8]) -> Array:
+        require_uint8(xp, images, self.cipher.name)
+        # Both tables behind each other: the places choose one, so that a single gather does all.
+        both = self._table(xp, images, name, np.concatenate([np.arange(_LEVELS, dtype=np.uint8), table]))
+        offset = self._table(xp, images, "offset", self.places.reshape(self.shape).astype(np.int64) * _LEVELS)
+        found = xp.take(both, xp.reshape(xp.astype(images, xp.int64) + offset, (-1,)), axis=0)
+        return xp.reshape(found, images.shape)
+
+
+def walk_cycles(permutation: NDArray[np.int64], levels: int) -> NDArray[np.uint8]:
+    """The permutation of the first ``levels`` numbers that repeats ``permutation`` until it is back among them."""
+    table = permutation[:levels].copy()
+    while (outside := table >= levels).any():
+        table[outside] = permutation[table[outside]]
+    return table.astype(np.uint8)

@@ -1,0 +1,56 @@
+"""Negative-positive transformation of single values, and pixel-based encryption (PE)."""
+
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from cipherlens.ciphers.base import Cipher, Shape
+from cipherlens.ciphers.rearrangement import BoundRearrangement, draw_mask, log2_factorial, name_shape
+from cipherlens.keys import Key, KeyStream
+
+
+@dataclass(frozen=True)
+class NegposCipher(Cipher):
+    """Each value p or 255 - p, by a bit of the key for every pixel and channel."""
+
+    per_image: bool = False
+    name: ClassVar[str] = "negpos"
+    summary: ClassVar[str] = "each value p or 255 - p, by a key bit per pixel and channel"
+    threat_note: ClassVar[str] = "obfuscation, not encryption: one known picture gives the whole key"
+
+    def key_bits(self, shape: Shape) -> float:
+        """A bit for every value."""
+        return float(prod(shape))
+
+    def _bind(self, key: Key, shape: Shape) -> BoundRearrangement:
+        mask = draw_mask(KeyStream(key, f"negpos:{name_shape(shape)}"), prod(shape))
+        return BoundRearrangement(self, key, shape, mask=mask)
+
+
+@dataclass(frozen=True)
+class PeCipher(Cipher):
+    """Pixel-based encryption (Sirichotedumrong 2019): each pixel's colours permuted, values p or 255 - p."""
+
+    colour: bool = True
+    per_image: bool = False
+    name: ClassVar[str] = "pe"
+    summary: ClassVar[str] = "each pixel's colours permuted and each value p or 255 - p"
+    threat_note: ClassVar[str] = "obfuscation, not encryption: one or two known pictures give the whole key"
+
+    def key_bits(self, shape: Shape) -> float:
+        """A bit for every value, and a permutation of the channels for every pixel."""
+        channels, height, width = shape
+        return prod(shape) + (height * width * log2_factorial(channels) if self.colour else 0.0)
+
+    def _bind(self, key: Key, shape: Shape) -> BoundRearrangement:
+        channels, height, width = shape
+        name = name_shape(shape)
+        mask = draw_mask(KeyStream(key, f"pe:negpos:{name}"), prod(shape))
+        if not self.colour:
+            return BoundRearrangement(self, key, shape, mask=mask)
+        pixels = height * width
+        colours = KeyStream(key, f"pe:colour:{name}").permutations(pixels, channels)
+        order = (colours.T * pixels + np.arange(pixels)).reshape(-1)
+        return BoundRearrangement(self, key, shape, order, mask)

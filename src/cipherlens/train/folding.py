@@ -1,0 +1,57 @@
+"""Fold a key into a trained run: other weights in its first layer, for images encrypted with a client's key."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from cipherlens.ciphers import BoundCipher
+from cipherlens.data.sealed import SealedDataset
+from cipherlens.errors import ShapeError, UsageError
+from cipherlens.keyed import fold
+from cipherlens.keys import Key
+from cipherlens.train.checkpoint import load_into, load_tensors, save_tensors
+from cipherlens.train.locking import read_finished, write_derived
+from cipherlens.train.normalization import Normalization
+from cipherlens.train.record import RunRecord, build_model
+from cipherlens.train.trainer import BEST, LAST
+
+
+def fold_run(run: Path, out: Path, sealed: SealedDataset, key: Key) -> RunRecord:
+    """Write into the new folder ``out`` the run ``run``, folded for the cipher and key of a sealed data set.
+
+    It computes in float32: the inverse of a matrix cipher has large numbers, which bf16 would round too much.
+    Raises UsageError for a run that is not finished, that was trained on unreadable images, or whose model or
+    cipher cannot be folded (see :func:`cipherlens.fold`), ShapeError for images of another size.
+    """
+    record, history = read_finished(run, "fold")
+    if record.config.lock is not None or record.config.adapt_block is not None:
+        raise UsageError(f"{run} is locked, or has an adaptation network", hint="fold a plain run")
+    if record.data.shape != sealed.plan.padded_shape:
+        raise ShapeError(f"{run} is for images {record.data.shape}, these are {sealed.plan.padded_shape}")
+    bound = sealed.plan.bind(key)
+    channels = record.data.shape[0]
+    folded = replace(
+        record,
+        config=replace(record.config, precision="float32"),
+        data=replace(record.data, dtype=sealed.plan.ct_dtype),
+        normalization=Normalization((0.0,) * channels, (1.0,) * channels),
+        provenance=sealed.plan.public(),
+    )
+    weights = {name: _fold_weights(record, run / name, bound) for name in (BEST, LAST) if (run / name).exists()}
+    with write_derived(run, out, folded, history, "that of the run it was folded from") as partial:
+        for name, tensors in weights.items():
+            save_tensors(partial / name, tensors)
+    return folded
+
+
+def _fold_weights(record: RunRecord, path: Path, bound: BoundCipher) -> dict[str, Tensor]:
+    model = build_model(record, initial_weights=False)
+    load_into(model, load_tensors(path), path.name)
+    folded = fold(model, bound, record.normalization.mean, record.normalization.std).state_dict()
+    if list(folded) != list(model.state_dict()):
+        raise UsageError(
+            f"the first layer of {record.config.model} has no bias, which a run folder cannot express",
+            hint="use cipherlens.fold in Python",
+        )
+    return folded
