@@ -202,3 +202,13 @@ def test_package_documentation_runs():
     assert len(cipherlens.__all__) <= 15
     for name in cipherlens.__all__:
         assert getattr(cipherlens, name) is not None
+
+
+def test_an_interrupt_says_how_to_go_on(call, tmp_path, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Key, "generate", interrupt)
+    code, _, err = call("keygen", tmp_path / "k")
+    assert code == 130
+    assert "run the same command again to continue" in err

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,8 +25,10 @@ from cipherlens.data.sealed import SealedDataset  # noqa: E402
 from cipherlens.data.sealing import seal  # noqa: E402
 from cipherlens.data.sources import open_source  # noqa: E402
 from cipherlens.data.splits import ClassSubset, select  # noqa: E402
-from cipherlens.errors import DataError, UsageError  # noqa: E402
+from cipherlens.errors import DataError, KeyFailure, UsageError  # noqa: E402
 from cipherlens.experiments import list_experiments, read_settings  # noqa: E402
+from cipherlens.experiments.grid import run_grid  # noqa: E402
+from cipherlens.experiments.reporting import Reporter  # noqa: E402
 from cipherlens.experiments.settings import Settings, check_options, find_weights  # noqa: E402
 from cipherlens.keys import Key  # noqa: E402
 from cipherlens.models import create_model  # noqa: E402
@@ -163,7 +167,13 @@ def test_training_starts_from_the_clients_inverse_key(call, sealed, runs, key, t
     file = tmp_path / "inverse.safetensors"
     assert call("invert", sealed["hill"].root, "--key", tmp_path / "k", "--out", file)[0] == 0
     assert file.stat().st_mode & 0o077 == 0
-    assert call("invert", sealed["plain"].root, "--key", tmp_path / "k", "--out", tmp_path / "x")[0] == 2
+    assert (
+        call("invert", sealed["plain"].root, "--key", tmp_path / "k", "--out", tmp_path / "x.safetensors")[0] == 2
+    )
+    before = (tmp_path / "k").read_bytes()
+    assert call("invert", sealed["hill"].root, "--key", tmp_path / "k", "--out", tmp_path / "k")[0] == 2
+    assert call("invert", sealed["hill"].root, "--key", tmp_path / "k", "--out", file)[0] == 2  # never overwritten
+    assert (tmp_path / "k").read_bytes() == before
     dataset = sealed["hill"]
     config = TrainConfig(
         model="preresnet20", adapt_block=4, inverse=str(file), lr=1e-6, epochs=1, precision="float32", threads=1
@@ -171,11 +181,17 @@ def test_training_starts_from_the_clients_inverse_key(call, sealed, runs, key, t
     fit(config, dataset.split("train"), None, tmp_path / "run", dataset.plan.public())
     target = load_target(dataset, SOURCE, "test")
     assert evaluate(create_adaptation_attack(tmp_path / "run"), target, 40).ssim > 0.99
+    assert "its weights decrypt the images" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
     save_file({"other": torch.zeros(3)}, tmp_path / "bad.safetensors")
     for bad, block in ((tmp_path / "bad.safetensors", 4), (file, 8)):
         wrong = TrainConfig(model="preresnet20", adapt_block=block, inverse=str(bad))
         with pytest.raises(DataError, match="no inverse key"):
             fit(wrong, dataset.split("train"), None, tmp_path / "new", dataset.plan.public())
+    other = {**dataset.plan.public(), "key_fingerprint": "00" * 16}
+    with pytest.raises(KeyFailure, match="key fingerprint"):
+        fit(replace(config, seed=1), dataset.split("train"), None, tmp_path / "new", other)
+    with pytest.raises(UsageError, match="locked"):
+        replace(config, lock="plain")
     with pytest.raises(UsageError, match="adapt_block"):
         TrainConfig(model="preresnet20", warm_up=1)
 
@@ -247,8 +263,9 @@ def test_every_round_leaves_its_adaptation_network(runs, sealed):
     target = load_target(sealed["hill"], SOURCE, "test", 20)
     found = [evaluate(create_adaptation_attack(runs / "adapted", n), target, 20).reconstruction for n in (1, 3)]
     assert np.abs(found[0] - found[1]).max() > 1e-4
-    with pytest.raises(DataError):
-        evaluate(create_adaptation_attack(runs / "adapted", 4), target, 20)
+    for number in (-1, 4):
+        with pytest.raises(UsageError, match="no round"):
+            create_adaptation_attack(runs / "adapted", number)
 
 
 def test_recognition_is_the_classifiers_own_accuracy_on_plain_pictures(sealed, runs):
@@ -284,15 +301,32 @@ def test_attack_by_adaptation_from_the_command_line(call, sealed, runs):
     assert (facts["attack"], facts["threat_model"], facts["n"]) == ("adaptation", "labels", 40)
     assert facts["recognition"]["chance"] == 0.1
     assert call("attack", "adaptation", sealed["hill"].root, "--plain", SOURCE)[0] == 2
+    code, _, err = call("attack", "adaptation", sealed["plain"].root, "--plain", SOURCE, "--run", runs / "adapted")
+    assert code == 3, err  # trained on other images than these
+    assert call("attack", "covariance", sealed["hill"].root, "--plain", SOURCE, "--round", 1)[0] == 2
+    assert call("attack", "covariance", sealed["hill"].root, "--plain", SOURCE, "--budget", 0)[0] == 2
 
 
 def test_weights_under_other_names_are_read_in_order(tmp_path):
     plain = create_model("preresnet20", 10)
-    other = {f"x{n:03}": tensor.clone() for n, tensor in enumerate(plain.state_dict().values())}
+    other = {
+        f"x{n:03}.{name.rpartition('.')[2]}": tensor.clone()
+        for n, (name, tensor) in enumerate(plain.state_dict().items())
+    }
     torch.save(other, tmp_path / "w.pth")
     same = create_model("preresnet20", 10, weights=tmp_path / "w.pth")
     assert all((a == b).all() for a, b in zip(plain.state_dict().values(), same.state_dict().values(), strict=True))
-    other["x000"] = torch.zeros(1, 1, 1, 1)
+    torch.save(dict(sorted(other.items(), key=lambda item: (item[1].ndim, item[0]))), tmp_path / "moved.pth")
+    with pytest.raises(DataError, match="does not fit"):
+        create_model("preresnet20", 10, weights=tmp_path / "moved.pth")
+    bias = next(n for n in other if n.endswith(".bias"))
+    number = int(bias[1:4])
+    pair = {bias: f"x{number - 1:03}.bias", f"x{number - 1:03}.weight": f"x{number:03}.weight"}
+    swapped = dict(sorted((pair.get(name, name), tensor) for name, tensor in other.items()))
+    torch.save(swapped, tmp_path / "swapped.pth")  # as a file that stores biases before weights
+    with pytest.raises(DataError, match="does not fit"):
+        create_model("preresnet20", 10, weights=tmp_path / "swapped.pth")
+    other["x000.weight"] = torch.zeros(1, 1, 1, 1)
     torch.save(other, tmp_path / "bad.pth")
     with pytest.raises(DataError, match="does not fit"):
         create_model("preresnet20", 10, weights=tmp_path / "bad.pth")
@@ -318,6 +352,31 @@ def test_grids_run_resume_and_record(call, tmp_path, monkeypatch):
     assert (folder / "figure.png").stat().st_size > 5000
 
 
+def test_cells_of_a_grid_are_what_their_names_say(tmp_path):
+    silent = Reporter(print, lambda _: nullcontext(lambda *_: None), lambda *_: None)
+    options = {
+        "cipher": {"name": "hill", "block": 4},
+        "seeds": [0, 1],
+        "base": {"model": "preresnet20", "epochs": 1, "batch_size": 20, "adapt_block": 8},
+        "axes": {"images": ["plain", "sealed", "adapted"]},
+    }
+    rows = run_grid(Settings("g", "smoke", "grid", "g", SOURCE, options, {}), tmp_path, 1, silent)["rows"]
+    for row, (images, cipher, block) in zip(
+        rows, (("plain", "identity", None), ("sealed", "hill", None), ("adapted", "hill", 4)), strict=True
+    ):
+        folders = [tmp_path / "runs" / f"{images}-seed{seed}" for seed in (0, 1)]
+        records = [json.loads((folder / "config.json").read_text()) for folder in folders]
+        assert [record["provenance"]["cipher"] for record in records] == [cipher, cipher]
+        assert [record["config"]["adapt_block"] for record in records] == [block, block]
+        assert [record["config"]["seed"] for record in records] == [0, 1]
+        found = [fit_accuracy(folder) for folder in folders]
+        assert (row["mean"], row["min"], row["max"]) == (pytest.approx(sum(found) / 2), min(found), max(found))
+    misspelt = {**options, "base": {"model": "preresnet20", "shedule": "constant"}}
+    with pytest.raises(UsageError, match="shedule"):
+        run_grid(Settings("g", "smoke", "grid", "g", SOURCE, misspelt, {}), tmp_path / "new", 1, silent)
+    assert not (tmp_path / "new").exists()  # noticed before anything was sealed
+
+
 def test_decryption_experiment_compares_on_the_same_ciphertexts(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = call(
@@ -337,8 +396,23 @@ def test_decryption_experiment_compares_on_the_same_ciphertexts(call, tmp_path, 
     untrained = by_name["adaptation, untrained"]
     assert abs(untrained["ssim"] - untrained["guess_ssim"]) < 0.1  # the negative control
     assert by_name["covariance"]["ssim"] > by_name["adaptation, round 2"]["ssim"]
-    assert result["pretrained"]
     folder = tmp_path / "reproduce" / "ercnn-approach-one-smoke"
+    configs = {
+        name: json.loads((folder / name / "config.json").read_text())["config"]
+        for name in ("recogniser", "rounds-seed0", "one-long-round-seed0", "pretrained")
+    }
+    weights = [configs[name]["weights"] for name in configs]
+    assert weights == [*[str(folder / "pretrained" / "last.safetensors")] * 3, None]
+    assert (configs["rounds-seed0"]["rounds"], configs["rounds-seed0"]["epochs"]) == (2, 1)
+    assert (configs["one-long-round-seed0"]["rounds"], configs["one-long-round-seed0"]["epochs"]) == (1, 2)
+    # All test images are attacked, so the recogniser says of the plain ones what its own test said.
+    plain = by_name["plain images"]["recognition"]
+    assert plain["accuracy"] == pytest.approx(fit_accuracy(folder / "recogniser"))
+    assert plain["n"] == result["attacked"] == 16
+    assert (
+        by_name["adaptation, round 2"]["training_seconds"] > by_name["adaptation, round 1"]["training_seconds"] > 0
+    )
+    assert result["encrypted_classes"] == ["triangle", "star"]
     pretraining, encrypted = (
         SealedDataset.open(folder / name).plan.classes for name in ("sealed-pretraining", "sealed")
     )

@@ -595,6 +595,34 @@ def test_an_in_place_relu_that_others_read_stays_exact(inner, backend):
     assert difference(predict(locked, bound.encrypt(images)), predict(model, images)) <= 1e-5
 
 
+@pytest.mark.parametrize("inner", INNERS)
+def test_a_layer_behind_a_gather_may_change_it_in_place_while_training(inner):
+    sequence = nn.Sequential(
+        nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(4 * 8 * 8, 2)
+    )
+    bound, images = bind((3, 8, 8)), make_images(2, (3, 8, 8))
+    locked = cl.lock(sequence, bound, inner=inner)
+    sequence(images).square().sum().backward()
+    locked(bound.encrypt(images)).square().sum().backward()
+    for (name, expected), found in zip(sequence.named_parameters(), locked.parameters(), strict=True):
+        assert difference(found.grad, expected.grad) <= 1e-5, name
+
+
+def squared(self, x):
+    other, x = x, self.a(x)
+    alias = x
+    x **= 2
+    return alias + x + other
+
+
+def test_a_power_in_place_stays_in_place_too():
+    model, bound = wrap(squared, a=nn.Conv2d(4, 4, 3, padding=1)), bind(NET_SHAPE)
+    images = make_images(2, NET_SHAPE)
+    assert difference(predict(cl.lock(model, bound), bound.encrypt(images)), predict(model, images)) <= 1e-5
+    with pytest.raises(UsageError, match="imod"):
+        cl.lock(wrap(lambda self, x: operator.imod(self.a(x), 2), a=nn.Conv2d(4, 4, 1)), bound)
+
+
 def changed_under_another_name(self, x):
     """``+=`` and its like change the map that the other name stands for, too."""
     sums = self.a(x)

@@ -64,6 +64,11 @@ def test_a_class_with_too_few_images_shuts_out_no_other(pairs):
     assert choice.left_out == {"pretraining": 1, "related": 2, "few": 1, "mixed": 1}
 
 
+def test_a_hierarchy_of_other_synsets_is_refused(pairs):
+    with pytest.raises(UsageError, match="does not know 3 of 4"):
+        choose_classes(["n09000001", "n09000002", "n09000003"], [POODLE], Hierarchy.read(pairs))
+
+
 def test_a_circle_in_the_hierarchy_ends():
     circle = Hierarchy({DOG: frozenset({CAT}), CAT: frozenset({DOG})})
     assert circle.find_ancestors(DOG) == {CAT, DOG}
@@ -110,6 +115,8 @@ def test_choosing_from_a_folder_counts_its_images(tree, pairs, pretraining, tmp_
     choice = choose_from(str(tree), str(pretraining), pairs, least=5)
     assert choice.chosen == (HOUND, TABBY, TOOL)
     assert choose_from(str(tree), str(pretraining), pairs, least=5, count=2).chosen == (HOUND, TABBY)
+    with pytest.raises(UsageError, match="count"):
+        choose_from(str(tree), str(pretraining), pairs, count=0)
     with pytest.raises(UsageError, match="no class is left: 1 in the pretraining set"):
         choose_from(str(tree), str(pretraining), pairs, least=50)
     (tree / "dog").mkdir()
@@ -134,9 +141,11 @@ def test_every_third_image_of_each_class_is_held_out(tree):
     for split in cut.splits:
         items = cut.read(split, range(cut.splits[split]))
         assert cut.read_labels(split).tolist() == [item.label for item in items]
-    for bad in (f"{tree}?hold_out=1", f"{tree}?hold_out=x", "synthetic:tiny?hold_out=3"):
+    for bad in (f"{tree}?hold_out={n}" for n in ("1", "x", "100")):
         with pytest.raises(UsageError, match="hold"):
             open_source(bad)
+    with pytest.raises(UsageError, match="splits already"):
+        open_source("synthetic:tiny?hold_out=3")
 
 
 def test_from_the_folder_to_a_sealed_data_set(call, tree, pairs, pretraining, tmp_path):
@@ -160,6 +169,8 @@ def test_classes_from_a_file_that_is_not_there():
     assert parse_classes("a, b,") == ("a", "b")
     with pytest.raises(DataError, match="cannot read the classes"):
         parse_classes("@nowhere.txt")
+    with pytest.raises(UsageError, match="no classes are named"):
+        parse_classes(" ,")
 
 
 def test_the_experiment_encrypts_classes_outside(tree, pairs, pretraining, tmp_path):

@@ -22,8 +22,13 @@ def create_adaptation_attack(run: Path, round: int | None = None) -> Attack:
     """
     from cipherlens.train.record import read_record
 
-    if read_record(run).config.adapt_block is None:
+    config = read_record(run).config
+    if config.adapt_block is None:
         raise UsageError(f"{run} has no adaptation network", hint="train it with --adapt")
+    if round is not None and not 0 <= round <= config.rounds:
+        raise UsageError(f"{run} has no round {round}", hint=f"its rounds are 1 to {config.rounds}; 0 is untrained")
+    if round == config.rounds:
+        round = None
     return Attack(
         "adaptation",
         "labels",

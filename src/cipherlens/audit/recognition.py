@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cipherlens.errors import UsageError
+
 Images = NDArray[np.float32]
 
 RECOGNISED = 0.5
@@ -14,16 +16,34 @@ RECOGNISED = 0.5
 
 @dataclass(frozen=True)
 class Recognition:
-    """Accuracy of a plain-image classifier on reconstructions, and how many classes it gets above RECOGNISED."""
+    """Accuracy of a plain-image classifier on reconstructions, and how many classes it gets above RECOGNISED.
+
+    ``classes`` it knows, of which ``present`` are among the ``n`` images and ``answered`` among its answers. Who
+    says the same of every image recognises one category: only what is above that counts.
+    """
 
     accuracy: float
     categories: int
     classes: int
+    present: int
+    answered: int
     n: int
 
     def to_json(self) -> dict[str, Any]:
         """All figures, with chance and the threshold."""
         return {**vars(self), "chance": 1 / self.classes, "threshold": RECOGNISED}
+
+
+def check_classes(classifier: Path, classes: tuple[str, ...]) -> None:
+    """Raise UsageError unless a run knows just these classes, in this order."""
+    from cipherlens.train.record import read_record
+
+    known = read_record(classifier).data.classes
+    if tuple(known) != classes:
+        raise UsageError(
+            f"{classifier} was trained on other classes than those of the images",
+            hint=f"train a classifier on plain images of: {', '.join(classes[:10])}{', ...' * (len(classes) > 10)}",
+        )
 
 
 def recognise(images: Images, labels: NDArray[np.int64], classifier: Path) -> Recognition:
@@ -38,5 +58,10 @@ def recognise(images: Images, labels: NDArray[np.int64], classifier: Path) -> Re
     present = np.unique(labels)
     shares = np.array([(said[labels == label] == label).mean() for label in present])
     return Recognition(
-        float((said == labels).mean()), int((shares > RECOGNISED).sum()), len(run.classes), len(labels)
+        accuracy=float((said == labels).mean()),
+        categories=int((shares > RECOGNISED).sum()),
+        classes=len(run.classes),
+        present=len(present),
+        answered=len(np.unique(said)),
+        n=len(labels),
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cipherlens.cli.console import Json, emit, progress_bar, say
+from cipherlens.cli.runs import check_same_scheme
 from cipherlens.data.manifest import choose_split
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sources import pick_evenly
@@ -64,7 +65,9 @@ def attack(
     dataset = SealedDataset.open(sealed)
     chosen = _choose_attack(name, dataset, run, round)
     known = chosen.threat_model not in ("coa", "labels")
-    size = budget or (1 if known else default_count(dataset))
+    if budget is not None and budget < 1:
+        raise UsageError("a budget is at least 1")
+    size = budget if budget is not None else (1 if known else default_count(dataset))
     # Pairs are spent, so an attack that knows some needs other images to be scored on.
     target = load_target(dataset, plain, split, size + default_count(dataset) if known else size, prior)
     if budget is None and not known:
@@ -81,7 +84,8 @@ def attack(
         facts["recognition"] = recognition
         recognised = [
             f"recognised by a plain classifier: {recognition['accuracy']:.1%} of {recognition['n']} images "
-            f"(chance {recognition['chance']:.1%}), {recognition['categories']} of {recognition['classes']} classes"
+            f"(chance {recognition['chance']:.1%}), {recognition['categories']} of {recognition['present']} classes"
+            f" (a constant answer: 1); {recognition['answered']} different answers"
         ]
     for flag in result.flags:
         say(f"do not rely on this figure: {flag}")
@@ -99,21 +103,29 @@ def _choose_attack(name: str, dataset: SealedDataset, run: Path | None, round: i
     from cipherlens.attacks.harness import find_attack
 
     if name != "adaptation":
+        if run is not None or round is not None:
+            raise UsageError(f"--run and --round are for the adaptation attack, not for {name}")
         return find_attack(name, dataset.plan.cipher)
     if run is None:
         raise UsageError(
             "the adaptation attack needs a trained classifier", hint="give --run RUN, trained with --adapt"
         )
+    from cipherlens.attacks import require_applicable
     from cipherlens.attacks.adaptation import create_adaptation_attack
+    from cipherlens.train.record import read_record
 
-    return create_adaptation_attack(run, round)
+    chosen = create_adaptation_attack(run, round)
+    require_applicable(chosen, dataset.plan.cipher)
+    check_same_scheme(read_record(run).provenance, dataset, "give a run that was trained on this sealed data set")
+    return chosen
 
 
 def _recognise(
     dataset: SealedDataset, split: str | None, target: Any, result: Any, classifier: Path
 ) -> dict[str, Any]:
-    from cipherlens.audit.recognition import recognise
+    from cipherlens.audit.recognition import check_classes, recognise
 
+    check_classes(classifier, dataset.plan.classes)
     labels = dataset.split(split or choose_split(dataset.plan)).labels
     chosen = pick_evenly(len(labels), len(target.plain))[result.scored]
     return recognise(result.reconstruction, labels[chosen], classifier).to_json()

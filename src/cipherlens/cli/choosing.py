@@ -4,6 +4,7 @@ from pathlib import Path
 
 from cipherlens.cli.console import Json, emit
 from cipherlens.data.files import write_atomic
+from cipherlens.errors import UsageError
 
 
 def classes(
@@ -38,6 +39,8 @@ def classes(
 
     choice = choose_from(source, pretrained_on, hierarchy, least, count)
     if out is not None:
+        if not out.parent.is_dir():
+            raise UsageError(f"there is no folder {out.parent}")
         write_atomic(out, "".join(f"{synset}\n" for synset in choice.chosen).encode())
     names = describe_synsets(choice.chosen)
     lines = [f"{synset}  {name}" for synset, name in names.items()]

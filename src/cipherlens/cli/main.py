@@ -18,6 +18,7 @@ app = App(
     # A flag beats the environment (CIPHERLENS_TRAIN_EPOCHS=3), which beats ./cipherlens.toml ([train] epochs = 3).
     config=(Env("CIPHERLENS_"), Toml("cipherlens.toml")),
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,  # we say how to go on
 )
 GROUPS = (client, choosing, provider, predicting, locking, auditor, reproducing)
 for command in (*(command for group in GROUPS for command in group.COMMANDS), demo.demo):

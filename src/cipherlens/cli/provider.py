@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import Json, OptionalKeyFile, PassphraseFile, emit, load_key, progress_bar, say
 from cipherlens.data.sealed import SealedDataset
-from cipherlens.errors import KeyFailure, UsageError
+from cipherlens.errors import UsageError
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -76,9 +76,11 @@ def train(
     patience
         End a round after so many epochs without progress; 0 is never.
     warm_up
-        Train the adaptation network and the classifier alone for so many epochs of each round.
+        Train the adaptation network and the classifier alone for so many epochs of each round; with --epochs or
+        more the backbone is never trained.
     inverse
-        Start the adaptation network from the client's inverse key (see invert): the upper bound.
+        Start the adaptation network from the client's inverse key (see invert): the upper bound. The run's weights
+        then decrypt the images: treat them like the key.
     legacy_padding
         Put the adaptation network's windows off the cipher's grid, as the report's public code does.
     inner
@@ -95,7 +97,7 @@ def train(
     bound = _bind_to_lock(dataset, key, passphrase_file)
     config = TrainConfig(
         model=model,
-        adapt_block=adapt_block or (int(dataset.plan.params.get("block", 4)) if adapt else None),
+        adapt_block=_choose_adapt_block(dataset, adapt, adapt_block),
         small_stem=small_stem,
         pretrained=pretrained,
         weights=None if weights is None else str(weights),
@@ -189,28 +191,25 @@ def test(
         Measure even if the images were sealed with another key or cipher, and a locked model with another
         --key or with none.
     """
-    from cipherlens.cli.runs import open_run
+    from cipherlens.cli.runs import check_same_scheme, open_run
     from cipherlens.train.run import evaluate
 
     dataset = SealedDataset.open(sealed)
     loaded, _ = open_run(run, weights, key, passphrase_file, check=not measure_wrong_key)
     if not measure_wrong_key:
-        _check_same_scheme(loaded.provenance, dataset)
+        check_same_scheme(loaded.provenance, dataset, "pass --measure-wrong-key to measure what that gives")
     result = evaluate(loaded, dataset.split(split))
     overlap = f", mean IoU {result['mean_iou']:.2%}" if "mean_iou" in result else ""
     line = f"accuracy {result['accuracy']:.2%}{overlap} on {result['n']} images of {sealed} ({split})"
     emit({"run": str(run), "sealed": str(sealed), "split": split, "weights": weights, **result}, as_json, [line])
 
 
-def _check_same_scheme(trained: dict[str, Any], dataset: SealedDataset) -> None:
-    """Raise KeyFailure unless the images were sealed as those that the run was trained (or locked) for."""
-    given = dataset.plan.public()
-    for name, word in (("cipher", "cipher"), ("params", "cipher with"), ("key_fingerprint", "key")):
-        if trained.get(name) != given[name]:
-            raise KeyFailure(
-                f"the run is for images sealed with {word} {trained.get(name)}, these were with {given[name]}",
-                hint="pass --measure-wrong-key to measure what that gives",
-            )
+def _choose_adapt_block(dataset: SealedDataset, adapt: bool, block: int | None) -> int | None:
+    if block is not None or not adapt:
+        return block
+    if "block" not in dataset.plan.params:
+        raise UsageError(f"{dataset.plan.cipher} has no block", hint="name one with --adapt-block")
+    return int(dataset.plan.params["block"])
 
 
 COMMANDS = (train, test)

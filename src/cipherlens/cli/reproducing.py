@@ -1,11 +1,11 @@
 """``cipherlens reproduce``: run a published experiment again."""
 
-import os
 import shlex
 from pathlib import Path
 from typing import Literal
 
 from cipherlens.cli.console import Json, emit, progress_bar, say
+from cipherlens.errors import UsageError
 
 
 def reproduce(
@@ -33,7 +33,8 @@ def reproduce(
     record
         Write the measurement as JSON, with command, hardware and versions.
     threads
-        CPU threads for training; 0 is torch's choice.
+        CPU threads of each training. By default torch's choice for privdl-*, where one runs at a time, and 1 for
+        ercnn-*, where as many run at once as there are cores.
     """
     from cipherlens.audit.records import write_record
     from cipherlens.cli.provider import show_progress
@@ -41,10 +42,12 @@ def reproduce(
     from cipherlens.experiments.kinds import run_settings
     from cipherlens.experiments.reporting import Reporter
 
+    if threads < 0:
+        raise UsageError("threads is 0 or more")
     settings = read_settings(name, scale, source)
     folder = out or Path("reproduce") / f"{name}-{scale}"
     reporter = Reporter(say, progress_bar, show_progress)
-    results, lines = run_settings(settings, folder, threads, os.cpu_count() or 1, reporter)
+    results, lines = run_settings(settings, folder, threads, reporter)
     written = record or folder / "record.json"
     command = f"cipherlens reproduce {name} --scale {scale}" + (
         f" --source {shlex.quote(source)}" if source else ""

@@ -1,15 +1,27 @@
 """Opening run folders from the command line: which key they need, and whether it is the right one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import load_key
 from cipherlens.data.manifest import Scheme
+from cipherlens.data.sealed import SealedDataset
 from cipherlens.errors import KeyFailure
 
 if TYPE_CHECKING:
     from cipherlens.train.run import Run
+
+
+def check_same_scheme(trained: dict[str, Any], dataset: SealedDataset, hint: str) -> None:
+    """Raise KeyFailure unless the images were sealed as those that the run was trained (or locked) for."""
+    given = dataset.plan.public()
+    for name, word in (("cipher", "cipher"), ("params", "cipher with"), ("key_fingerprint", "key")):
+        if trained.get(name) != given[name]:
+            raise KeyFailure(
+                f"the run is for images sealed with {word} {trained.get(name)}, these were with {given[name]}",
+                hint=hint,
+            )
 
 
 def open_run(

@@ -23,15 +23,18 @@ class ClassSubset:
     """
 
     def __init__(self, source: "Source", classes: Sequence[str]) -> None:
-        classes = [name for given in classes for name in _expand(given, source.classes)]
-        unknown = [name for name in classes if name not in source.classes]
+        numbers = {name: number for number, name in enumerate(source.classes)}
+        classes = [
+            n for given in classes for n in ([given] if given in numbers else _expand(given, source.classes))
+        ]
+        unknown = [name for name in classes if name not in numbers]
         if unknown or not classes or len(set(classes)) < len(classes):
             raise UsageError(
                 f"cannot take the classes {', '.join(unknown or classes) or 'of an empty list'}",
                 hint=f"choose some of: {', '.join(source.classes) or 'none, the source has no labels'}",
             )
         self._source = source
-        self._new = {source.classes.index(name): label for label, name in enumerate(classes)}
+        self._new = {numbers[name]: label for label, name in enumerate(classes)}
         wanted = np.array(list(self._new))
         self._positions = {
             split: np.flatnonzero(np.isin(source.read_labels(split), wanted)) for split in source.splits
@@ -75,6 +78,8 @@ class HeldOut:
         held = rank % every == every - 1
         self._positions = {"train": np.flatnonzero(~held), "test": np.flatnonzero(held)}
         self.splits = {split: len(positions) for split, positions in self._positions.items()}
+        if not all(self.splits.values()):
+            raise UsageError(f"no class has {every} images, so none is held out", hint="choose a smaller hold_out")
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The images at these positions of a split."""
@@ -87,20 +92,26 @@ class HeldOut:
 
 
 def parse_classes(text: str) -> tuple[str, ...]:
-    """Classes separated by commas, or ``@FILE`` with one on each line. Raises DataError if it cannot be read."""
+    """Classes separated by commas, or ``@FILE`` with one on each line.
+
+    Raises DataError for a file that cannot be read, UsageError where no class is named.
+    """
     if text.startswith("@"):
         try:
             text = Path(text[1:]).read_text(encoding="utf-8").replace("\n", ",")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"cannot read the classes: {error}") from error
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    classes = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not classes:
+        raise UsageError("no classes are named", hint="leave the option away to take all")
+    return classes
 
 
 def _expand(given: str, known: Sequence[str]) -> Sequence[str]:
     first, _, last = given.partition("-")
-    if given in known or not (first.isdecimal() and last.isdecimal()) or int(last) >= len(known):
+    if not (first.isdecimal() and last.isdecimal()) or int(last) >= len(known):
         return [given]
-    return known[int(first) : int(last) + 1]
+    return known[int(first) : int(last) + 1] or [given]
 
 
 def select(source: "Source", classes: Sequence[str]) -> "Source":

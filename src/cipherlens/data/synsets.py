@@ -42,7 +42,7 @@ class Hierarchy:
             try:
                 for child, parent in parse(line):
                     parents.setdefault(child, set()).add(parent)
-            except ValueError as error:
+            except (IndexError, ValueError) as error:
                 raise DataError(
                     f"{path}, line {number}: no hierarchy of synsets",
                     hint="give WordNet 3.0's data.noun, or a file with PARENT CHILD on each line",
@@ -86,6 +86,8 @@ def choose_classes(
     a hyponym is chosen too. Classes with fewer than ``least`` images (``counts``) go first: they shut out no other.
     """
     known = set(pretraining)
+    if hierarchy:
+        _check_hierarchy(hierarchy, {*offered, *known})
     reasons = {synset: "pretraining" for synset in offered if synset in known}
     above = {name: hierarchy.find_ancestors(name) for name in {*offered, *known}} if hierarchy else {}
     above_known = {ancestor for name in known for ancestor in above.get(name, ())}
@@ -101,6 +103,15 @@ def choose_classes(
     return Choice(tuple(synset for synset in offered if synset not in reasons), left_out)
 
 
+def _check_hierarchy(hierarchy: Hierarchy, synsets: set[str]) -> None:
+    missing = [synset for synset in sorted(synsets) if synset not in hierarchy.parents]
+    if 2 * len(missing) > len(synsets):
+        raise UsageError(
+            f"the hierarchy does not know {len(missing)} of {len(synsets)} classes, as {missing[0]}",
+            hint="ImageNet's synsets are those of WordNet 3.0; other versions have other numbers",
+        )
+
+
 def choose_from(
     offer: str, pretraining: str, hierarchy: Path | None = None, least: int = 0, count: int | None = None
 ) -> Choice:
@@ -109,6 +120,8 @@ def choose_from(
     ``pretraining``, and ``offer`` where it is no folder, are as ``read_synsets`` takes them. Raises UsageError
     where the classes are no synsets, or where all are left out.
     """
+    if count is not None and count < 1:
+        raise UsageError("count is at least 1")
     counts = _count_images(open_source(offer)) if Path(offer.partition("?")[0]).is_dir() else None
     offered = read_synsets(offer) if counts is None else tuple(counts)
     if counts is None and least:
@@ -134,8 +147,10 @@ def _count_images(source: Source) -> dict[str, int]:
 
 def describe_synsets(synsets: Iterable[str]) -> dict[str, str]:
     """The words of each synset, as timm has them; empty for one that it does not know."""
-    from timm.data import ImageNetInfo
-
+    try:
+        from timm.data import ImageNetInfo
+    except ImportError:
+        return dict.fromkeys(synsets, "")
     known = ImageNetInfo("imagenet-21k").label_descriptions(as_dict=True)
     return {synset: known.get(synset, "") for synset in synsets}
 
@@ -147,7 +162,7 @@ def read_synsets(name: str) -> tuple[str, ...]:
     """
     path = Path(name)
     if path.is_file():
-        found = tuple(path.read_text(encoding="utf-8").split())
+        found = tuple(path.read_text(encoding="utf-8", errors="replace").split())
         if not found or not all(map(_SYNSET.fullmatch, found)):
             raise DataError(f"{path} is no list of synsets", hint="write one on each line, as n01440764")
         return found

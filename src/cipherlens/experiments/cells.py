@@ -1,14 +1,19 @@
 """Trainings of an experiment: every cell is a run folder of its own, so that a rerun continues."""
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.workers import run_in_processes
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.keys import Key
+
+if TYPE_CHECKING:
+    from cipherlens.train.config import TrainConfig
+    from cipherlens.train.metrics import EpochMetrics
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,24 @@ class Cell:
     out: Path
     config: dict[str, Any]
 
+    def read_config(self) -> "TrainConfig":
+        """The settings of the training; UsageError for a misspelt one."""
+        from cipherlens.train.config import TrainConfig
+
+        return TrainConfig.from_json({**self.config, "seed": self.seed})
+
+
+def count_workers(threads: int) -> int:
+    """How many trainings of so many CPU threads run at once: one on an accelerator, else what the cores allow."""
+    import torch
+
+    return 1 if torch.accelerator.is_available() else max(1, count_cores() // threads)
+
+
+def count_cores() -> int:
+    """CPU cores of this machine."""
+    return os.cpu_count() or 1
+
 
 def load_or_make_key(out: Path) -> Key:
     """The client's key of an experiment in the folder ``out``, which is made."""
@@ -31,9 +54,14 @@ def load_or_make_key(out: Path) -> Key:
     return Key.load(path)
 
 
-def train_cells(cells: Sequence[Cell], workers: int, report: Reporter) -> dict[str, dict[str, Any]]:
-    """Train all cells, or continue them, ``workers`` at a time; what each reached, by the name of its folder."""
+def train_cells(cells: Sequence[Cell], threads: int, report: Reporter) -> dict[str, dict[str, Any]]:
+    """Train all cells, or continue them, several at a time; what each reached, by the name of its folder.
+
+    ``threads`` (at least 1) is the number of CPU threads of each.
+    """
     trained = {}
+    cells = [replace(cell, config={**cell.config, "threads": threads}) for cell in cells]
+    workers = count_workers(threads)
     with report.bar("training") as progress:
         for done, (name, figures) in enumerate(
             run_in_processes(train_cell, cells, workers, start_worker, ()), start=1
@@ -50,17 +78,23 @@ def start_worker() -> None:
 
 def train_cell(cell: Cell) -> tuple[str, dict[str, Any]]:
     """Train one cell, or continue it; runs in a worker process of its own."""
-    from cipherlens.train.config import TrainConfig
     from cipherlens.train.fit import fit
 
     dataset = SealedDataset.open(cell.sealed)
-    result = fit(
-        TrainConfig(**cell.config), dataset.split("train"), dataset.split("test"), cell.out, dataset.plan.public()
-    )
+    result = fit(cell.read_config(), dataset.split("train"), dataset.split("test"), cell.out, dataset.plan.public())
     history = [metrics.test_accuracy for metrics in result.history]
     return cell.out.name, {
         "last": result.last.test_accuracy,
         "best": result.best.test_accuracy,
         "history": history,
         "seconds": sum(metrics.seconds for metrics in result.history),
+        "round_seconds": _sum_rounds(result.history),
     }
+
+
+def _sum_rounds(history: "Sequence[EpochMetrics]") -> list[float]:
+    """Training seconds until the end of each round."""
+    return [
+        sum(metrics.seconds for metrics in history if metrics.round <= number)
+        for number in range(1, history[-1].round + 1)
+    ]

@@ -18,7 +18,8 @@ from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
 from cipherlens.data.sources import pick_evenly
-from cipherlens.experiments.cells import Cell, load_or_make_key, train_cells
+from cipherlens.data.synsets import Choice, choose_from
+from cipherlens.experiments.cells import Cell, count_cores, count_workers, load_or_make_key, train_cells
 from cipherlens.experiments.pictures import write_rows
 from cipherlens.experiments.plots import draw_rounds
 from cipherlens.experiments.reporting import Reporter
@@ -28,6 +29,7 @@ OPTIONS = (
     *("cipher", "limit", "size", "seeds", "train", "recogniser", "pretrain"),
     *("weights", "classes", "pretrain_classes", "outside", "attacked"),
 )
+UNTRAINED = "adaptation, untrained"
 _PICTURES = 6
 
 
@@ -40,25 +42,27 @@ class Folders:
     pretraining: Path | None
 
 
-def run_decryption(settings: Settings, out: Path, workers: int, report: Reporter) -> dict[str, Any]:
+def run_decryption(settings: Settings, out: Path, threads: int, report: Reporter) -> dict[str, Any]:
     """Run (or continue) a decryption experiment in the folder ``out``; returns what was measured."""
     check_options(settings, OPTIONS)
-    options = settings.options
-    folders = _seal_all(settings, out, workers, report)
-    weights, pretraining = _pretrain(settings, folders, out, report)
+    options, out = settings.options, out.resolve()  # runs remember where the weights that they start from lie
+    chosen = _choose_outside(settings)
+    encrypted = tuple(options.get("classes", ())) if chosen is None else chosen.chosen
+    folders = _seal_all(settings, encrypted, out, report)
+    weights, pretraining = _pretrain(settings, folders, out, threads, report)
     start = {} if weights is None else {"weights": str(weights)}
     train, rounds = {**options["train"], **start}, int(options["train"]["rounds"])
     block = options["cipher"]["block"]
-    cells = [Cell({}, 0, folders.plain, out / "recogniser", {**options["recogniser"], **start, "threads": 1})]
+    cells = [Cell({}, 0, folders.plain, out / "recogniser", {**options["recogniser"], **start})]
     for seed in options["seeds"]:
-        common = {**train, "adapt_block": block, "seed": seed, "threads": 1}
+        common = {**train, "adapt_block": block}
         long = {**common, "rounds": 1, "epochs": train["epochs"] * rounds}
         cells.append(Cell({}, seed, folders.sealed, out / f"rounds-seed{seed}", common))
         cells.append(Cell({}, seed, folders.sealed, out / f"one-long-round-seed{seed}", long))
-    trained = train_cells(cells, workers, report)
+    trained = train_cells(cells, threads, report)
     target, labels = _load_target(settings, folders)
     report.say("attacking")
-    rows, pictures = _attack_all(settings, out, target, labels)
+    rows, pictures = _attack_all(settings, out, target, labels, trained)
     _draw(out / "figure.png", target, pictures)
     histories = {name: figures["history"] for name, figures in trained.items() if name != "recogniser"}
     draw_rounds(out / "rounds.png", settings.title, histories, rounds, [row for row in rows if "ssim" in row])
@@ -71,6 +75,9 @@ def run_decryption(settings: Settings, out: Path, workers: int, report: Reporter
         "train": options["train"],
         "pretrained": weights is not None,
         "pretraining": pretraining,
+        "trainings_at_once": count_workers(threads),
+        "encrypted_classes": list(SealedDataset.open(folders.sealed).plan.classes),
+        "classes_left_out": None if chosen is None else chosen.left_out,
         "attacked": len(target.plain),
         "runs": trained,
         "rows": rows,
@@ -78,18 +85,17 @@ def run_decryption(settings: Settings, out: Path, workers: int, report: Reporter
     }
 
 
-def _seal_all(settings: Settings, out: Path, workers: int, report: Reporter) -> Folders:
+def _seal_all(settings: Settings, encrypted: tuple[str, ...], out: Path, report: Reporter) -> Folders:
     key, options = load_or_make_key(out), settings.options
     jobs = [("sealed-plain", {"name": "identity"}, "classes"), ("sealed", options["cipher"], "classes")]
     if "pretrain" in options:
         jobs.append(("sealed-pretraining", {"name": "identity"}, "pretrain_classes"))
-    encrypted = _choose_outside(settings) or tuple(options.get("classes", ()))
     chosen = {"classes": encrypted, "pretrain_classes": tuple(options.get("pretrain_classes", ()))}
     for name, cipher, classes in jobs:
         sealing = SealOptions(
             Preprocess(options.get("size")),
             limit=options.get("limit"),
-            workers=workers,
+            workers=count_cores(),
             classes=chosen[classes],
         )
         with report.bar(f"sealing {name}") as progress:
@@ -99,19 +105,17 @@ def _seal_all(settings: Settings, out: Path, workers: int, report: Reporter) -> 
     )
 
 
-def _choose_outside(settings: Settings) -> tuple[str, ...]:
+def _choose_outside(settings: Settings) -> Choice | None:
     """Classes outside a pretraining set, where the experiment asks for them (approach two)."""
     asked = settings.options.get("outside")
     if asked is None:
-        return ()
-    from cipherlens.data.synsets import choose_from
-
+        return None
     hierarchy = Path(resolve(asked["hierarchy"]))
-    return choose_from(settings.source, asked["pretrained_on"], hierarchy, asked["least"], asked["count"]).chosen
+    return choose_from(settings.source, asked["pretrained_on"], hierarchy, asked["least"], asked["count"])
 
 
 def _pretrain(
-    settings: Settings, folders: Folders, out: Path, report: Reporter
+    settings: Settings, folders: Folders, out: Path, threads: int, report: Reporter
 ) -> tuple[Path | None, dict[str, Any] | None]:
     """The weights that backbones start from, a file or a training on other classes' plain images; how that went."""
     options = settings.options
@@ -119,8 +123,8 @@ def _pretrain(
         return find_weights(options["weights"]), None
     if folders.pretraining is None:
         return None, None
-    config = {**options["pretrain"], "seed": 0, "threads": 1}
-    trained = train_cells([Cell({}, 0, folders.pretraining, out / "pretrained", config)], 1, report)
+    cell = Cell({}, 0, folders.pretraining, out / "pretrained", options["pretrain"])
+    trained = train_cells([cell], threads, report)
     return out / "pretrained" / "last.safetensors", trained["pretrained"]
 
 
@@ -132,23 +136,21 @@ def _load_target(settings: Settings, folders: Folders) -> tuple[Target, Any]:
 
 
 def _attack_all(
-    settings: Settings, out: Path, target: Target, labels: Any
+    settings: Settings, out: Path, target: Target, labels: Any, trained: dict[str, dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], dict[str, Evaluation]]:
     """Every decryptor on the same ciphertexts: scores, and for the first seed the pictures."""
     first, rounds = settings.options["seeds"][0], int(settings.options["train"]["rounds"])
-    attacks: list[tuple[str, int | None, Attack]] = [("covariance", None, ATTACKS["covariance"])]
+    attacks: list[tuple[str, int | None, float, Attack]] = [("covariance", None, 0.0, ATTACKS["covariance"])]
     for seed in settings.options["seeds"]:
-        run = out / f"rounds-seed{seed}"
-        attacks.append(("adaptation, untrained", seed, create_adaptation_attack(run, 0)))
-        attacks += [
-            (f"adaptation, round {number}", seed, create_adaptation_attack(run, number))
-            for number in range(1, rounds + 1)
-        ]
-        attacks.append(
-            ("adaptation, one long round", seed, create_adaptation_attack(out / f"one-long-round-seed{seed}"))
-        )
+        run, long = out / f"rounds-seed{seed}", out / f"one-long-round-seed{seed}"
+        seconds = [0.0, *trained[run.name]["round_seconds"]]
+        for number, spent in enumerate(seconds[: rounds + 1]):
+            name = f"adaptation, round {number}" if number else UNTRAINED
+            attacks.append((name, seed, spent, create_adaptation_attack(run, number)))
+        spent = trained[long.name]["seconds"]
+        attacks.append(("adaptation, one long round", seed, spent, create_adaptation_attack(long)))
     rows, pictures = [], {}
-    for name, seed, attack in attacks:
+    for name, seed, training_seconds, attack in attacks:
         found = evaluate(attack, target, len(target.plain))
         recognition = recognise(found.reconstruction, labels, out / "recogniser").to_json()
         rows.append(
@@ -158,6 +160,7 @@ def _attack_all(
                 "ssim": found.ssim,
                 "psnr": found.psnr,
                 "guess_ssim": found.guess_ssim,
+                "training_seconds": training_seconds,
                 "seconds": found.seconds,
                 "recognition": recognition,
             }

@@ -13,24 +13,27 @@ from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
 from cipherlens.errors import UsageError
-from cipherlens.experiments.cells import Cell, load_or_make_key, train_cells
+from cipherlens.experiments.cells import Cell, count_cores, count_workers, load_or_make_key, train_cells
 from cipherlens.experiments.plots import draw_grid
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options, find_weights
 
+SEALED = {"plain": "sealed-plain", "sealed": "sealed"}
+"""Folders of the sealed data."""
 IMAGES = ("plain", "sealed", "adapted")
 """Plain images; sealed ones; sealed ones with an adaptation network of the cipher's block in front."""
 
 
-def run_grid(settings: Settings, out: Path, workers: int, report: Reporter) -> dict[str, Any]:
-    """Run (or continue) all cells in the folder ``out``, ``workers`` at a time; returns what was measured."""
+def run_grid(settings: Settings, out: Path, threads: int, report: Reporter) -> dict[str, Any]:
+    """Run (or continue) all cells in the folder ``out``, with so many CPU ``threads`` each; what was measured."""
     check_options(settings, ("cipher", "limit", "size", "seeds", "base", "axes", "weights"))
-    folders = prepare_images(settings, out, workers, report)
-    cells = list_cells(settings, folders, out)
-    trained = train_cells(cells, workers, report)
+    out = out.resolve()
+    cells = list_cells(settings, out)
+    prepare_images(settings, out, report)
+    trained = train_cells(cells, threads, report)
     rows = _summarize(cells, trained)
     draw_grid(out / "figure.png", settings.title, rows, settings.options["axes"])
-    dataset = SealedDataset.open(folders["sealed"])
+    dataset = SealedDataset.open(out / SEALED["sealed"])
     return {
         "scale": settings.scale,
         "source": Path(settings.source).name,
@@ -40,43 +43,42 @@ def run_grid(settings: Settings, out: Path, workers: int, report: Reporter) -> d
         "base": settings.options["base"],
         "seeds": settings.options["seeds"],
         "axes": settings.options["axes"],
+        "trainings_at_once": count_workers(threads),
         "rows": rows,
         "published": settings.published,
     }
 
 
-def prepare_images(settings: Settings, out: Path, workers: int, report: Reporter) -> dict[str, Path]:
-    """Seal the source twice under one key, readable and with the experiment's cipher; folders by kind."""
+def prepare_images(settings: Settings, out: Path, report: Reporter) -> None:
+    """Seal the source twice under one key, readable and with the experiment's cipher, in the folders ``SEALED``."""
     key = load_or_make_key(out)
     options = settings.options
-    sealing = SealOptions(Preprocess(options.get("size")), limit=options.get("limit"), workers=workers)
-    cipher = dict(options["cipher"])
-    folders = {"plain": out / "sealed-plain", "sealed": out / "sealed"}
-    for folder, chosen in ((folders["plain"], {"name": "identity"}), (folders["sealed"], cipher)):
-        with report.bar(f"sealing {folder.name}") as progress:
-            seal(settings.source, folder, create_cipher(**chosen), key, sealing, progress)
-    return folders
+    sealing = SealOptions(Preprocess(options.get("size")), limit=options.get("limit"), workers=count_cores())
+    for kind, chosen in (("plain", {"name": "identity"}), ("sealed", dict(options["cipher"]))):
+        with report.bar(f"sealing {SEALED[kind]}") as progress:
+            seal(settings.source, out / SEALED[kind], create_cipher(**chosen), key, sealing, progress)
 
 
-def list_cells(settings: Settings, folders: dict[str, Path], out: Path) -> list[Cell]:
-    """All cells: the product of the axes, for every seed. Raises UsageError for an unknown kind of images."""
+def list_cells(settings: Settings, out: Path) -> list[Cell]:
+    """All cells: the product of the axes, for every seed. Raises UsageError for what no training can be."""
     axes: dict[str, Sequence[Any]] = settings.options["axes"]
     cells = []
     for values in itertools.product(*axes.values()):
         place = dict(zip(axes, values, strict=True))
         config = {**settings.options["base"], **place}
-        kind = config.pop("images", "sealed")
-        if kind not in IMAGES:
+        kind = config.pop("images", None)
+        if kind not in (None, *IMAGES):
             raise UsageError(f"{settings.name}.toml: images {kind!r}", hint=f"choose from {', '.join(IMAGES)}")
-        if kind == "adapted":
-            config.setdefault("adapt_block", settings.options["cipher"]["block"])
+        if kind is not None:
+            config["adapt_block"] = settings.options["cipher"]["block"] if kind == "adapted" else None
         source = settings.options.get("weights", {}).get(config["model"])
         if source is not None:
             config["weights"] = str(find_weights(source))
-        sealed = folders["plain" if kind == "plain" else "sealed"]
+        sealed = out / SEALED["plain" if kind == "plain" else "sealed"]
         for seed in settings.options["seeds"]:
             name = "-".join(str(value) for value in (*values, f"seed{seed}"))
-            cells.append(Cell(place, seed, sealed, out / "runs" / name, {**config, "seed": seed, "threads": 1}))
+            cells.append(Cell(place, seed, sealed, out / "runs" / name, config))
+            cells[-1].read_config()
     return cells
 
 
@@ -94,7 +96,7 @@ def _summarize(cells: list[Cell], trained: dict[str, dict[str, Any]]) -> list[di
                 "min": min(last),
                 "max": max(last),
                 "best": float(np.mean([run["best"] for run in runs])),
-                "history": np.mean([run["history"] for run in runs], axis=0).tolist(),
+                "histories": [run["history"] for run in runs],
                 "seconds": float(np.mean([run["seconds"] for run in runs])),
             }
         )

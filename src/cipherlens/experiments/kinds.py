@@ -14,26 +14,30 @@ from cipherlens.experiments.settings import Settings
 KINDS = ("access", "segmentation", "grid", "decryption")
 
 
-def run_settings(
-    settings: Settings, out: Path, threads: int, workers: int, report: Reporter
-) -> tuple[dict[str, Any], list[str]]:
+def run_settings(settings: Settings, out: Path, threads: int, report: Reporter) -> tuple[dict[str, Any], list[str]]:
     """Run an experiment in the folder ``out``: what was measured, JSON-able, and lines to read."""
     if settings.kind not in KINDS:
         raise unknown_name("kind of experiment", settings.kind, list(KINDS))
     if settings.kind == "grid":
-        results = run_grid(settings, out, workers, report)
-        return results, [*map(_describe_row, results["rows"]), str(out / "figure.png")]
+        results = run_grid(settings, out, max(1, threads), report)
+        return results, [*map(_describe_row, results["rows"]), *_quote(results), str(out / "figure.png")]
     if settings.kind == "decryption":
-        results = run_decryption(settings, out, workers, report)
-        return results, [*map(_describe_decryptor, results["rows"]), str(out / "figure.png")]
-    results = run_experiment(settings, out, threads, workers, report)
+        results = run_decryption(settings, out, max(1, threads), report)
+        return results, [*map(_describe_decryptor, results["rows"]), *_quote(results), str(out / "figure.png")]
+    results = run_experiment(settings, out, threads, report)
     return results, _tabulate(results)
+
+
+def _quote(results: dict[str, Any]) -> list[str]:
+    return [f"  [published: {name} {value}]" for name, value in results["published"].items()]
 
 
 def _describe_decryptor(row: dict[str, Any]) -> str:
     name = row["name"] if row["seed"] is None else f"{row['name']}, seed {row['seed']}"
     found = row["recognition"]
-    scores = f"SSIM {row['ssim']:.3f} in {row['seconds']:.1f} s" if "ssim" in row else ""
+    scores = ""
+    if "ssim" in row:
+        scores = f"SSIM {row['ssim']:.3f} in {row['training_seconds'] + row['seconds']:.1f} s"
     return f"  {name:36} recognised {found['accuracy']:6.1%}, {found['categories']:2} classes  {scores}"
 
 

@@ -57,12 +57,13 @@ def _draw_decryptors(plot: Any, rounds: int, rows: Sequence[Row]) -> None:
             plot.axhline(row["ssim"], color="black", label=f"{row['name']} attack")
             plot.axhline(row["guess_ssim"], color="grey", linestyle="--", label="guessing")
             continue
-        plot.plot([place], [row["ssim"]], marker, color=colour, label=None if label in labelled else label)
+        shown = None if label in labelled else label
+        plot.plot([place], [row["ssim"]], marker, markersize=9, mfc="none", color=colour, label=shown)
         labelled.add(label)
     plot.set_xticks(range(rounds + 1))
     plot.set_xlabel("round")
-    plot.set_ylabel("SSIM after the best affine fit per channel")
-    plot.set_ylim(0, 1.02)
+    plot.set_ylabel("SSIM (adaptation network: after the best affine fit)")
+    plot.set_ylim(min(0.0, *(row["ssim"] for row in rows)) - 0.02, 1.02)
 
 
 @contextmanager
@@ -95,7 +96,8 @@ def _draw_lines(plot: Any, rows: Sequence[Row], across: str) -> None:
         spread = [[100 * (r["mean"] - r["min"]) for r in group], [100 * (r["max"] - r["mean"]) for r in group]]
         plot.errorbar(places, means, spread, marker="o", capsize=3, label=label)
     values = sorted({row["axes"][across] for row in rows})
-    plot.set_xscale("log")
+    if min(row["axes"][across] for row in rows) > 0:
+        plot.set_xscale("log")
     plot.set_xticks(values, [f"{value:g}" for value in values])
     plot.minorticks_off()
     plot.set_xlabel(across.replace("_", " "))

@@ -16,7 +16,7 @@ from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
 from cipherlens.data.sources import open_source, pick_evenly
 from cipherlens.errors import UsageError
-from cipherlens.experiments.cells import load_or_make_key
+from cipherlens.experiments.cells import count_cores, load_or_make_key
 from cipherlens.experiments.pictures import write_masks_picture
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options
@@ -47,14 +47,14 @@ class Data:
         return self.shuffled.plan.bind(self.key)
 
 
-def run_experiment(settings: Settings, out: Path, threads: int, workers: int, report: Reporter) -> dict[str, Any]:
+def run_experiment(settings: Settings, out: Path, threads: int, report: Reporter) -> dict[str, Any]:
     """Run (or continue) an experiment in the folder ``out``; returns what was measured, JSON-able."""
     check_options(settings, ("models", "augment"))
     configs = {model: _read_config(model, threads, **o) for model, o in settings.options["models"].items()}
     if open_source(settings.source).masked != (settings.kind == "segmentation"):
         raise UsageError(f"{settings.source} is not for {settings.name}", hint="segmentation needs masks")
     out = out.resolve()  # runs remember where the weights that they start from lie
-    data = _prepare(settings, out, workers, report)
+    data = _prepare(settings, out, report)
     measured = {}
     for model, (config, finetune_epochs) in configs.items():
         plain = _train(config, data.plain, out / f"{model}-plain", report)
@@ -99,9 +99,9 @@ def _get_augment(settings: Settings) -> int:
     return int(settings.options.get("augment", 0))
 
 
-def _prepare(settings: Settings, out: Path, workers: int, report: Reporter) -> Data:
+def _prepare(settings: Settings, out: Path, report: Reporter) -> Data:
     key = load_or_make_key(out)
-    options = SealOptions(workers=workers, augment=_get_augment(settings))
+    options = SealOptions(workers=count_cores(), augment=_get_augment(settings))
     folders = {"identity": out / "sealed-plain", "pixel-permutation": out / "sealed-shuffled"}
     for name, folder in folders.items():
         with report.bar(f"sealing {folder.name}") as progress:

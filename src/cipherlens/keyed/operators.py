@@ -19,32 +19,33 @@ from cipherlens.keyed.tables import Geometry, Order, deform_offsets, invert, win
 Pair = tuple[int, int]
 
 
-def _select(rows: Tensor, dim: int, index: Tensor) -> Tensor:
-    """``rows.index_select(dim, index)``; several times faster on a CPU where one dimension comes before ``dim``.
+def _select(rows: Tensor, index: Tensor) -> Tensor:
+    """Rows (N, P, ...) at ``index`` (K,) of their second dimension, as (N * K, ...).
 
-    PyTorch copies whole rows, on all cores, only along the first dimension.
+    Several times faster on a CPU than ``rows.index_select(1, index)``: PyTorch copies whole rows, on all cores,
+    only along the first dimension.
     """
-    if dim != 1:
-        return rows.index_select(dim, index)
     starts = torch.arange(0, rows.shape[0] * rows.shape[1], rows.shape[1], device=rows.device)
-    flat = rows.flatten(0, 1).index_select(0, (starts[:, None] + index).reshape(-1))
-    return flat.reshape(rows.shape[0], len(index), *rows.shape[2:])
+    return rows.flatten(0, 1).index_select(0, (starts[:, None] + index).reshape(-1))
 
 
 class _Rearranged(torch.autograd.Function):
-    """One dimension by a bijective index; the gradient is a gather too, not a scattered sum."""
+    """``_select`` by a bijective index; the gradient is a gather too, not a scattered sum.
+
+    What it returns is no view, so that a layer behind it may change it in place.
+    """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, dim: int, index: Tensor, inverse: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, index: Tensor, inverse: Tensor) -> Tensor:
         ctx.save_for_backward(index, inverse)
-        ctx.dim = dim
-        return _select(rows, dim, index)
+        ctx.shape = rows.shape
+        return _select(rows, index)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         index, inverse = ctx.saved_tensors
-        result: Tensor = _Rearranged.apply(gradients[0].contiguous(), ctx.dim, inverse, index)
-        return result, None, None, None
+        result: Tensor = _Rearranged.apply(gradients[0].reshape(ctx.shape), inverse, index)
+        return result.reshape(ctx.shape), None, None
 
 
 class KeyedOperator(nn.Module):
@@ -98,12 +99,10 @@ class Gather(KeyedOperator):
     def _rearrange(self, maps: Tensor, dim: int) -> Tensor:
         before, found, after = maps.shape[:dim], maps.shape[dim : dim + 2], maps.shape[dim + 2 :]
         _check_size(found, self.size)
-        rows = maps.reshape(*before, self.size[0] * self.size[1], *after)
-        if self.bijective:
-            rows = _Rearranged.apply(rows, dim, self.index, self.inverse)
-        else:
-            rows = _select(rows, dim, self.index)
-        return rows.reshape(*before, *self.shape, *after)
+        rows = maps.reshape(before.numel(), self.size[0] * self.size[1], *after)
+        taken = _Rearranged.apply(rows, self.index, self.inverse) if self.bijective else _select(rows, self.index)
+        result: Tensor = taken.reshape(*before, *self.shape, *after)
+        return result
 
     def extra_repr(self) -> str:
         """Sizes only: the table is key material."""

@@ -256,6 +256,7 @@ _POINTWISE: tuple[Any, ...] = (
         operator.itruediv,
         operator.neg,
         operator.pow,
+        operator.ipow,
         torch.add,
         torch.sub,
         torch.mul,

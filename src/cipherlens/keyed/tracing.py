@@ -35,22 +35,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 class InPlaceProxy(fx.Proxy):
-    """A traced value for which ``x += y`` stays in place: torch.fx makes a sum of it, which needs more memory."""
+    """A traced value for which ``x += y`` stays in place: torch.fx makes a sum of it, which needs more memory.
 
-    def __iadd__(self, other: Any) -> fx.Proxy:
-        return self._call(operator.iadd, other)
+    It would also be wrong where the value has another name.
+    """
 
-    def __isub__(self, other: Any) -> fx.Proxy:
-        return self._call(operator.isub, other)
 
-    def __imul__(self, other: Any) -> fx.Proxy:
-        return self._call(operator.imul, other)
+def _stay_in_place(name: str) -> Callable[[fx.Proxy, Any], fx.Proxy]:
+    target = getattr(operator, name)
+    return lambda value, other: value.tracer.create_proxy("call_function", target, (value, other), {})
 
-    def __itruediv__(self, other: Any) -> fx.Proxy:
-        return self._call(operator.itruediv, other)
 
-    def _call(self, target: Callable[..., Any], other: Any) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", target, (self, other), {})
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor"):
+    setattr(InPlaceProxy, f"__i{_name}__", _stay_in_place(f"i{_name}"))
 
 
 class LayerTracer(fx.Tracer):

@@ -39,19 +39,23 @@ _MAX_BYTES = 16_384
 
 def write_key_file(path: Path, key: Key, passphrase: str | None = None, comment: str = "") -> None:
     """Create ``path`` with mode 0600; raises UsageError if it exists. Nothing is left behind on failure."""
-    text = format_key(key, passphrase, comment)
+    write_secret(path, format_key(key, passphrase, comment).encode())
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Create a file that only its owner can read, from the first byte on; raises UsageError if it exists."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise UsageError(
-            f"{path} exists already; a key file is never overwritten",
+            f"{path} exists already; a file with a secret never overwrites another",
             hint="choose another name, or move the old file away first",
         ) from None
     except OSError as error:
         raise CipherlensError(f"cannot write {path}: {error.strerror}") from error
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:

@@ -1,5 +1,7 @@
 """The adaptation network: a linear map per block, learnt together with the backbone behind it."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -61,6 +63,14 @@ class AdaptationNetwork(nn.Module):
         return output
 
 
+def list_heads(backbone: nn.Module) -> tuple[str, ...]:
+    """Names of a classifier's last layers, which depend on the number of classes; timm's networks know theirs."""
+    config: Any = getattr(backbone, "pretrained_cfg", None) or {}
+    own = (name for name in ("fc", "classifier", "head") if hasattr(backbone, name))
+    heads = config.get("classifier") or next(own, "fc")
+    return (heads,) if isinstance(heads, str) else tuple(heads)
+
+
 class AdaptedModel(nn.Module):
     """An adaptation network (submodule ``adapt``) in front of a classifier (submodule ``backbone``)."""
 
@@ -73,10 +83,9 @@ class AdaptedModel(nn.Module):
     def freeze(self, frozen: bool) -> None:
         """Keep the backbone as it is, normalisation statistics too, but for its classifier, which is often new."""
         self.frozen = frozen
-        heads = [getattr(self.backbone, name, None) for name in ("fc", "head", "classifier")]
-        trained = {id(p) for head in heads if isinstance(head, nn.Module) for p in head.parameters()}
-        for parameter in self.backbone.parameters():
-            parameter.requires_grad_(not frozen or id(parameter) in trained)
+        heads = tuple(f"{name}." for name in list_heads(self.backbone))
+        for name, parameter in self.backbone.named_parameters():
+            parameter.requires_grad_(not frozen or name.startswith(heads))
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "AdaptedModel":

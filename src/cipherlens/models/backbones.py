@@ -51,6 +51,8 @@ def create_model(
     """
     if num_classes < 1 or in_chans < 1:
         raise UsageError(f"a model needs num_classes >= 1 and in_chans >= 1, got {num_classes}, {in_chans}")
+    if legacy_padding and adapt_block is None:
+        raise UsageError("legacy_padding is for an adaptation network", hint="set adapt_block")
     if pretrained and weights is not None:
         raise UsageError("pretrained and weights exclude each other", hint="drop pretrained to use your file")
     create = _create_own if name in OWN_MODELS else _create_timm

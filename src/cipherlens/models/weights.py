@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cipherlens.errors import DataError, UsageError
-from cipherlens.models.adaptation import AdaptedModel
+from cipherlens.models.adaptation import AdaptedModel, list_heads
 
 PICKLE_SUFFIXES = (".pth", ".pt")
 
@@ -85,8 +85,10 @@ def _rename_in_order(
         return found
     renamed = dict(zip(expected, found.values(), strict=True))
     heads = _find_other_heads(target, expected, renamed)
+    # The vectors of a layer have one shape; the last part of the name (weight, bias, ...) tells them apart.
+    kinds = all(a.rpartition(".")[2] == b.rpartition(".")[2] for a, b in zip(expected, found, strict=True))
     same = all(renamed[name].shape == tensor.shape for name, tensor in expected.items() if name not in heads)
-    return renamed if same else found
+    return renamed if same and kinds else found
 
 
 def describe_mismatch(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
@@ -105,10 +107,8 @@ def describe_mismatch(expected: Mapping[str, Tensor], found: Mapping[str, Tensor
 def _find_other_heads(target: nn.Module, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
     """Names of the classifier's tensors whose first dimension, the number of classes, differs."""
     backbone = target.backbone if isinstance(target, AdaptedModel) else target
-    config: Any = getattr(backbone, "pretrained_cfg", None) or {}
-    heads = config.get("classifier", "fc")
     prefix = "backbone." if isinstance(target, AdaptedModel) else ""
-    starts = tuple(f"{prefix}{head}." for head in ([heads] if isinstance(heads, str) else heads))
+    starts = tuple(f"{prefix}{head}." for head in list_heads(backbone))
     return [
         name
         for name in expected

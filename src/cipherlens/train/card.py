@@ -12,7 +12,10 @@ from cipherlens.train.rounds import get_best
 WARNING = """\
 Keyed image transforms are visual obfuscation, not encryption in the cryptographic sense: such images keep
 statistics that let a model learn, and an attacker can use them too. What the images give away has to be
-measured (`cipherlens audit`). The key is not part of this folder; the weights may still reveal it in part."""
+measured (`cipherlens audit`). """
+NO_KEY = "The key is not part of this folder; the weights may still reveal it in part."
+HAS_KEY = """\
+**This run started from the client's inverse key: its weights decrypt the images, so treat them like the key.**"""
 
 
 def write_card(path: Path, record: RunRecord, history: Sequence[EpochMetrics], hardware: str) -> None:
@@ -48,7 +51,7 @@ def write_card(path: Path, record: RunRecord, history: Sequence[EpochMetrics], h
         "## Settings",
         _tabulate(settings),
         "## What this is not",
-        WARNING,
+        WARNING + (NO_KEY if config.inverse is None else HAS_KEY),
     ]
     write_atomic(path, ("\n\n".join(parts) + "\n").encode())
 

@@ -79,6 +79,10 @@ class TrainConfig:
             raise UsageError(
                 "warm_up, inverse and legacy_padding are for an adaptation network", hint="set adapt_block"
             )
+        if self.lock is not None and (self.warm_up or self.inverse):
+            raise UsageError(
+                "a locked model has no adaptation network of its own to warm up or start", hint="drop lock or these"
+            )
         if self.inverse and self.legacy_padding:
             raise UsageError("with legacy_padding no adaptation network can hold an inverse key", hint="drop one")
         if self.rounds > 1 and self.adapt_block is None:

@@ -57,7 +57,8 @@ class Trainer:
         self.model.load_state_dict(select_carried(weights), strict=False)
         if self.config.inverse is not None and round == 1:
             assert isinstance(self.model, AdaptedModel)
-            start_from_inverse(self.model, Path(self.config.inverse), self.record.normalization)
+            path = Path(self.config.inverse)
+            start_from_inverse(self.model, path, self.record.normalization, self.record.provenance)
 
     def restore(self, position: Position, checkpoint: Checkpoint) -> None:
         """Stand where an uninterrupted run would be before the epoch at ``position``."""
