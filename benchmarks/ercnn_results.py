@@ -80,19 +80,26 @@ def follow_rounds(results: Record) -> str:
         return mean(row["ssim"] for row in results["rows"] if row["name"] == name)
 
     rounds = results["train"]["rounds"]
-    ends = [mean(run["last"] for name, run in results["runs"].items() if name.startswith(kind)) for kind in KINDS]
+    ends = [
+        mean(found)
+        for kind in KINDS
+        if (found := [run["last"] for name, run in results["runs"].items() if name.startswith(kind)])
+    ]
+    frozen = f", {ends[2]:.1%} with the backbone frozen" if len(ends) > 2 else ""
     before = results.get("pretraining")
     pretraining = "" if before is None else f"pretraining {before['last']:.1%}; "
+    still = f"; frozen backbone {score('adaptation, frozen backbone'):.3f}" if frozen else ""
     steps = ", ".join(f"{score(f'adaptation, round {number}'):.3f}" for number in range(1, rounds + 1))
+    guess = results["rows"][0]["guess_ssim"]
     return (
-        f"{pretraining}encrypted {ends[0]:.1%} after {rounds} rounds, {ends[1]:.1%} after one long round. SSIM "
-        f"untrained {score('adaptation, untrained'):.3f}; by round {steps}; one long round "
-        f"{score('adaptation, one long round'):.3f}; guessing {results['rows'][0]['guess_ssim']:.3f}; covariance "
-        f"attack {score('covariance'):.3f}"
+        f"{pretraining}encrypted {ends[0]:.1%} after {rounds} rounds, {ends[1]:.1%} after one long round{frozen}. "
+        f"SSIM untrained {score('adaptation, untrained'):.3f}; by round {steps}; one long round "
+        f"{score('adaptation, one long round'):.3f}{still}; guessing {guess:.3f}; covariance attack "
+        f"{score('covariance'):.3f}"
     )
 
 
-KINDS = ("rounds", "one-long-round")
+KINDS = ("rounds", "one-long-round", "frozen-backbone")
 FIGURES: tuple[tuple[str, str, str, Callable[[Record], str]], ...] = (
     ("4-1, 4-2, 4-3", "batch-size", "32 chosen", find_best("batch_size")),
     ("4-4", "learning-rate", "0.002 chosen", find_best("lr")),
@@ -152,7 +159,7 @@ def describe_decryption(name: str, title: str) -> str:
     if record is None:
         return ""
     results = record["results"]
-    header = ["decryptor", "SSIM", "PSNR, dB", "recognised", "categories", "seconds"]
+    header = ["decryptor", "SSIM", "PSNR, dB", "recognised", "categories", "seconds (training)"]
     names = dict.fromkeys(row["name"] for row in results["rows"])
     rows = [describe_decryptor(found, [r for r in results["rows"] if r["name"] == found]) for found in names]
     chance = results["rows"][0]["recognition"]["chance"]
@@ -186,7 +193,7 @@ def describe_decryptor(name: str, rows: list[Record]) -> list[str]:
         f"{statistics.mean(ssim):.3f}{spread}",
         f"{mean(row['psnr'] for row in rows):.1f}",
         *cells,
-        f"{mean(row['seconds'] for row in rows):.1f}",
+        f"{mean(row['seconds'] for row in rows):.1f} ({mean(row['training_seconds'] for row in rows):,.0f})",
     ]
 
 

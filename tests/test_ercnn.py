@@ -385,12 +385,13 @@ def test_decryption_experiment_compares_on_the_same_ciphertexts(call, tmp_path, 
     assert code == 0, err
     result = json.loads(out)
     names = [row["name"] for row in result["rows"]]
-    assert names[:5] == [
+    assert names[:6] == [
         "covariance",
         "adaptation, untrained",
         "adaptation, round 1",
         "adaptation, round 2",
         "adaptation, one long round",
+        "adaptation, frozen backbone",
     ]
     by_name = {row["name"]: row for row in result["rows"]}
     untrained = by_name["adaptation, untrained"]
@@ -399,12 +400,13 @@ def test_decryption_experiment_compares_on_the_same_ciphertexts(call, tmp_path, 
     folder = tmp_path / "reproduce" / "ercnn-approach-one-smoke"
     configs = {
         name: json.loads((folder / name / "config.json").read_text())["config"]
-        for name in ("recogniser", "rounds-seed0", "one-long-round-seed0", "pretrained")
+        for name in ("recogniser", "rounds-seed0", "one-long-round-seed0", "frozen-backbone-seed0", "pretrained")
     }
     weights = [configs[name]["weights"] for name in configs]
-    assert weights == [*[str(folder / "pretrained" / "last.safetensors")] * 3, None]
+    assert weights == [*[str(folder / "pretrained" / "last.safetensors")] * 4, None]
     assert (configs["rounds-seed0"]["rounds"], configs["rounds-seed0"]["epochs"]) == (2, 1)
     assert (configs["one-long-round-seed0"]["rounds"], configs["one-long-round-seed0"]["epochs"]) == (1, 2)
+    assert (configs["frozen-backbone-seed0"]["warm_up"], configs["frozen-backbone-seed0"]["epochs"]) == (2, 2)
     # All test images are attacked, so the recogniser says of the plain ones what its own test said.
     plain = by_name["plain images"]["recognition"]
     assert plain["accuracy"] == pytest.approx(fit_accuracy(folder / "recogniser"))

@@ -20,9 +20,7 @@ MAX_BLOCK = 32
 def check_block(block: int) -> None:
     """Raise UsageError for a block side that no cipher takes."""
     if not isinstance(block, int) or not 2 <= block <= MAX_BLOCK:
-        raise UsageError(
-            f"block must be between 2 and {MAX_BLOCK}, not {block!r}", hint="4, 8 and 16 are usual"
-        )
+        raise UsageError(f"block must be between 2 and {MAX_BLOCK}, not {block!r}", hint="4, 8 and 16 are usual")
 
 
 def split_blocks(xp: Any, images: Array, block: int) -> Array:

@@ -57,8 +57,11 @@ def run_decryption(settings: Settings, out: Path, threads: int, report: Reporter
     for seed in options["seeds"]:
         common = {**train, "adapt_block": block}
         long = {**common, "rounds": 1, "epochs": train["epochs"] * rounds}
+        frozen = {**long, "warm_up": long["epochs"]}
         cells.append(Cell({}, seed, folders.sealed, out / f"rounds-seed{seed}", common))
         cells.append(Cell({}, seed, folders.sealed, out / f"one-long-round-seed{seed}", long))
+        if weights is not None:
+            cells.append(Cell({}, seed, folders.sealed, out / f"frozen-backbone-seed{seed}", frozen))
     trained = train_cells(cells, threads, report)
     target, labels = _load_target(settings, folders)
     report.say("attacking")
@@ -142,13 +145,16 @@ def _attack_all(
     first, rounds = settings.options["seeds"][0], int(settings.options["train"]["rounds"])
     attacks: list[tuple[str, int | None, float, Attack]] = [("covariance", None, 0.0, ATTACKS["covariance"])]
     for seed in settings.options["seeds"]:
-        run, long = out / f"rounds-seed{seed}", out / f"one-long-round-seed{seed}"
+        run = out / f"rounds-seed{seed}"
         seconds = [0.0, *trained[run.name]["round_seconds"]]
         for number, spent in enumerate(seconds[: rounds + 1]):
             name = f"adaptation, round {number}" if number else UNTRAINED
             attacks.append((name, seed, spent, create_adaptation_attack(run, number)))
-        spent = trained[long.name]["seconds"]
-        attacks.append(("adaptation, one long round", seed, spent, create_adaptation_attack(long)))
+        for name in ("one long round", "frozen backbone"):
+            other = out / f"{name.replace(' ', '-')}-seed{seed}"
+            if other.name in trained:
+                spent = trained[other.name]["seconds"]
+                attacks.append((f"adaptation, {name}", seed, spent, create_adaptation_attack(other)))
     rows, pictures = [], {}
     for name, seed, training_seconds, attack in attacks:
         found = evaluate(attack, target, len(target.plain))

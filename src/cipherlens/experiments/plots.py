@@ -51,7 +51,8 @@ def _draw_decryptors(plot: Any, rounds: int, rows: Sequence[Row]) -> None:
     labelled: set[str] = set()
     for row in rows:
         number = row["name"].rpartition(" ")[2].replace("untrained", "0")
-        place, marker, colour = (int(number), "o", "C0") if number.isdecimal() else (rounds, "s", "C1")
+        others = ("s", "C1") if number == "round" else ("^", "C2")
+        place, marker, colour = (int(number), "o", "C0") if number.isdecimal() else (rounds, *others)
         label = "adaptation network after a round" if number.isdecimal() else row["name"]
         if row["seed"] is None:
             plot.axhline(row["ssim"], color="black", label=f"{row['name']} attack")
