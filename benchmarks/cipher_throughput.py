@@ -1,0 +1,103 @@
+"""Speed of every cipher: python benchmarks/cipher_throughput.py IMAGENETTE --out results/cipher-throughput.json
+
+Milliseconds per image on one core, medians of one run in which all take turns, beside a copy in memory, decoding one
+JPEG photo of that size, and the scheme's loop over images, blocks and pixels (tests/reference) on one image.
+IMAGENETTE: the photos, for honest JPEG files; 32x32 ones are the same photos made small.
+"""
+
+import argparse
+import io
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.reference import ciphers as reference
+
+from cipherlens.audit.records import write_record
+from cipherlens.ciphers import CIPHERS, create_cipher
+from cipherlens.data.sources import open_source, pick_evenly
+from cipherlens.keys import Key
+
+CASES = {32: (256, 4), 224: (64, 8)}
+VARIANTS = {**{name: (name, {}) for name in CIPHERS}, "patch, orthogonal": ("patch", {"orthogonal": True})}
+VARIANTS["etc, a key per image"] = ("etc", {"per_image": True})
+QUALITY = 90
+
+
+def read_photos(source: str, side: int, count: int) -> list[Image.Image]:
+    opened = open_source(source)
+    items = opened.read("test", pick_evenly(opened.splits["test"], count).tolist())
+    photos = [Image.fromarray(item.decode().transpose(1, 2, 0)) for item in items]
+    return [photo.resize((side, side)) for photo in photos]
+
+
+def to_jpeg(photo: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    photo.save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def make_steps(images: np.ndarray, block: int, jpegs: list[bytes]) -> dict[str, Callable[[], object]]:
+    key, shape = Key(bytes(range(32))), images.shape[1:]
+    steps: dict[str, Callable[[], object]] = {
+        "copy": images.copy,
+        "decode JPEG": lambda: [np.asarray(Image.open(io.BytesIO(jpeg))) for jpeg in jpegs],
+    }
+    for label, (name, params) in VARIANTS.items():
+        blocked = "block" in create_cipher(name).params
+        bound = create_cipher(name, **params, **({"block": block} if blocked else {})).bind(key, shape)
+        numbers = range(len(images)) if params.get("per_image") else None
+        steps[label] = lambda bound=bound, numbers=numbers: bound.encrypt(images, numbers)
+    return steps
+
+
+def time_loop(label: str, images: np.ndarray, block: int) -> float | None:
+    """Seconds of the plain loop on one image, where the reference has one."""
+    name, params = VARIANTS[label]
+    if name not in reference.SCHEMES or params.get("per_image"):
+        return None
+    blocked = {"block": block} if "block" in create_cipher(name).params else {}
+    started = time.perf_counter()
+    reference.SCHEMES[name](bytes(range(32)), images[:1], **params, **blocked)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("imagenette")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    cases = []
+    for side, (count, block) in CASES.items():
+        photos = read_photos(options.imagenette, side, count)
+        images = np.stack([np.asarray(photo).transpose(2, 0, 1) for photo in photos])
+        images = np.ascontiguousarray(images)
+        steps = make_steps(images, block, [to_jpeg(photo) for photo in photos])
+        times: dict[str, list[float]] = {label: [] for label in steps}
+        for number in range(options.rounds + 1):
+            for label, step in steps.items():
+                started = time.perf_counter()
+                step()
+                if number:
+                    times[label].append(1000 * (time.perf_counter() - started) / count)
+        found = {label: statistics.median(values) for label, values in times.items()}
+        loops = {label: time_loop(label, images, block) for label in VARIANTS} if side == 32 else {}
+        cases.append({"side": side, "images": count, "block": block, "milliseconds": found, "loop_seconds": loops})
+        for label, value in found.items():
+            print(f"{side:4} {label:22} {value:8.3f} ms, {value / found['decode JPEG']:6.2f} of a JPEG", flush=True)
+    if options.out:
+        write_record(
+            options.out, "python benchmarks/cipher_throughput.py IMAGENETTE", {"quality": QUALITY, "cases": cases}
+        )
+
+
+if __name__ == "__main__":
+    main()
