@@ -1,6 +1,6 @@
 """Speed of every cipher: python benchmarks/cipher_throughput.py IMAGENETTE --out results/cipher-throughput.json
 
-Milliseconds per image on one core, medians of one run in which all take turns, beside a copy in memory, decoding one
+Milliseconds per image on one core, medians of one run in which all take turns, beside a copy in memory, decoding a
 JPEG photo of that size, and the scheme's loop over images, blocks and pixels (tests/reference) on one image.
 IMAGENETTE: the photos, for honest JPEG files; 32x32 ones are the same photos made small.
 """
