@@ -86,9 +86,9 @@ def judge_decryption(name: str, results: Record) -> str:
     chance = attack["recognition"]["chance"]
     return (
         f"**{DECRYPTIONS[name].split(' (')[0]}.** SSIM of the decrypted pictures {score(first)} after the first "
-        f"round, {score(last)} after the last, at best {best['ssim']:.3f} ({best['name']}): {verdict} ({guess:.3f}). "
-        f"A plain classifier recognises {recognised:.0%} of them (chance {chance:.0%}). The covariance attack reads "
-        f"the same ciphertexts, without labels or training but with other public images of the kind, with SSIM "
+        f"round, {score(last)} after all, at best {best['ssim']:.3f} ({best['name']}): {verdict} ({guess:.3f})."
+        f" A plain classifier recognises {recognised:.0%} of them (chance {chance:.0%}). The covariance attack "
+        "reads the same ciphertexts, without labels or training but with other public images, with SSIM "
         f"{attack['ssim']:.3f} in {attack['seconds']:.1f} s; the classifier recognises "
         f"{attack['recognition']['accuracy']:.0%} of those."
     )
