@@ -25,6 +25,8 @@ def create_adaptation_attack(run: Path, round: int | None = None) -> Attack:
     config = read_record(run).config
     if config.adapt_block is None:
         raise UsageError(f"{run} has no adaptation network", hint="train it with --adapt")
+    if config.adaptation != "er":
+        raise UsageError(f"the adaptation network of {run} is no decryptor: it gives more channels than an image")
     if round is not None and not 0 <= round <= config.rounds:
         raise UsageError(f"{run} has no round {round}", hint=f"its rounds are 1 to {config.rounds}; 0 is untrained")
     if round == config.rounds:
@@ -42,22 +44,24 @@ def create_adaptation_attack(run: Path, round: int | None = None) -> Attack:
 def _decrypt(view: View, run: Path, round: int | None) -> tuple[Images, dict[str, Any]]:
     import torch
 
-    from cipherlens.models import AdaptedModel
+    from cipherlens.models import AdaptationNetwork, AdaptedModel
     from cipherlens.train.checkpoint import load_into, load_tensors
     from cipherlens.train.run import load_run
     from cipherlens.train.trainer import name_round
 
     loaded = load_run(run, "last")
     assert isinstance(loaded.model, AdaptedModel)
+    adapt = loaded.model.adapt
+    assert isinstance(adapt, AdaptationNetwork)
     if round == 0:
         torch.manual_seed(loaded.config.seed)
-        loaded.model.adapt.conv.reset_parameters()
-        loaded.model.adapt.deconv.reset_parameters()
+        adapt.conv.reset_parameters()
+        adapt.deconv.reset_parameters()
     elif round is not None:
-        load_into(loaded.model.adapt, load_tensors(run / name_round(round)), name_round(round))
+        load_into(adapt, load_tensors(run / name_round(round)), name_round(round))
     parts = []
     with torch.inference_mode():
         for start in range(0, len(view.ciphertexts), _BATCH):
             ct = torch.from_numpy(np.ascontiguousarray(view.ciphertexts[start : start + _BATCH])).to(loaded.device)
-            parts.append(loaded.model.adapt(loaded.normalization.apply(ct)).cpu().numpy())
+            parts.append(adapt(loaded.normalization.apply(ct)).cpu().numpy())
     return np.concatenate(parts).astype(np.float32), {"run": run.name, "round": round}

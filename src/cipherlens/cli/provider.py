@@ -37,6 +37,7 @@ def train(
     warm_up: int = 0,
     inverse: Path | None = None,
     legacy_padding: Flag = False,
+    adaptation: Literal["er", "le", "ele", "pe"] = "er",
     seed: int = 0,
     threads: int = 0,
     key: OptionalKeyFile = None,
@@ -81,6 +82,8 @@ def train(
     inverse
         Start the adaptation network from the client's inverse key (see invert): the upper bound. The run's weights
         then decrypt the images: treat them like the key.
+    adaptation
+        With --adapt: the adaptation network of ER-CNN, LE, ELE or PE.
     legacy_padding
         Put the adaptation network's windows off the cipher's grid, as the report's public code does.
     inner
@@ -117,6 +120,7 @@ def train(
         warm_up=warm_up,
         inverse=None if inverse is None else str(inverse),
         legacy_padding=legacy_padding,
+        adaptation=adaptation,
         lock=None if bound is None else inner or "shuffled",
     )
     test_set = dataset.split("test") if "test" in names and name != "test" else None

@@ -74,11 +74,17 @@ def list_heads(backbone: nn.Module) -> tuple[str, ...]:
 class AdaptedModel(nn.Module):
     """An adaptation network (submodule ``adapt``) in front of a classifier (submodule ``backbone``)."""
 
-    def __init__(self, adapt: AdaptationNetwork, backbone: nn.Module) -> None:
+    def __init__(self, adapt: nn.Module, backbone: nn.Module) -> None:
         super().__init__()
         self.adapt = adapt
         self.backbone = backbone
         self.frozen = False
+
+    @property
+    def penalty(self) -> Tensor | None:
+        """What the adaptation network adds to the loss of the last training step (ELE's)."""
+        found: Tensor | None = getattr(self.adapt, "penalty", None)
+        return found
 
     def freeze(self, frozen: bool) -> None:
         """Keep the backbone as it is, normalisation statistics too, but for its classifier, which is often new."""

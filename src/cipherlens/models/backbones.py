@@ -11,6 +11,7 @@ from torch import nn
 
 from cipherlens.errors import DataError, ShapeError, UsageError, unknown_name
 from cipherlens.models.adaptation import AdaptationNetwork, AdaptedModel
+from cipherlens.models.learned_adaptation import create_learned
 from cipherlens.models.preresnet import PreResNet
 from cipherlens.models.stems import shrink_stem
 from cipherlens.models.unet import UNet
@@ -24,6 +25,7 @@ OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
     "unet-small": partial(UNet, width=16),
     "vgg16_cifar": VGG16,
 }
+ADAPTATIONS = ("er", "le", "ele", "pe")
 SEGMENTATION_MODELS = ("unet", "unet-small")
 """Own models that give a class per pixel."""
 
@@ -38,11 +40,13 @@ def create_model(
     small_stem: bool = False,
     image_size: tuple[int, int] | None = None,
     legacy_padding: bool = False,
+    adaptation: str = "er",
 ) -> nn.Module:
     """Classifier (N, in_chans, H, W) float -> logits (N, num_classes), in training mode.
 
     ``adapt_block`` puts an AdaptationNetwork with blocks of that many pixels in front (submodules ``adapt``
-    and ``backbone``), ``legacy_padding`` one whose windows are off the cipher's grid. ``pretrained`` lets timm
+    and ``backbone``): ER-CNN's, or with ``adaptation`` "le", "ele" or "pe" that of another scheme, behind which the
+    backbone has 16 input channels. ``legacy_padding`` puts ER-CNN's windows off the grid. ``pretrained`` lets timm
     fetch its weights over the network; ``weights`` reads a local file instead. ``small_stem`` (timm's ResNets,
     DenseNets and ConvNeXts) keeps 32 x 32 images from being shrunk at once. ``image_size`` (height, width in
     pixels) fits models of fixed input size, such as ViTs, to it and raises ShapeError where the model cannot take
@@ -56,18 +60,34 @@ def create_model(
     if pretrained and weights is not None:
         raise UsageError("pretrained and weights exclude each other", hint="drop pretrained to use your file")
     create = _create_own if name in OWN_MODELS else _create_timm
-    model = create(name, num_classes, in_chans, pretrained)
+    adapt = None
+    if adapt_block is not None:
+        adapt = _create_adaptation(adaptation, adapt_block, in_chans, legacy_padding, image_size)
+    width = in_chans if adapt is None else getattr(adapt, "out_channels", in_chans)
+    model = create(name, num_classes, width, pretrained)
     if small_stem:
-        shrink_stem(model, name, in_chans)
+        shrink_stem(model, name, width)
     if image_size is not None and hasattr(model, "set_input_size"):
         _fit_input_size(model, name, image_size)
-    if adapt_block is not None:
-        model = AdaptedModel(AdaptationNetwork(adapt_block, in_chans, legacy_padding), model)
+    if adapt is not None:
+        model = AdaptedModel(adapt, model)
     if weights is not None:
         load_weights(model, weights)
     if image_size is not None:
         _try_forward(model, name, (in_chans, *image_size))
     return model
+
+
+def _create_adaptation(
+    kind: str, block: int, in_chans: int, legacy_padding: bool, image_size: tuple[int, int] | None
+) -> nn.Module:
+    if kind not in ADAPTATIONS:
+        raise unknown_name("adaptation network", kind, list(ADAPTATIONS))
+    if kind == "er":
+        return AdaptationNetwork(block, in_chans, legacy_padding)
+    if legacy_padding:
+        raise UsageError("legacy_padding is for ER-CNN's adaptation network")
+    return create_learned(kind, block, in_chans, image_size)
 
 
 def _create_own(name: str, num_classes: int, in_chans: int, pretrained: bool) -> nn.Module:

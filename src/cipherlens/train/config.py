@@ -13,6 +13,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("auto", "float32", "bf16"),
     "normalize": ("standardize", "imagenet", "none"),
     "lock": ("shuffled", "plain"),
+    "adaptation": ("er", "le", "ele", "pe"),
 }
 MINIMA = dict.fromkeys(("adapt_block", "epochs", "rounds", "batch_size"), 1)
 MINIMA |= dict.fromkeys(("seed", "patience", "threads", "warm_up"), 0)
@@ -32,7 +33,8 @@ class TrainConfig:
     are only bit-identical at the same number. ``lock`` trains a model locked to the client's pixel permutation,
     with the feature maps inside "shuffled" or "plain" (None: the model as it is). ``warm_up`` epochs of each round
     train the adaptation network and the classifier alone, with the backbone frozen. ``inverse`` is a file made by
-    the client, from which the adaptation network starts as a perfect decryptor. ``legacy_padding`` puts its windows
+    the client, from which the adaptation network starts as a perfect decryptor. ``adaptation`` is
+    the kind of network: that of ER-CNN, LE, ELE or PE. ``legacy_padding`` puts ER-CNN's windows
     off the cipher's grid, as the report's code does.
     """
 
@@ -58,6 +60,7 @@ class TrainConfig:
     warm_up: int = 0
     inverse: str | None = None
     legacy_padding: bool = False
+    adaptation: str = "er"
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -82,6 +85,10 @@ class TrainConfig:
         if self.lock is not None and (self.warm_up or self.inverse):
             raise UsageError(
                 "a locked model has no adaptation network of its own to warm up or start", hint="drop lock or these"
+            )
+        if self.adaptation != "er" and (self.inverse or self.legacy_padding or self.adapt_block is None):
+            raise UsageError(
+                f"adaptation {self.adaptation} needs adapt_block, and knows neither inverse nor legacy_padding"
             )
         if self.inverse and self.legacy_padding:
             raise UsageError("with legacy_padding no adaptation network can hold an inverse key", hint="drop one")

@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from cipherlens.ciphers.hill import BoundHill
 from cipherlens.errors import DataError, KeyFailure, UsageError
 from cipherlens.keys.keyfile import write_secret
-from cipherlens.models import AdaptedModel
+from cipherlens.models import AdaptationNetwork, AdaptedModel
 from cipherlens.train.normalization import Normalization
 
 MATRIX, SUFFIX = "inverse_key", ".safetensors"
@@ -50,18 +50,19 @@ def start_from_inverse(
     It is given ``(ct - mean) / std``. Raises KeyFailure for the inverse of another key or cipher than that of
     ``provenance``, DataError for a file that is none, or for another block.
     """
-    matrix = _read(path, provenance)
-    count = model.adapt.conv.out_channels
+    matrix, adapt = _read(path, provenance), model.adapt
+    assert isinstance(adapt, AdaptationNetwork)
+    count = adapt.conv.out_channels
     if tuple(matrix.shape) != (count, count):
         raise DataError(
-            f"{path} holds no inverse key for an adaptation network with blocks of {model.adapt.block}",
+            f"{path} holds no inverse key for an adaptation network with blocks of {adapt.block}",
             hint="use the cipher's block (--adapt)",
         )
-    per_channel = model.adapt.block**2
+    per_channel = adapt.block**2
     mean, std = (
         torch.tensor(values).repeat_interleave(per_channel) for values in (normalization.mean, normalization.std)
     )
-    model.adapt.set_affine(std[:, None] * matrix / PLAIN_STD, (mean @ matrix - PLAIN_MEAN) / PLAIN_STD)
+    adapt.set_affine(std[:, None] * matrix / PLAIN_STD, (mean @ matrix - PLAIN_MEAN) / PLAIN_STD)
 
 
 def _read(path: Path, provenance: Mapping[str, Any]) -> torch.Tensor:

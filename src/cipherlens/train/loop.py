@@ -138,6 +138,9 @@ def train_epoch(
         set_learning_rate(optimizer, lr)
         logits = forward(images)
         loss = cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+        penalty = getattr(forward.model, "penalty", None)
+        if penalty is not None:
+            loss = loss + penalty
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

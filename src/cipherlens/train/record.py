@@ -157,6 +157,7 @@ def build_model(record: RunRecord, initial_weights: bool, bound: BoundCipher | N
         small_stem=config.small_stem,
         image_size=(height, width),
         legacy_padding=config.legacy_padding,
+        adaptation=config.adaptation,
     )
     if bound is None or config.lock is None:
         return model

@@ -1,0 +1,110 @@
+"""Adaptation networks of the other schemes: LE (Tanaka 2018), ELE (Madono 2020), PE (Sirichotedumrong 2019).
+
+They give the backbone more channels than an image has: what the published 256 filters leave at 4x4 blocks.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cipherlens.errors import ShapeError, UsageError
+from cipherlens.models.adaptation import check_sides
+
+WIDTH = 16
+PERMUTATION_WEIGHT, SMOOTHNESS_WEIGHT = 0.001, 0.1
+
+
+class LeAdaptNet(nn.Module):
+    """Convolution k x k of stride k to 16 k^2 filters, normalised, LeakyReLU(0.1), PixelShuffle(k).
+
+    Input (N, channels, H, W) float, output (N, 16, H, W); H and W multiples of ``block``, otherwise ShapeError.
+    """
+
+    out_channels = WIDTH
+
+    def __init__(self, block: int, channels: int = 3) -> None:
+        super().__init__()
+        self.block = block
+        self.conv = nn.Conv2d(channels, WIDTH * block**2, block, block)
+        self.norm = nn.BatchNorm2d(WIDTH * block**2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images, block by block, all blocks alike."""
+        check_sides(images.shape[-2], images.shape[-1], self.block)
+        return F.pixel_shuffle(F.leaky_relu(self.norm(self.conv(images)), 0.1), self.block)
+
+
+class EleAdaptNet(nn.Module):
+    """A convolution of its own for every block, normalised, LeakyReLU(0.2), then blocks mixed by a learnt matrix.
+
+    The matrix (blocks, blocks) is to become a permutation: ``penalty`` is 0.001 times the sum over its rows and
+    columns of L1 norm minus L2 norm, which is zero for one, plus 0.1 times the mean difference of neighbouring
+    values of the output (Madono 2020; that mean is over images, channels and positions). It is taken at each
+    forward pass in training mode. Images of one size only; ShapeError for others.
+    """
+
+    out_channels = WIDTH
+
+    def __init__(self, block: int, size: tuple[int, int], channels: int = 3) -> None:
+        super().__init__()
+        check_sides(*size, block)
+        self.block, self.size = block, size
+        blocks, values = size[0] * size[1] // block**2, channels * block**2
+        self.weight = nn.Parameter(torch.empty(blocks, values, WIDTH * block**2))
+        self.bias = nn.Parameter(torch.zeros(blocks, 1, WIDTH * block**2))
+        nn.init.uniform_(self.weight, -(values**-0.5), values**-0.5)  # as a convolution of torch begins
+        self.norm = nn.BatchNorm1d(blocks * WIDTH * block**2)
+        self.permutation = nn.Parameter(torch.eye(blocks) + 0.01 * torch.randn(blocks, blocks))
+        self.penalty: Tensor | None = None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images of the size that it was made for."""
+        if tuple(images.shape[-2:]) != self.size:
+            raise ShapeError(f"made for images of {self.size}, not {tuple(images.shape[-2:])}")
+        count = images.shape[0]
+        patches = F.unfold(images, self.block, stride=self.block)  # (N, values, blocks)
+        features = torch.baddbmm(self.bias, patches.permute(2, 0, 1), self.weight.to(patches.dtype))
+        features = features.permute(1, 0, 2).reshape(count, -1)
+        features = F.leaky_relu(self.norm(features), 0.2).reshape(count, len(self.permutation), -1)
+        mixed = torch.einsum("ij,njf->nfi", self.permutation.to(features.dtype), features)
+        rows, columns = self.size[0] // self.block, self.size[1] // self.block
+        result = F.pixel_shuffle(mixed.reshape(count, -1, rows, columns), self.block)
+        self.penalty = self._penalise(result) if self.training else None
+        return result
+
+    def _penalise(self, result: Tensor) -> Tensor:
+        matrix, image = self.permutation.float(), result.float()
+        spread = sum((matrix.abs().sum(d) - matrix.norm(dim=d)).sum() for d in (0, 1))
+        rough = image.diff(dim=2).abs().mean() + image.diff(dim=3).abs().mean()
+        penalty: Tensor = PERMUTATION_WEIGHT * spread + SMOOTHNESS_WEIGHT * rough
+        return penalty
+
+
+class PeAdaptNet(nn.Module):
+    """Two 1 x 1 convolutions with normalisation and LeakyReLU(0.1) between: the same for every pixel."""
+
+    out_channels = WIDTH
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, 2 * WIDTH, 1),
+            nn.BatchNorm2d(2 * WIDTH),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(2 * WIDTH, WIDTH, 1),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (N, channels, H, W) to (N, 16, H, W)."""
+        result: Tensor = self.layers(images)
+        return result
+
+
+def create_learned(kind: str, block: int, channels: int, size: tuple[int, int] | None) -> nn.Module:
+    """The adaptation network of LE ("le"), ELE ("ele", which needs the size of the images) or PE ("pe")."""
+    if kind == "ele" and size is None:
+        raise UsageError("ELE's adaptation network is made for one size of images", hint="give image_size")
+    if kind == "ele":
+        assert size is not None
+        return EleAdaptNet(block, size, channels)
+    return LeAdaptNet(block, channels) if kind == "le" else PeAdaptNet(channels)
