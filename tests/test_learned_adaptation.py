@@ -126,6 +126,12 @@ def test_the_penalty_is_part_of_the_training(dataset, tmp_path, monkeypatch):
     assert found["on"] < 0.9 * found["off"]
 
 
+def test_both_parts_add_their_penalties():
+    model = create_model("privconv-128-4", 10, adapt_block=4, adaptation="ele", image_size=(8, 12))
+    model(torch.rand(2, 3, 8, 12))
+    torch.testing.assert_close(model.penalty, model.adapt.penalty + model.backbone.penalty)
+
+
 def test_what_cannot_be_is_said():
     with pytest.raises(UsageError, match="one size"):
         create_model("preresnet20", 10, adapt_block=4, adaptation="ele")

@@ -14,6 +14,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from cipherlens.errors import DataError, ShapeError, UsageError  # noqa: E402
 from cipherlens.models import AdaptationNetwork, PreResNet, create_model, read_weights  # noqa: E402
+from cipherlens.models.pyramidnet import ShakeDrop  # noqa: E402
 
 
 def count_parameters(model: torch.nn.Module) -> int:
@@ -231,3 +232,66 @@ def test_fresh_models_start_near_uniform_predictions() -> None:
     model = create_model("preresnet20", num_classes=10)
     loss = torch.nn.functional.cross_entropy(model(torch.randn(64, 3, 32, 32)), torch.randint(0, 10, (64,)))
     assert abs(loss.item() - math.log(10)) < 0.5
+
+
+def test_shake_pyramidnet_has_the_published_size() -> None:
+    model = create_model("shake-pyramidnet110", 10)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert 28.0e6 < count < 28.9e6  # 28.3 M in Han, Kim and Kim 2017, table 1 (alpha 270)
+    blocks = list(model.blocks)
+    assert len(blocks) == 54
+    assert blocks[-1].conv2.out_channels == 286
+    assert blocks[0].drop.kept > 0.99
+    assert blocks[-1].drop.kept == 0.5
+
+
+def test_shakedrop_keeps_scales_or_averages() -> None:
+    torch.manual_seed(0)
+    features = torch.ones(64, 1, 1, 1, requires_grad=True)
+    assert (ShakeDrop(0.7).eval()(features) == 0.7).all()
+    assert (ShakeDrop(1.0)(features) == 1).all()
+    shaken = ShakeDrop(0.0)(features)
+    assert -1 <= float(shaken.detach().min()) < -0.5 and 0.5 < float(shaken.detach().max()) <= 1
+    shaken.sum().backward()
+    assert features.grad is not None
+    assert 0 <= float(features.grad.min()) < 0.2 and 0.8 < float(features.grad.max()) <= 1
+    assert (features.grad.flatten() != shaken.detach().flatten()).all()
+
+
+@pytest.mark.parametrize("name", ["shake-pyramidnet20", "privconv-128-4", "vit-cifar"])
+def test_the_comparisons_classifiers_learn(name: str) -> None:
+    torch.manual_seed(0)
+    model = create_model(name, 3, in_chans=1, image_size=(16, 24))
+    images, labels = torch.rand(24, 1, 16, 24) * 0.1, torch.arange(24) % 3
+    images[labels == 1, :, :8] += 1
+    images[labels == 2, :, :, :12] += 1
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+    losses = []
+    for _ in range(40):
+        loss = torch.nn.functional.cross_entropy(model(images), labels)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_privconvs_matrix_moves_patches() -> None:
+    torch.manual_seed(0)
+    model = create_model("privconv-128-4", 10, image_size=(16, 16)).double()
+    model(torch.rand(2, 3, 16, 16).double())
+    assert model.penalty > 0
+    model.eval()
+    order = torch.randperm(16)
+    with torch.no_grad():
+        model.permutation.copy_(torch.eye(16))
+    images = torch.rand(2, 3, 16, 16).double()
+    grid = images.reshape(2, 3, 4, 4, 4, 4).permute(0, 2, 4, 1, 3, 5).reshape(2, 16, 3, 4, 4)
+    moved = grid[:, order].reshape(2, 4, 4, 3, 4, 4).permute(0, 3, 1, 4, 2, 5).reshape(2, 3, 16, 16)
+    expected = model(images)
+    assert (model(moved) - expected).abs().max() > 1e-6
+    with torch.no_grad():
+        model.permutation.copy_(torch.eye(16)[order].T)  # puts them back
+    torch.testing.assert_close(model(moved), expected, atol=1e-12, rtol=0)
+    with pytest.raises(UsageError, match="one size"):
+        create_model("privconv-128-4", 10)

@@ -82,9 +82,10 @@ class AdaptedModel(nn.Module):
 
     @property
     def penalty(self) -> Tensor | None:
-        """What the adaptation network adds to the loss of the last training step (ELE's)."""
-        found: Tensor | None = getattr(self.adapt, "penalty", None)
-        return found
+        """What adaptation network and backbone add to the loss of the last training step (ELE's, PrivConv's)."""
+        parts = [getattr(part, "penalty", None) for part in (self.adapt, self.backbone)]
+        found: list[Tensor] = [part for part in parts if part is not None]
+        return torch.stack(found).sum() if found else None
 
     def freeze(self, frozen: bool) -> None:
         """Keep the backbone as it is, normalisation statistics too, but for its classifier, which is often new."""

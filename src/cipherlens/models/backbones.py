@@ -13,6 +13,9 @@ from cipherlens.errors import DataError, ShapeError, UsageError, unknown_name
 from cipherlens.models.adaptation import AdaptationNetwork, AdaptedModel
 from cipherlens.models.learned_adaptation import create_learned
 from cipherlens.models.preresnet import PreResNet
+from cipherlens.models.privconv import PrivConv
+from cipherlens.models.pyramidnet import ShakePyramidNet
+from cipherlens.models.small_vit import create_small_vit
 from cipherlens.models.stems import shrink_stem
 from cipherlens.models.unet import UNet
 from cipherlens.models.vgg import VGG16
@@ -21,10 +24,18 @@ from cipherlens.models.weights import load_weights
 OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
     "preresnet20": partial(PreResNet, 20),
     "preresnet110": partial(PreResNet, 110),
+    "shake-pyramidnet110": partial(ShakePyramidNet, 110, 270),
+    "shake-pyramidnet20": partial(ShakePyramidNet, 20, 48),
     "unet": partial(UNet, width=32),
     "unet-small": partial(UNet, width=16),
     "vgg16_cifar": VGG16,
 }
+SIZED_MODELS: dict[str, Callable[..., nn.Module]] = {
+    "privconv-512-16": partial(PrivConv, 512, 16),
+    "privconv-128-4": partial(PrivConv, 128, 4, kernel=5),
+    "vit-cifar": create_small_vit,
+}
+"""Own models that are made for one size of images."""
 ADAPTATIONS = ("er", "le", "ele", "pe")
 SEGMENTATION_MODELS = ("unet", "unet-small")
 """Own models that give a class per pixel."""
@@ -59,12 +70,15 @@ def create_model(
         raise UsageError("legacy_padding is for an adaptation network", hint="set adapt_block")
     if pretrained and weights is not None:
         raise UsageError("pretrained and weights exclude each other", hint="drop pretrained to use your file")
-    create = _create_own if name in OWN_MODELS else _create_timm
     adapt = None
     if adapt_block is not None:
         adapt = _create_adaptation(adaptation, adapt_block, in_chans, legacy_padding, image_size)
     width = in_chans if adapt is None else getattr(adapt, "out_channels", in_chans)
-    model = create(name, num_classes, width, pretrained)
+    if name in SIZED_MODELS:
+        model = _create_sized(name, num_classes, width, pretrained, image_size)
+    else:
+        create = _create_own if name in OWN_MODELS else _create_timm
+        model = create(name, num_classes, width, pretrained)
     if small_stem:
         shrink_stem(model, name, width)
     if image_size is not None and hasattr(model, "set_input_size"):
@@ -88,6 +102,16 @@ def _create_adaptation(
     if legacy_padding:
         raise UsageError("legacy_padding is for ER-CNN's adaptation network")
     return create_learned(kind, block, in_chans, image_size)
+
+
+def _create_sized(
+    name: str, num_classes: int, in_chans: int, pretrained: bool, image_size: tuple[int, int] | None
+) -> nn.Module:
+    if image_size is None:
+        raise UsageError(f"{name} is made for one size of images", hint="give image_size")
+    if pretrained:
+        raise UsageError(f"there are no published weights of {name}", hint="give your own file with weights=")
+    return SIZED_MODELS[name](num_classes=num_classes, in_chans=in_chans, image_size=image_size)
 
 
 def _create_own(name: str, num_classes: int, in_chans: int, pretrained: bool) -> nn.Module:
