@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from cipher_results import section as describe_ciphers
 from ercnn_results import write_page
 from locked_results import hardware, load, section, table
 
@@ -87,7 +88,7 @@ def speed() -> str:
 
 
 def main() -> None:
-    parts = [HEAD, accuracy(), covariance(), section(), speed()]
+    parts = [HEAD, accuracy(), covariance(), section(), describe_ciphers(), speed()]
     (ROOT / "docs" / "results.md").write_text("\n".join(part for part in parts if part))
     (ROOT / "docs" / "er-cnn.md").write_text(write_page())
 

@@ -1,0 +1,59 @@
+"""The part of docs/results.md about ciphers: speed, storing EtC as JPEG."""
+
+from typing import Any
+
+from locked_results import hardware, load, table
+
+
+def jpeg() -> str:
+    record = load("etc-jpeg.json")
+    if record is None:
+        return ""
+    rows: list[dict[str, Any]] = record["results"]["rows"]
+    qualities = sorted({row["quality"] for row in rows})
+    lines = []
+    for name in dict.fromkeys(row["name"] for row in rows):
+        found = {row["quality"]: row for row in rows if row["name"] == name}
+        cells = [f"{found[q]['psnr']:.1f} dB, {found[q]['bytes_per_pixel']:.2f}" for q in qualities]
+        lines.append([name, *cells])
+    return (
+        "### EtC stored as JPEG\n\nPSNR to the photo after encrypting, storing as JPEG (colour resolution halved), "
+        "reading and decrypting, and bytes per pixel.\n\n"
+        f"{table(['images', *(f'quality {q}' for q in qualities)], lines)}\n\n"
+        f"{record['results']['n']} imagenette test photos, cropped off the grid of their own JPEG. Blocks of 16x16 "
+        "cost a few dB (edges between blocks that do not belong together), blocks of 8x8 more; one grey picture of "
+        "the YCbCr channels keeps the plain quality and costs more bytes. `shf` shows what JPEG does to other "
+        f"schemes.\n\n{hardware(record)}\n"
+    )
+
+
+def throughput() -> str:
+    record = load("cipher-throughput.json")
+    if record is None:
+        return ""
+    cases = {case["side"]: case for case in record["results"]["cases"]}
+    small, large = cases[32], cases[224]
+    lines = []
+    for name, value in large["milliseconds"].items():
+        loop = small["loop_seconds"].get(name)
+        ratio = "" if loop is None else f"{1000 * loop / small['milliseconds'][name]:,.0f}"
+        share = value / large["milliseconds"]["decode JPEG"]
+        lines.append([name, f"{small['milliseconds'][name]:.4f}", f"{value:.3f}", f"{share:.2f}", ratio])
+    header = [
+        "",
+        "32x32, ms an image",
+        "224x224, ms an image",
+        "of a JPEG decode",
+        "times the loop's speed (32x32)",
+    ]
+    return (
+        f"### Encryption, one core\n\n{table(header, lines)}\n\n{small['images']} images of 32x32 in blocks of "
+        f"{small['block']}, {large['images']} photos of 224x224 in blocks of {large['block']}; JPEG files of quality "
+        f"{record['results']['quality']}. The loop goes over images, blocks and values in Python.\n\n"
+        f"{hardware(record)}\n"
+    )
+
+
+def section() -> str:
+    found = [part for part in (throughput(), jpeg()) if part]
+    return "## Ciphers\n\n" + "\n".join(found) if found else ""
