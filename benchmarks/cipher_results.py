@@ -21,7 +21,7 @@ def jpeg() -> str:
         "reading and decrypting, and bytes per pixel.\n\n"
         f"{table(['images', *(f'quality {q}' for q in qualities)], lines)}\n\n"
         f"{record['results']['n']} imagenette test photos, cropped off the grid of their own JPEG. Blocks of 16x16 "
-        "cost a few dB, blocks of 8x8 more; one grey picture of the YCbCr channels keeps the plain quality and costs "
+        "cost a few dB, blocks of 8x8 more; one grey picture of YCbCr channels keeps the plain quality and costs "
         f"more bytes. `shf` shows what JPEG does to other schemes.\n\n{hardware(record)}\n"
     )
 
