@@ -53,6 +53,42 @@ def throughput() -> str:
     )
 
 
+def comparison() -> str:
+    record = load("scheme-comparison-cpu.json")
+    if record is None:
+        return ""
+    results = record["results"]
+    lines = []
+    for row in results["rows"]:
+        spread = "" if row["min"] == row["max"] else f" ({row['min']:.1%} to {row['max']:.1%})"
+        read = "; ".join(f"{a['attack']} {a['ssim']:.2f} (guessing {a['guess_ssim']:.2f})" for a in row["leakage"])
+        published = results["published"].get(f"{row['scheme'].split()[0]}, {row['way']}")
+        lines.append(
+            [
+                row["scheme"],
+                row["model"],
+                row["way"],
+                f"{row['mean']:.1%}{spread}",
+                f"{row['parameters'] / 1e6:.2f}",
+                f"{row['milliseconds']:.3f}",
+                f"{row['bytes_per_image']:,.0f}",
+                read or ("readable" if row["scheme"] == "identity" else "no attack here yet"),
+                "" if published is None else f"*{published}*",
+            ]
+        )
+    header = [
+        *("scheme", "network", "help", "test accuracy", "M parameters", "ms to encrypt", "bytes an image"),
+        *("SSIM of attacks", "*published*, Shake-PyramidNet-110"),
+    ]
+    base = ", ".join(f"{key} {value}" for key, value in results["base"].items())
+    seeds = len(results["seeds"])
+    images = ", ".join(f"{count:,} {split}" for split, count in results["images"].items())
+    return (
+        f"### Schemes side by side\n\n{table(header, lines)}\n\n{results['source']} ({images} images), {base}, {seeds} "
+        f"seeds, last epoch; every network got the same budget.\n\n{hardware(record)}\n"
+    )
+
+
 def section() -> str:
-    found = [part for part in (throughput(), jpeg()) if part]
+    found = [part for part in (comparison(), throughput(), jpeg()) if part]
     return "## Ciphers\n\n" + "\n".join(found) if found else ""

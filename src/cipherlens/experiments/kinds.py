@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from cipherlens.errors import unknown_name
+from cipherlens.experiments.comparison import run_comparison
 from cipherlens.experiments.decryption import run_decryption
 from cipherlens.experiments.grid import run_grid
 from cipherlens.experiments.plots import describe
@@ -11,7 +12,7 @@ from cipherlens.experiments.privdl import run_experiment
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings
 
-KINDS = ("access", "segmentation", "grid", "decryption")
+KINDS = ("access", "segmentation", "grid", "decryption", "comparison")
 
 
 def run_settings(settings: Settings, out: Path, threads: int, report: Reporter) -> tuple[dict[str, Any], list[str]]:
@@ -21,6 +22,9 @@ def run_settings(settings: Settings, out: Path, threads: int, report: Reporter) 
     if settings.kind == "grid":
         results = run_grid(settings, out, max(1, threads), report)
         return results, [*map(_describe_row, results["rows"]), *_quote(results), str(out / "figure.png")]
+    if settings.kind == "comparison":
+        results = run_comparison(settings, out, max(1, threads), report)
+        return results, [*map(_describe_scheme, results["rows"]), *_quote(results)]
     if settings.kind == "decryption":
         results = run_decryption(settings, out, max(1, threads), report)
         return results, [*map(_describe_decryptor, results["rows"]), *_quote(results), str(out / "figure.png")]
@@ -39,6 +43,14 @@ def _describe_decryptor(row: dict[str, Any]) -> str:
     if "ssim" in row:
         scores = f"SSIM {row['ssim']:.3f} in {row['training_seconds'] + row['seconds']:.1f} s"
     return f"  {name:36} recognised {found['accuracy']:6.1%}, {found['categories']:2} classes  {scores}"
+
+
+def _describe_scheme(row: dict[str, Any]) -> str:
+    leakage = "; ".join(f"{found['attack']}: SSIM {found['ssim']:.2f}" for found in row["leakage"])
+    return (
+        f"  {row['scheme']:28} {row['model']:20} {row['way']:7} {row['mean']:7.2%} ({row['min']:.2%} to "
+        f"{row['max']:.2%})  {leakage or ('readable' if row['scheme'] == 'identity' else 'no attack here yet')}"
+    )
 
 
 def _describe_row(row: dict[str, Any]) -> str:

@@ -1,0 +1,181 @@
+"""Schemes side by side: what a network learns from each, with which help, at what cost, and what it gives away."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cipherlens.attacks import list_attacks
+from cipherlens.attacks.harness import evaluate
+from cipherlens.audit.target import load_target
+from cipherlens.ciphers import create_cipher
+from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealing import seal
+from cipherlens.data.shards import SealOptions
+from cipherlens.errors import UsageError
+from cipherlens.experiments.cells import Cell, count_cores, count_workers, load_or_make_key, train_cells
+from cipherlens.experiments.reporting import Reporter
+from cipherlens.experiments.settings import Settings, check_options
+from cipherlens.keys import Key
+
+ADAPTED = ("er", "le", "ele", "pe")
+DERIVED = ("locked", "folded")
+WAYS = ("none", *ADAPTED, *DERIVED)
+"""How a network is helped: not at all, by an adaptation network, or by the key (no training on ciphertexts)."""
+PLAIN = "identity"
+_TIMED, _REPEATS = 256, 5
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """One cipher with one network, and the ways it is tried in."""
+
+    cipher: dict[str, Any]
+    model: str
+    ways: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Name of the cipher with its parameters."""
+        params = {name: value for name, value in self.cipher.items() if name != "name"}
+        return " ".join([str(self.cipher["name"]), *(f"{name}={value}" for name, value in params.items())])
+
+    @property
+    def folder(self) -> str:
+        """Where its images lie."""
+        return "sealed-" + self.label.replace(" ", "-").replace("=", "")
+
+    def name_run(self, way: str, seed: int) -> str:
+        """Folder of a run."""
+        return f"{self.folder.removeprefix('sealed-')}-{self.model}-{way}-seed{seed}"
+
+
+def run_comparison(settings: Settings, out: Path, threads: int, report: Reporter) -> dict[str, Any]:
+    """Run (or continue) a comparison in the folder ``out``; returns what was measured."""
+    check_options(settings, ("limit", "seeds", "model", "base", "schemes", "attacked", "models"))
+    out, options = out.resolve(), settings.options
+    schemes = _read_schemes(settings)
+    key = load_or_make_key(out)
+    sealing = SealOptions(limit=options.get("limit"), workers=count_cores())
+    for scheme in schemes:
+        with report.bar(f"sealing {scheme.label}") as progress:
+            seal(settings.source, out / scheme.folder, create_cipher(**scheme.cipher), key, sealing, progress)
+    cells = [
+        _make_cell(settings, out, scheme, way, seed)
+        for scheme in schemes
+        for way in scheme.ways
+        if way not in DERIVED
+        for seed in options["seeds"]
+    ]
+    train_cells(cells, threads, report)
+    rows = [row for scheme in schemes for row in _measure(settings, out, scheme, key, report)]
+    return {
+        "scale": settings.scale,
+        "source": Path(settings.source).name,
+        "images": SealedDataset.open(out / schemes[0].folder).splits,
+        "base": options["base"],
+        "seeds": options["seeds"],
+        "trainings_at_once": count_workers(threads),
+        "rows": rows,
+        "published": settings.published,
+    }
+
+
+def _read_schemes(settings: Settings) -> list[Scheme]:
+    found = [
+        Scheme(scheme["cipher"], scheme.get("model", settings.options["model"]), tuple(scheme["ways"]))
+        for scheme in settings.options["schemes"]
+    ]
+    plain = {scheme.model for scheme in found if scheme.cipher["name"] == PLAIN and "none" in scheme.ways}
+    for scheme in found:
+        unknown = [way for way in scheme.ways if way not in WAYS]
+        if unknown:
+            raise UsageError(f"{settings.name}.toml: ways {unknown}", hint=f"choose from {', '.join(WAYS)}")
+        if set(scheme.ways) & set(DERIVED) and scheme.model not in plain:
+            raise UsageError(f"{scheme.label} needs {scheme.model} trained on plain images", hint="add it")
+        create_cipher(**scheme.cipher)
+    return found
+
+
+def _make_cell(settings: Settings, out: Path, scheme: Scheme, way: str, seed: int) -> Cell:
+    config = {**settings.options["base"], **settings.options.get("models", {}).get(scheme.model, {})}
+    config["model"] = scheme.model
+    if way in ADAPTED:
+        config |= {"adapt_block": scheme.cipher.get("block", 4), "adaptation": way}
+    cell = Cell({}, seed, out / scheme.folder, out / "runs" / scheme.name_run(way, seed), config)
+    cell.read_config()
+    return cell
+
+
+def _measure(settings: Settings, out: Path, scheme: Scheme, key: Key, report: Reporter) -> Iterator[dict[str, Any]]:
+    from cipherlens.train.run import evaluate as test
+    from cipherlens.train.run import load_run
+
+    dataset = SealedDataset.open(out / scheme.folder)
+    bound = dataset.plan.bind(key)
+    facts = {
+        "milliseconds": _time_encryption(settings, out, scheme, key),
+        "bytes_per_image": sum(s.bytes for s in dataset.manifest.shards) / sum(dataset.splits.values()),
+        "key_bits": create_cipher(**scheme.cipher).key_bits(dataset.plan.padded_shape),
+        "leakage": _attack(settings, dataset),
+    }
+    for way in scheme.ways:
+        scores, parameters = [], 0
+        for seed in settings.options["seeds"]:
+            run = out / "runs" / scheme.name_run(way, seed)
+            if way in DERIVED and not run.exists():
+                plain = Scheme({"name": PLAIN}, scheme.model, ()).name_run("none", seed)
+                _derive(way, out / "runs" / plain, run, dataset, key)
+            loaded = load_run(run, "last", bound if way == "locked" else None)
+            scores.append(float(test(loaded, dataset.split("test"))["accuracy"]))
+            parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+        report.say(f"{scheme.label}, {scheme.model}, {way}: {np.mean(scores):.2%}")
+        row = {"scheme": scheme.label, "model": scheme.model, "way": way, "parameters": parameters}
+        yield row | {"mean": float(np.mean(scores)), "min": min(scores), "max": max(scores), **facts}
+
+
+def _derive(way: str, plain: Path, out: Path, dataset: SealedDataset, key: Key) -> None:
+    from cipherlens.train.folding import fold_run
+    from cipherlens.train.locking import lock_run
+
+    if way == "locked":
+        lock_run(plain, out, key, "shuffled")
+    else:
+        fold_run(plain, out, dataset, key)
+
+
+def _time_encryption(settings: Settings, out: Path, scheme: Scheme, key: Key) -> float:
+    """Milliseconds an image, median."""
+    dataset = SealedDataset.open(out / scheme.folder)
+    bound = dataset.plan.bind(key)
+    target = load_target(dataset, settings.source, "test", _TIMED)
+    seconds = []
+    for _ in range(_REPEATS):
+        started = time.perf_counter()
+        bound.encrypt(target.plain, range(len(target.plain)))
+        seconds.append(time.perf_counter() - started)
+    return 1000 * statistics.median(seconds) / len(target.plain)
+
+
+def _attack(settings: Settings, dataset: SealedDataset) -> list[dict[str, Any]]:
+    """What the attacks that exist for the cipher reconstruct, with so many ciphertexts, or one known picture."""
+    found = []
+    count = min(int(settings.options.get("attacked", 500)), dataset.splits["test"])
+    for attack in list_attacks(dataset.plan.cipher) if dataset.plan.cipher != PLAIN else ():
+        known = attack.threat_model != "coa"
+        target = load_target(dataset, settings.source, "test", count)
+        result = evaluate(attack, target, 1 if known else count)
+        found.append(
+            {
+                "attack": attack.name,
+                "threat_model": attack.threat_model,
+                "budget": result.budget,
+                "ssim": result.ssim,
+                "guess_ssim": result.guess_ssim,
+            }
+        )
+    return found
