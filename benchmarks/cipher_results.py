@@ -84,8 +84,8 @@ def comparison() -> str:
     seeds = len(results["seeds"])
     images = ", ".join(f"{count:,} {split}" for split, count in results["images"].items())
     return (
-        f"### Schemes side by side\n\n{table(header, lines)}\n\n{results['source']} ({images} images), {base}, {seeds} "
-        f"seeds, last epoch; every network got the same budget.\n\n{hardware(record)}\n"
+        f"### Schemes side by side\n\n{table(header, lines)}\n\n{results['source']} ({images} images), {base}, "
+        f"{seeds} seeds, last epoch; every network got the same budget.\n\n{hardware(record)}\n"
     )
 
 
