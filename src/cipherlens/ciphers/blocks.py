@@ -10,7 +10,7 @@ from cipherlens.errors import UsageError
 
 Array = Any
 
-_CACHE_VALUES = 300_000
+CACHE_VALUES = 300_000
 """So many values pass through all steps before the next: what fits in a core's cache."""
 
 
@@ -41,6 +41,19 @@ def merge_blocks(xp: Any, blocks: Array, block: int) -> Array:
     return xp.reshape(xp.permute_dims(grid, (1, 0, 2, 4, 3, 5)), (n, c, rows * block, columns * block))
 
 
+def map_images(images: Array, function: Callable[[Array], Array]) -> Array:
+    """``function`` of a batch of images: on NumPy a few at a time, which keeps them in the cache."""
+    step = max(1, CACHE_VALUES // max(1, int(np.prod(images.shape[1:]))))
+    if not is_numpy_array(images) or len(images) <= step:
+        return function(images)
+    first = function(images[:step])
+    out = np.empty((len(images), *first.shape[1:]), first.dtype)
+    out[:step] = first
+    for start in range(step, len(images), step):
+        out[start : start + step] = function(images[start : start + step])
+    return out
+
+
 def map_blocks(xp: Any, images: Array, block: int, function: Callable[[Array], Array], dtype: str) -> Array:
     """Apply ``function`` to the blocks (C, N, H/b, W/b, b*b) of images and put the results, of ``dtype``, back.
 
@@ -50,7 +63,7 @@ def map_blocks(xp: Any, images: Array, block: int, function: Callable[[Array], A
     if not is_numpy_array(images):
         return merge_blocks(xp, function(split_blocks(xp, images, block)), block)
     out = np.empty(images.shape, dtype)
-    step = max(1, _CACHE_VALUES // int(np.prod(images.shape[1:])))
+    step = max(1, CACHE_VALUES // int(np.prod(images.shape[1:])))
     for start in range(0, len(images), step):
         blocks = function(split_blocks(xp, images[start : start + step], block))
         part = out[start : start + step]

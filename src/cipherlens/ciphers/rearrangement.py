@@ -12,6 +12,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape, require_uint8
+from cipherlens.ciphers.blocks import map_images
 from cipherlens.keys import Key, KeyStream
 
 Order = NDArray[np.int64]
@@ -84,15 +85,17 @@ class BoundRearrangement(BoundCipher):
         return self._ct_shape
 
     def _encrypt(self, xp: Any, plain: Array) -> Array:
-        moved = self._take(xp, plain, "order", self.order, self.ct_shape)
-        return self._flip(xp, moved)
+        if self.order is None:
+            return self._flip(xp, plain)
+        return map_images(plain, lambda x: self._flip(xp, self._take(xp, x, "order", self.order, self.ct_shape)))
 
     def _decrypt(self, xp: Any, ct: Array) -> Array:
-        return self._take(xp, self._flip(xp, ct), "inverse", self.inverse, self.shape)
+        if self.order is None:
+            return self._flip(xp, ct)
+        return map_images(ct, lambda x: self._take(xp, self._flip(xp, x), "inverse", self.inverse, self.shape))
 
     def _take(self, xp: Any, images: Array, name: str, order: Order | None, shape: Shape) -> Array:
-        if order is None:
-            return images
+        assert order is not None
         flat = xp.reshape(images, (images.shape[0], prod(images.shape[1:])))
         return xp.reshape(xp.take(flat, self._table(xp, images, name, order), axis=1), (-1, *shape))
 
@@ -117,10 +120,10 @@ class BoundNibbleRearrangement(BoundCipher):
         self._back = mask[self.inverse]
 
     def _encrypt(self, xp: Any, plain: Array) -> Array:
-        return self._move(plain, "order", self.order, "mask", self.mask)
+        return map_images(plain, lambda part: self._move(part, "order", self.order, "mask", self.mask))
 
     def _decrypt(self, xp: Any, ct: Array) -> Array:
-        return self._move(ct, "inverse", self.inverse, "back", self._back)
+        return map_images(ct, lambda part: self._move(part, "inverse", self.inverse, "back", self._back))
 
     def _move(self, images: Array, order_name: str, order: Order, mask_name: str, mask: NDArray[np.uint8]) -> Array:
         xp = array_namespace(images)
