@@ -48,7 +48,8 @@ def throughput() -> str:
     return (
         f"### Encryption, one core\n\n{table(header, lines)}\n\n{small['images']} images of 32x32 in blocks of "
         f"{small['block']}, {large['images']} photos of 224x224 in blocks of {large['block']}; JPEG quality "
-        f"{record['results']['quality']}. The loop goes over images, blocks and values in Python.\n\n"
+        f"{record['results']['quality']}. The loop goes over images, blocks and values "
+        "in Python; key schedules do not count.\n\n"
         f"{hardware(record)}\n"
     )
 
