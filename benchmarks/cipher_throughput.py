@@ -29,6 +29,7 @@ CASES = {32: (256, 4), 224: (64, 8)}
 VARIANTS = {**{name: (name, {}) for name in CIPHERS}, "patch, orthogonal": ("patch", {"orthogonal": True})}
 VARIANTS["etc, a key per image"] = ("etc", {"per_image": True})
 QUALITY = 90
+LOOPED = (1, 101)
 
 
 def read_photos(source: str, side: int, count: int) -> list[Image.Image]:
@@ -64,12 +65,14 @@ def time_loop(label: str, images: np.ndarray, block: int) -> float | None:
     if name not in reference.SCHEMES or params.get("per_image"):
         return None
     blocked = {"block": block} if "block" in create_cipher(name).params else {}
-    seconds = []
-    for count in (1, 5):
+
+    def run(count: int) -> float:
         started = time.perf_counter()
         reference.SCHEMES[name](bytes(range(32)), images[:count], **params, **blocked)
-        seconds.append(time.perf_counter() - started)
-    return (seconds[1] - seconds[0]) / 4
+        return time.perf_counter() - started
+
+    few, many = (min(run(count) for _ in range(2)) for count in LOOPED)
+    return (many - few) / (LOOPED[1] - LOOPED[0])
 
 
 def main() -> None:
