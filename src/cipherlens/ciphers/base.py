@@ -42,6 +42,10 @@ class Cipher(ABC):
         """Whether every image has a key of its own, derived from its number."""
         return False
 
+    def ct_shape(self, shape: Shape) -> Shape:
+        """Shape (C, H, W) of the ciphertext of an image of ``shape``."""
+        return shape
+
     def key_bits(self, shape: Shape) -> float:
         """log2 of the number of different transforms of images of ``shape``. A key itself has 256 bits."""
         raise NotImplementedError
@@ -54,12 +58,7 @@ class Cipher(ABC):
         if len(shape) != 3 or min(shape) < 1:
             raise ShapeError(f"an image shape is (channels, height, width), not {shape}")
         check_multiple(shape, self.block)
-        whole = (int(shape[0]), int(shape[1]), int(shape[2]))
-        if self.per_image:
-            from cipherlens.ciphers.compose import BoundPerImage
-
-            return BoundPerImage(self, key, whole)
-        return self._bind(key, whole)
+        return self._bind(key, (int(shape[0]), int(shape[1]), int(shape[2])))
 
     @abstractmethod
     def _bind(self, key: Key, shape: Shape) -> "BoundCipher": ...
@@ -84,7 +83,7 @@ class BoundCipher(ABC):
     @property
     def ct_shape(self) -> Shape:
         """Shape (C, H, W) of one encrypted image."""
-        return self.shape
+        return self.cipher.ct_shape(self.shape)
 
     @property
     def ct_dtype(self) -> str:

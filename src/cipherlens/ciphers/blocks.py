@@ -1,14 +1,14 @@
 """Cutting images into blocks and putting them back, without loops."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from array_api_compat import is_numpy_array
 
+from cipherlens.ciphers.base import Array, Cipher
 from cipherlens.errors import UsageError
-
-Array = Any
 
 CACHE_VALUES = 300_000
 """So many values pass through all steps before the next: what fits in a core's cache."""
@@ -17,10 +17,17 @@ CACHE_VALUES = 300_000
 MAX_BLOCK = 32
 
 
-def check_block(block: int) -> None:
-    """Raise UsageError for a block side that no cipher takes."""
-    if not isinstance(block, int) or not 2 <= block <= MAX_BLOCK:
-        raise UsageError(f"block must be between 2 and {MAX_BLOCK}, not {block!r}", hint="4, 8 and 16 are usual")
+@dataclass(frozen=True)
+class BlockCipher(Cipher):
+    """A cipher that cuts images into blocks of ``block`` x ``block`` pixels. UsageError if that cannot be."""
+
+    block: int = 4
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.block, int) or not 2 <= self.block <= MAX_BLOCK:
+            raise UsageError(
+                f"block must be between 2 and {MAX_BLOCK}, not {self.block!r}", hint="4, 8 and 16 are usual"
+            )
 
 
 def split_blocks(xp: Any, images: Array, block: int) -> Array:
@@ -57,8 +64,8 @@ def map_images(images: Array, function: Callable[[Array], Array]) -> Array:
 def map_blocks(xp: Any, images: Array, block: int, function: Callable[[Array], Array], dtype: str) -> Array:
     """Apply ``function`` to the blocks (C, N, H/b, W/b, b*b) of images and put the results, of ``dtype``, back.
 
-    On NumPy a few images at a time go through all steps, which keeps them in the cache (1.3 to 1.6 times the
-    speed); other libraries get the whole batch, as accelerators like it.
+    On NumPy a few images at a time go through all steps, which keeps them in the cache; other libraries get the
+    whole batch, as accelerators like it.
     """
     if not is_numpy_array(images):
         return merge_blocks(xp, function(split_blocks(xp, images, block)), block)

@@ -11,8 +11,8 @@ import numpy as np
 from array_api_compat import is_numpy_array
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape, require_uint8
-from cipherlens.ciphers.blocks import check_block, map_images
+from cipherlens.ciphers.base import Array, BoundCipher, Shape, require_uint8
+from cipherlens.ciphers.blocks import BlockCipher, map_images
 from cipherlens.ciphers.rearrangement import (
     BoundRearrangement,
     draw_mask,
@@ -27,11 +27,8 @@ _LEVELS = 256
 
 
 @dataclass(frozen=True)
-class _BlockCipher(Cipher):
-    block: int = 4
-
-    def __post_init__(self) -> None:
-        check_block(self.block)
+class _AlikeCipher(BlockCipher):
+    """What it does to the values of a block depends on the channels and the block, not on the image."""
 
     def _count(self, shape: Shape) -> int:
         return self.block**2 * shape[0]
@@ -41,7 +38,7 @@ class _BlockCipher(Cipher):
 
 
 @dataclass(frozen=True)
-class ShfCipher(_BlockCipher):
+class ShfCipher(_AlikeCipher):
     """SHF: the values of a block permuted, in every block alike."""
 
     name: ClassVar[str] = "shf"
@@ -59,7 +56,7 @@ class ShfCipher(_BlockCipher):
 
 
 @dataclass(frozen=True)
-class NpCipher(_BlockCipher):
+class NpCipher(_AlikeCipher):
     """NP: each value p or 255 - p, by a bit of the key for every place in a block, in every block alike."""
 
     name: ClassVar[str] = "np"
@@ -77,7 +74,7 @@ class NpCipher(_BlockCipher):
 
 
 @dataclass(frozen=True)
-class BlockScramblingCipher(_BlockCipher):
+class BlockScramblingCipher(BlockCipher):
     """Whole blocks moved to other places, all channels together."""
 
     name: ClassVar[str] = "block-scrambling"
@@ -95,7 +92,7 @@ class BlockScramblingCipher(_BlockCipher):
 
 
 @dataclass(frozen=True)
-class FfxCipher(_BlockCipher):
+class FfxCipher(_AlikeCipher):
     """FFX: chosen places of a block substituted by format-preserving encryption, in every block alike.
 
     The key, tweak and length of the published code are fixed, so that its cipher on three digits is one permutation
@@ -147,7 +144,7 @@ class BoundFfx(BoundCipher):
 def _substitute_bytes(
     images: NDArray[np.uint8], table: NDArray[np.uint8], chosen: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """``table[images]`` where ``chosen`` is 255, else ``images``; several times faster than by an index."""
+    """``table[images]`` where ``chosen`` is 255, else ``images``."""
     found = np.frombuffer(images.tobytes().translate(table.tobytes()), np.uint8).reshape(images.shape)
     return images ^ ((found ^ images) & chosen)
 

@@ -1,11 +1,8 @@
-"""Ciphers after one another, and a key for every image."""
+"""Ciphers after one another."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import lcm
 from typing import Any, ClassVar
-
-from array_api_compat import array_namespace
 
 from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape
 from cipherlens.errors import UsageError
@@ -37,13 +34,18 @@ class ComposedCipher(Cipher):
         """Image sides must be multiples of all blocks."""
         return lcm(*(cipher.block for cipher in self.ciphers))
 
+    def ct_shape(self, shape: Shape) -> Shape:
+        """That of the last cipher."""
+        for cipher in self.ciphers:
+            shape = cipher.ct_shape(shape)
+        return shape
+
     def key_bits(self, shape: Shape) -> float:
         """The sum of all: an upper bound, for different keys may do the same together."""
         total = 0.0
         for cipher in self.ciphers:
             total += cipher.key_bits(shape)
-            if getattr(cipher, "grey", False):
-                shape = (1, shape[1], shape[0] * shape[2])
+            shape = cipher.ct_shape(shape)
         return total
 
     def _bind(self, key: Key, shape: Shape) -> "BoundComposition":
@@ -59,19 +61,15 @@ class BoundComposition(BoundCipher):
         super().__init__(cipher, key, shape)
         self.parts: list[BoundCipher] = []
         for number, part in enumerate(cipher.ciphers):
-            bound = part.bind(key.subkey(f"compose:{number}"), self.ct_shape)
+            bound = part.bind(key.subkey(f"compose:{number}"), shape)
             if self.ct_dtype != "uint8" and not bound._keeps_dtype:
                 raise UsageError(
                     f"{part.name} takes uint8 images, but the cipher before it gives {self.ct_dtype}",
                     hint="put real ciphers (hill, orthogonal patch) last; only pure rearrangements may follow them",
                 )
             self.parts.append(bound)
+            shape = bound.ct_shape
         self._keeps_dtype = all(part._keeps_dtype for part in self.parts)
-
-    @property
-    def ct_shape(self) -> Shape:
-        """That of the last cipher."""
-        return self.parts[-1].ct_shape if self.parts else self.shape
 
     @property
     def ct_dtype(self) -> str:
@@ -90,55 +88,3 @@ class BoundComposition(BoundCipher):
             exact = real and all(before._keeps_dtype for before in self.parts[:number])
             ct = self.parts[number].decrypt(ct, "float32" if exact else None)
         return ct
-
-
-class BoundPerImage(BoundCipher):
-    """Every image under a key of its own: image k under the subkey ``image:k``.
-
-    ``encrypt`` and ``decrypt`` need the images' ``numbers``; sealed data sets use SPLIT/POSITION, as train/17.
-    """
-
-    def __init__(self, cipher: Cipher, key: Key, shape: Shape) -> None:
-        super().__init__(cipher, key, shape)
-        self._key = key
-        self._fixed: Cipher = replace(cipher, per_image=False)  # type: ignore[type-var]
-        self._like = self._bind_image(0)
-        self._keeps_dtype = self._like._keeps_dtype
-
-    def _bind_image(self, number: object) -> BoundCipher:
-        return self._fixed.bind(self._key.subkey(f"image:{number}"), self.shape)
-
-    @property
-    def ct_shape(self) -> Shape:
-        """As with one key."""
-        return self._like.ct_shape
-
-    def encrypt(self, plain: Array, numbers: Sequence[object] | None = None) -> Array:
-        """Encrypt a batch; ``numbers`` (N,) says which images they are."""
-        return self._each("encrypt", plain, numbers)
-
-    def decrypt(self, ct: Array, dtype: str | None = None, numbers: Sequence[object] | None = None) -> Array:
-        """Decrypt a batch; ``numbers`` (N,) as at encryption."""
-        return self._each("decrypt", ct, numbers, dtype)
-
-    def _each(self, method: str, images: Array, numbers: Sequence[object] | None, *options: Any) -> Array:
-        count = images.shape[0]
-        if numbers is None or len(numbers) != count:
-            raise UsageError(
-                f"{self.cipher.name} with a key for every image needs the numbers of all {count} images",
-                hint="give numbers=range(first, first + n)",
-            )
-        if not count:
-            return getattr(self._like, method)(images, *options)
-        # A loop, because a key for every image is a key schedule for every image.
-        done = [
-            getattr(self._bind_image(number), method)(images[i : i + 1, ...], *options)
-            for i, number in enumerate(numbers)
-        ]
-        return array_namespace(images).concat(done, axis=0)
-
-    def _encrypt(self, xp: Any, plain: Array) -> Array:
-        raise NotImplementedError
-
-    def _decrypt(self, xp: Any, ct: Array) -> Array:
-        raise NotImplementedError

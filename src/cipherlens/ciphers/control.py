@@ -57,6 +57,11 @@ class StreamCipher(Cipher):
     summary: ClassVar[str] = "control: authenticated encryption, fresh nonce per image"
     threat_note: ClassVar[str] = "a control: nothing but the size leaks, and nothing can be learned from it either"
 
+    def ct_shape(self, shape: Shape) -> Shape:
+        """The image's shape plus the rows that hold nonce and tag."""
+        c, h, w = shape
+        return c, h + -(-(_NONCE + _TAG) // (c * w)), w
+
     def key_bits(self, shape: Shape) -> float:
         """ChaCha20's key."""
         return 256.0
@@ -71,12 +76,6 @@ class BoundStream(BoundCipher):
     def __init__(self, cipher: StreamCipher, key: Key, shape: Shape) -> None:
         super().__init__(cipher, key, shape)
         self._aead = ChaCha20Poly1305(key.subkey("stream").to_bytes())
-
-    @property
-    def ct_shape(self) -> Shape:
-        """The image's shape plus the rows that hold nonce and tag."""
-        c, h, w = self.shape
-        return c, h + -(-(_NONCE + _TAG) // (c * w)), w
 
     def _encrypt(self, xp: Any, plain: Array) -> Array:
         require_uint8(xp, plain, self.cipher.name)

@@ -1,5 +1,6 @@
 """Encryption-then-compression (EtC: Chuman, Sirichotedumrong and Kiya 2019): blocks moved, turned, inverted."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log2
 from typing import Any, ClassVar
@@ -7,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.base import Array, Cipher, Shape
-from cipherlens.ciphers.blocks import check_block
+from cipherlens.ciphers.base import Array, Shape
+from cipherlens.ciphers.blocks import BlockCipher
+from cipherlens.ciphers.per_image import PerImageCipher
 from cipherlens.ciphers.rearrangement import BoundRearrangement, Order, index_blocks, log2_factorial, name_shape
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key, KeyStream
@@ -17,7 +19,7 @@ TURNS = 8
 
 
 @dataclass(frozen=True)
-class EtcCipher(Cipher):
+class EtcCipher(PerImageCipher, BlockCipher):
     """Blocks moved, turned and mirrored, half of them inverted, the colours of each permuted.
 
     With blocks of 16 x 16 the result can be stored as JPEG. ``grey`` puts the channels side by side and treats them
@@ -26,49 +28,40 @@ class EtcCipher(Cipher):
 
     block: int = 16
     grey: bool = False
-    per_image: bool = False
     name: ClassVar[str] = "etc"
     summary: ClassVar[str] = "blocks moved, turned, inverted, colours permuted; can be stored as JPEG"
     threat_note: ClassVar[str] = "obfuscation, not encryption: blocks stay readable and are put back like a jigsaw"
 
-    def __post_init__(self) -> None:
-        check_block(self.block)
+    def ct_shape(self, shape: Shape) -> Shape:
+        """That of the image, or of its channels side by side."""
+        channels, height, width = shape
+        return (1, height, channels * width) if self.grey else shape
 
     def key_bits(self, shape: Shape) -> float:
         """Places, turns, signs and colours of all blocks."""
-        channels, height, width = _stack(shape) if self.grey else shape
+        channels, height, width = self.ct_shape(shape)
         blocks = height * width // self.block**2
         return log2_factorial(blocks) + blocks * (log2(2 * TURNS) + log2_factorial(channels))
 
     def _bind(self, key: Key, shape: Shape) -> BoundRearrangement:
-        order, mask = draw_tables(self, key, _stack(shape) if self.grey else shape, draw_colours)
-        if not self.grey:
-            return BoundRearrangement(self, key, shape, order, mask)
-        channels, height, width = shape
-        places = np.arange(len(order)).reshape(shape).transpose(1, 0, 2).reshape(-1)  # side by side
-        return BoundRearrangement(self, key, shape, places[order], mask, (1, height, channels * width))
-
-
-def _stack(shape: Shape) -> Shape:
-    channels, height, width = shape
-    return 1, height, channels * width
+        order, mask = draw_tables(self, key, self.ct_shape(shape), draw_colours)
+        if self.grey:
+            side_by_side = np.arange(len(order)).reshape(shape).transpose(1, 0, 2).reshape(-1)
+            order = side_by_side[order]
+        return BoundRearrangement(self, key, shape, order, mask)
 
 
 @dataclass(frozen=True)
-class EtcLegacyCipher(Cipher):
+class EtcLegacyCipher(BlockCipher):
     """EtC with the fault of the public code, on which published accuracies rest; it cannot be decrypted.
 
     Its permutation of the colours assigns channel after channel in place, so that most permutations overwrite a
     channel before it is read. Blocks are 4 x 4 there.
     """
 
-    block: int = 4
     name: ClassVar[str] = "etc-legacy"
     summary: ClassVar[str] = "EtC with the public code's fault: colours are lost, cannot be decrypted"
     threat_note: ClassVar[str] = "obfuscation, not encryption; kept only to compare with published figures"
-
-    def __post_init__(self) -> None:
-        check_block(self.block)
 
     def key_bits(self, shape: Shape) -> float:
         """As many keys as EtC has."""
@@ -86,7 +79,9 @@ class BoundEtcLegacy(BoundRearrangement):
         raise UsageError("etc-legacy has lost colours and cannot be decrypted", hint="use etc")
 
 
-def draw_tables(cipher: Any, key: Key, shape: Shape, colouring: Any) -> tuple[Order, NDArray[np.uint8]]:
+def draw_tables(
+    cipher: BlockCipher, key: Key, shape: Shape, colouring: Callable[[KeyStream, int, int], Order]
+) -> tuple[Order, NDArray[np.uint8]]:
     """Order and mask for images of ``shape``."""
     block, channels = cipher.block, shape[0]
     places = index_blocks(shape, block)

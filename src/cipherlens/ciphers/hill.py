@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape, check_real, check_real_ct, require_uint8
-from cipherlens.ciphers.blocks import check_block, map_blocks
+from cipherlens.ciphers.base import Array, BoundCipher, Shape, check_real, check_real_ct, require_uint8
+from cipherlens.ciphers.blocks import BlockCipher, map_blocks
 from cipherlens.errors import KeyFailure
 from cipherlens.keys import Key, KeyStream
 
@@ -23,22 +23,18 @@ _BITS = 53
 
 
 @dataclass(frozen=True)
-class HillCipher(Cipher):
+class HillCipher(BlockCipher):
     """Real Hill cipher: per-channel key, entries uniform in [-1, 1) (CAS771 report, section 1).
 
     ``orthogonal=True`` draws orthogonal matrices instead, whose condition number is 1.
     """
 
-    block: int = 4
     orthogonal: bool = False
     name: ClassVar[str] = "hill"
     summary: ClassVar[str] = "real matrix per channel on b x b blocks; float32 ciphertext"
     threat_note: ClassVar[str] = (
         "obfuscation, not encryption: who only sees ciphertexts recovers the pictures from their block statistics"
     )
-
-    def __post_init__(self) -> None:
-        check_block(self.block)
 
     def key_bits(self, shape: Shape) -> float:
         """The digits of all matrices; an orthogonal n x n matrix has n (n - 1) / 2 real parameters."""
@@ -134,18 +130,14 @@ def _condition_number(matrix: NDArray[np.float64]) -> float:
 
 
 @dataclass(frozen=True)
-class HillMod256Cipher(Cipher):
+class HillMod256Cipher(BlockCipher):
     """Hill cipher modulo 256: uint8 in, uint8 out, exact. The matrix is uniform among the invertible ones."""
 
-    block: int = 4
     name: ClassVar[str] = "hill-mod256"
     summary: ClassVar[str] = "matrix modulo 256 per channel on b x b blocks; exact uint8 ciphertext"
     threat_note: ClassVar[str] = (
         "obfuscation, not encryption: a few known pictures give the whole key by linear algebra modulo 256"
     )
-
-    def __post_init__(self) -> None:
-        check_block(self.block)
 
     def key_bits(self, shape: Shape) -> float:
         """log2 of the number of invertible matrices modulo 256: 2^(7 n^2) times those modulo 2."""

@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.base import Cipher, Shape
-from cipherlens.ciphers.blocks import check_block
+from cipherlens.ciphers.base import Shape
+from cipherlens.ciphers.blocks import BlockCipher
 from cipherlens.ciphers.rearrangement import (
     BoundNibbleRearrangement,
     Order,
@@ -20,19 +20,15 @@ from cipherlens.keys import Key, KeyStream
 
 
 @dataclass(frozen=True)
-class LeCipher(Cipher):
+class LeCipher(BlockCipher):
     """One permutation of the half bytes of a block, the same for all; half of them are inverted before and after.
 
     Which are inverted follows from the permutation: the claimed key space of 96! * 2^96 (4x4 blocks) is 96!.
     """
 
-    block: int = 4
     name: ClassVar[str] = "le"
     summary: ClassVar[str] = "half bytes of a block permuted and inverted, in every block alike"
     threat_note: ClassVar[str] = "obfuscation, not encryption: a few known pictures give the whole key"
-
-    def __post_init__(self) -> None:
-        check_block(self.block)
 
     def key_bits(self, shape: Shape) -> float:
         """A permutation of the half bytes of a block."""
@@ -47,16 +43,12 @@ class LeCipher(Cipher):
 
 
 @dataclass(frozen=True)
-class EleCipher(Cipher):
+class EleCipher(BlockCipher):
     """LE with a key of its own for every block; then the blocks are moved to other places."""
 
-    block: int = 4
     name: ClassVar[str] = "ele"
     summary: ClassVar[str] = "half bytes of a block permuted and inverted, each block differently; blocks moved"
     threat_note: ClassVar[str] = "obfuscation, not encryption: known pictures give the key"
-
-    def __post_init__(self) -> None:
-        check_block(self.block)
 
     def key_bits(self, shape: Shape) -> float:
         """A permutation of the half bytes of every block, and one of the blocks."""

@@ -6,16 +6,16 @@ from typing import ClassVar
 
 import numpy as np
 
-from cipherlens.ciphers.base import Cipher, Shape
+from cipherlens.ciphers.base import Shape
+from cipherlens.ciphers.per_image import PerImageCipher
 from cipherlens.ciphers.rearrangement import BoundRearrangement, draw_mask, log2_factorial, name_shape
 from cipherlens.keys import Key, KeyStream
 
 
 @dataclass(frozen=True)
-class NegposCipher(Cipher):
+class NegposCipher(PerImageCipher):
     """Each value p or 255 - p, by a bit of the key for every pixel and channel."""
 
-    per_image: bool = False
     name: ClassVar[str] = "negpos"
     summary: ClassVar[str] = "each value p or 255 - p, by a key bit per pixel and channel"
     threat_note: ClassVar[str] = "obfuscation, not encryption: one known picture gives the whole key"
@@ -30,11 +30,10 @@ class NegposCipher(Cipher):
 
 
 @dataclass(frozen=True)
-class PeCipher(Cipher):
+class PeCipher(PerImageCipher):
     """Pixel-based encryption (Sirichotedumrong 2019): each pixel's colours permuted, values p or 255 - p."""
 
     colour: bool = True
-    per_image: bool = False
     name: ClassVar[str] = "pe"
     summary: ClassVar[str] = "each pixel's colours permuted and each value p or 255 - p"
     threat_note: ClassVar[str] = "obfuscation, not encryption: one or two known pictures give the whole key"

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape, check_real, check_real_ct, to_pixels
-from cipherlens.ciphers.blocks import check_block
+from cipherlens.ciphers.base import Array, BoundCipher, Shape, check_real, check_real_ct, to_pixels
+from cipherlens.ciphers.blocks import BlockCipher
 from cipherlens.ciphers.rearrangement import (
     BoundRearrangement,
     index_blocks,
@@ -21,7 +21,7 @@ _BITS = 53
 
 
 @dataclass(frozen=True)
-class PatchCipher(Cipher):
+class PatchCipher(BlockCipher):
     """Each patch, flattened, times one permutation matrix, or with ``orthogonal`` one random orthogonal matrix.
 
     ``scramble`` moves the patches to other places too. A patch embedding can take the inverse (``cl.fold``).
@@ -33,9 +33,6 @@ class PatchCipher(Cipher):
     name: ClassVar[str] = "patch"
     summary: ClassVar[str] = "values of a patch permuted or times an orthogonal matrix; patches may be moved too"
     threat_note: ClassVar[str] = "obfuscation, not encryption: a few known pictures give the whole key"
-
-    def __post_init__(self) -> None:
-        check_block(self.block)
 
     def key_bits(self, shape: Shape) -> float:
         """The matrix (an orthogonal one has n (n - 1) / 2 real parameters), and the places of the patches."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape
-from cipherlens.ciphers.rearrangement import log2_factorial
+from cipherlens.ciphers.rearrangement import invert_order, log2_factorial
 from cipherlens.keys import Key, KeyStream
 
 
@@ -37,7 +37,7 @@ class BoundPixelPermutation(BoundCipher):
         super().__init__(cipher, key, shape)
         self._key = key
         self.order: NDArray[np.int64] = self.order_for(shape[1:])
-        self.inverse: NDArray[np.int64] = np.argsort(self.order)
+        self.inverse = invert_order(self.order)
 
     def order_for(self, size: tuple[int, int]) -> NDArray[np.int64]:
         """The order of images of another size (H, W) under the same key."""

@@ -61,7 +61,7 @@ class BoundRearrangement(BoundCipher):
     """``ct[i] = plain[order[i]] ^ mask[i]`` on flattened images.
 
     ``order`` (values,) or None: all stay in place. ``mask`` (values,) uint8 or None: none is changed; any dtype is
-    taken then, and kept. ``ct_shape`` where it is not the shape of the image.
+    taken then, and kept.
     """
 
     def __init__(
@@ -71,18 +71,11 @@ class BoundRearrangement(BoundCipher):
         shape: Shape,
         order: Order | None = None,
         mask: NDArray[np.uint8] | None = None,
-        ct_shape: Shape | None = None,
     ) -> None:
         super().__init__(cipher, key, shape)
         self.order, self.mask = order, mask
         self.inverse = None if order is None else invert_order(order)
-        self._ct_shape = ct_shape or shape
         self._keeps_dtype = mask is None
-
-    @property
-    def ct_shape(self) -> Shape:
-        """Shape (C, H, W) of one encrypted image."""
-        return self._ct_shape
 
     def _encrypt(self, xp: Any, plain: Array) -> Array:
         if self.order is None:

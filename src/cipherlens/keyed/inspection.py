@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
+from cipherlens.ciphers.rearrangement import invert_order
 from cipherlens.keyed.lock import FeatureMap, LockedModel
-from cipherlens.keyed.tables import invert
 
 
 @dataclass(frozen=True)
@@ -43,5 +43,5 @@ def capture_maps(model: LockedModel, image: Tensor) -> list[CapturedMap]:
 
 
 def _put_back(feature_map: FeatureMap, stored: NDArray[np.float32]) -> CapturedMap:
-    flat = stored.reshape(len(stored), -1)[:, invert(feature_map.order)]
+    flat = stored.reshape(len(stored), -1)[:, invert_order(feature_map.order)]
     return CapturedMap(feature_map, stored, flat.reshape(stored.shape))

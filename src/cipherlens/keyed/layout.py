@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cipherlens.keyed.tables import Order
+from cipherlens.ciphers.rearrangement import Order
 
 Pair = tuple[int, int]
 

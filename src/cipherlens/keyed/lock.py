@@ -9,10 +9,10 @@ from torch import Tensor, fx, nn
 
 from cipherlens.ciphers.base import BoundCipher
 from cipherlens.ciphers.permutation import BoundPixelPermutation
+from cipherlens.ciphers.rearrangement import Order
 from cipherlens.errors import UsageError
 from cipherlens.keyed.propagation import Propagated, propagate
 from cipherlens.keyed.rewriting import OPERATORS, Rewriting
-from cipherlens.keyed.tables import Order
 from cipherlens.keyed.tracing import describe_place, trace
 
 INNERS = ("shuffled", "plain")

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cipherlens.ciphers.rearrangement import Order, invert_order
 from cipherlens.errors import ShapeError
-from cipherlens.keyed.tables import Geometry, Order, deform_offsets, invert, window_index
+from cipherlens.keyed.tables import Geometry, deform_offsets, window_index
 
 Pair = tuple[int, int]
 
@@ -22,8 +23,7 @@ Pair = tuple[int, int]
 def _select(rows: Tensor, index: Tensor) -> Tensor:
     """Rows (N, P, ...) at ``index`` (K,) of their second dimension, as (N * K, ...).
 
-    Several times faster on a CPU than ``rows.index_select(1, index)``: PyTorch copies whole rows, on all cores,
-    only along the first dimension.
+    Not ``rows.index_select(1, index)``: PyTorch copies whole rows, on all cores, only along the first dimension.
     """
     starts = torch.arange(0, rows.shape[0] * rows.shape[1], rows.shape[1], device=rows.device)
     return rows.flatten(0, 1).index_select(0, (starts[:, None] + index).reshape(-1))
@@ -88,7 +88,7 @@ class Gather(KeyedOperator):
         self._keep("index", index)
         self.bijective = len(index) == size[0] * size[1]
         if self.bijective:
-            self._keep("inverse", invert(index))
+            self._keep("inverse", invert_order(index))
 
     def forward(self, maps: Tensor) -> Tensor:
         """Rearranged maps, channels-last in memory. Raises ShapeError for maps of another size."""

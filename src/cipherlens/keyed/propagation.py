@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from cipherlens.ciphers.rearrangement import Order
 from cipherlens.errors import UsageError
 from cipherlens.keyed.layout import Layout, Pair, Space
 from cipherlens.keyed.rules import MAKING_MAPS, find_rule, refuse
-from cipherlens.keyed.tables import Order
 from cipherlens.keyed.tracing import evaluating
 
 

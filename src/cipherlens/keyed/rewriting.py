@@ -7,11 +7,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import fx, nn
 
+from cipherlens.ciphers.rearrangement import Order
 from cipherlens.keyed.layout import Layout, Pair
 from cipherlens.keyed.operators import DeformConv, FlatLinear, Gather, WindowConv, WindowPool
 from cipherlens.keyed.propagation import Propagated
 from cipherlens.keyed.rules import has_hooks
-from cipherlens.keyed.tables import Geometry, Order, compose
+from cipherlens.keyed.tables import Geometry, compose
 
 OPERATORS = "_keyed"
 """Name of the submodule that holds the operators of a locked model."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Order = NDArray[np.int64]
+from cipherlens.ciphers.rearrangement import Order, invert_order
 
 OUTSIDE = -1
 
@@ -46,19 +46,12 @@ class Geometry:
         return not any(self.padding) and all(r <= stride for r, stride in zip(reach, self.stride, strict=True))
 
 
-def invert(order: Order) -> Order:
-    """The inverse permutation."""
-    inverse = np.empty_like(order)
-    inverse[order] = np.arange(len(order))
-    return inverse
-
-
 def compose(source: Order | None, target: Order | None, count: int) -> Order | None:
     """Index (count,) that turns a map stored in ``source`` order into ``target`` order; None if they are equal."""
     if source is target:
         return None
     wanted = np.arange(count) if target is None else target
-    index = wanted if source is None else invert(source)[wanted]
+    index = wanted if source is None else invert_order(source)[wanted]
     return None if np.array_equal(index, np.arange(count)) else index
 
 
@@ -73,7 +66,7 @@ def window_index(geometry: Geometry, source: Order | None, target: Order | None)
     taps = np.where(outside, OUTSIDE, true).reshape(rows.shape[0] * columns.shape[0], -1)
     if target is not None:
         taps = taps[target]
-    return taps if source is None else np.where(taps < 0, OUTSIDE, invert(source)[taps])
+    return taps if source is None else np.where(taps < 0, OUTSIDE, invert_order(source)[taps])
 
 
 def _axis_index(geometry: Geometry, axis: int) -> Order:

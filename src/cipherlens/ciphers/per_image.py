@@ -1,0 +1,69 @@
+"""A key for every image, for the schemes that have that option."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from array_api_compat import array_namespace
+
+from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape
+from cipherlens.errors import UsageError
+from cipherlens.keys import Key
+
+
+@dataclass(frozen=True)
+class PerImageCipher(Cipher):
+    """A cipher that can be used with one key for all images or with one for each."""
+
+    per_image: bool = False
+
+    def bind(self, key: Key, shape: Shape) -> BoundCipher:
+        """As every cipher; with ``per_image`` the result needs the images' numbers."""
+        return BoundPerImage(self, key, shape) if self.per_image else super().bind(key, shape)
+
+
+class BoundPerImage(BoundCipher):
+    """Every image under a key of its own: image k under the subkey ``image:k``.
+
+    ``encrypt`` and ``decrypt`` need the images' ``numbers``; sealed data sets use SPLIT/POSITION, as train/17.
+    """
+
+    def __init__(self, cipher: PerImageCipher, key: Key, shape: Shape) -> None:
+        super().__init__(cipher, key, shape)
+        self._key = key
+        self._fixed = replace(cipher, per_image=False)
+        self._like = self._bind_image(0)
+        self._keeps_dtype = self._like._keeps_dtype
+
+    def _bind_image(self, number: object) -> BoundCipher:
+        return self._fixed.bind(self._key.subkey(f"image:{number}"), self.shape)
+
+    def encrypt(self, plain: Array, numbers: Sequence[object] | None = None) -> Array:
+        """Encrypt a batch; ``numbers`` (N,) says which images they are."""
+        return self._each("encrypt", plain, numbers)
+
+    def decrypt(self, ct: Array, dtype: str | None = None, numbers: Sequence[object] | None = None) -> Array:
+        """Decrypt a batch; ``numbers`` (N,) as at encryption."""
+        return self._each("decrypt", ct, numbers, dtype)
+
+    def _each(self, method: str, images: Array, numbers: Sequence[object] | None, *options: Any) -> Array:
+        count = images.shape[0]
+        if numbers is None or len(numbers) != count:
+            raise UsageError(
+                f"{self.cipher.name} with a key for every image needs the numbers of all {count} images",
+                hint="give numbers=range(first, first + n)",
+            )
+        if not count:
+            return getattr(self._like, method)(images, *options)
+        # A loop, because a key for every image is a key schedule for every image.
+        done = [
+            getattr(self._bind_image(number), method)(images[i : i + 1, ...], *options)
+            for i, number in enumerate(numbers)
+        ]
+        return array_namespace(images).concat(done, axis=0)
+
+    def _encrypt(self, xp: Any, plain: Array) -> Array:
+        raise NotImplementedError
+
+    def _decrypt(self, xp: Any, ct: Array) -> Array:
+        raise NotImplementedError
