@@ -12,6 +12,9 @@ from cipherlens.errors import DataError, ShapeError
 
 Pixels = NDArray[np.uint8]
 
+IGNORED = 255
+"""In a mask: a pixel without a class."""
+
 
 @dataclass(frozen=True)
 class Item:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.augmentation import augment
 from cipherlens.data.files import write_temporary
-from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
+from cipherlens.data.images import IGNORED, Item, Preprocess, check_shape, pad_to
 from cipherlens.data.manifest import Plan, Shard
-from cipherlens.data.sources import IGNORED, Source, open_source
+from cipherlens.data.sources import Source, open_source
 from cipherlens.data.splits import select
 from cipherlens.data.tensors import serialize
 from cipherlens.data.workers import run_in_processes

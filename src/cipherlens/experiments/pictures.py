@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cipherlens.data.files import write_atomic
-from cipherlens.data.sources import IGNORED
+from cipherlens.data.images import IGNORED
 
 COLUMNS = (
     *("photo", "sealed photo", "truth", "plain model"),

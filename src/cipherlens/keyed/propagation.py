@@ -9,7 +9,8 @@ from torch import Tensor, fx, nn
 from cipherlens.ciphers.rearrangement import Order
 from cipherlens.errors import UsageError
 from cipherlens.keyed.layout import Layout, Pair, Space
-from cipherlens.keyed.rules import MAKING_MAPS, find_rule, refuse
+from cipherlens.keyed.rule_tables import MAKING_MAPS, find_rule
+from cipherlens.keyed.rules import refuse
 from cipherlens.keyed.tracing import evaluating
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cipherlens.data.sources import IGNORED
+from cipherlens.data.images import IGNORED
 from cipherlens.errors import DataError, ShapeError
 
 READ_CHUNK = 1024

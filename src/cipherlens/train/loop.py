@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cipherlens.data.sources import IGNORED
+from cipherlens.data.images import IGNORED
 from cipherlens.errors import CipherlensError
 from cipherlens.train.config import TrainConfig
 from cipherlens.train.data import ImageBatches, split_batches

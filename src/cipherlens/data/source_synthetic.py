@@ -1,0 +1,37 @@
+"""The project's own generated images as a source."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.data.images import Item
+
+
+class SyntheticSource:
+    """The project's own generated images (see :mod:`cipherlens.data.synthetic`)."""
+
+    def __init__(self, name: str) -> None:
+        from cipherlens.data import synthetic
+
+        self._spec = synthetic.parse_name(name)
+        self.masked = self._spec.masks
+        self.classes = ("background", *synthetic.CLASSES) if self.masked else synthetic.CLASSES
+        self.splits = dict(self._spec.splits)
+
+    def read(self, split: str, indices: Sequence[int]) -> list[Item]:
+        """The images at these positions, generated on the spot."""
+        from cipherlens.data import synthetic
+
+        positions = self._spec.indices(split)[np.asarray(indices, np.int64)]
+        batch = synthetic.generate(positions, size=self._spec.size, seed=self._spec.seed)
+        return [
+            Item(f"{split} image {i}", int(label), image, mask if self.masked else None)
+            for i, label, image, mask in zip(indices, batch.labels, batch.images, batch.masks, strict=True)
+        ]
+
+    def read_labels(self, split: str) -> NDArray[np.int64]:
+        """All labels of a split, without making the images."""
+        from cipherlens.data.synthetic_scene import draw_labels
+
+        return draw_labels(self._spec.seed, self._spec.indices(split))
