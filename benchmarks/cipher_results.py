@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from locked_results import hardware, load, table
+from record_tables import hardware, load, table
 
 
 def jpeg() -> str:
@@ -64,7 +64,7 @@ def folding() -> str:
             row["model"],
             row["cipher"],
             f"{row['relative_error']:.0e}",
-            f"{row['same_decision']:,} of {row['images']:,}",
+            f"{row['decisions'] - row['different']:,} of {row['decisions']:,}",
             f"{row['fold_seconds']:.2f}",
             f"{row['time_ratio']:.2f}",
         ]

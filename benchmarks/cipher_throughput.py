@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from photos import read_photos
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.reference import ciphers as reference
 
 from cipherlens.audit.records import write_record
 from cipherlens.ciphers import CIPHERS, create_cipher
-from cipherlens.data.sources import open_source, pick_evenly
 from cipherlens.keys import Key
 
 CASES = {32: (256, 4), 224: (64, 8)}
@@ -30,13 +31,6 @@ VARIANTS = {**{name: (name, {}) for name in CIPHERS}, "patch, orthogonal": ("pat
 VARIANTS["etc, a key per image"] = ("etc", {"per_image": True})
 QUALITY = 90
 LOOPED = (1, 101)
-
-
-def read_photos(source: str, side: int, count: int) -> list[Image.Image]:
-    opened = open_source(source)
-    items = opened.read("test", pick_evenly(opened.splits["test"], count).tolist())
-    photos = [Image.fromarray(item.decode().transpose(1, 2, 0)) for item in items]
-    return [photo.resize((side, side)) for photo in photos]
 
 
 def to_jpeg(photo: Image.Image) -> bytes:
@@ -83,7 +77,8 @@ def main() -> None:
     options = parser.parse_args()
     cases = []
     for side, (count, block) in CASES.items():
-        photos = read_photos(options.imagenette, side, count)
+        whole = [Image.fromarray(photo.transpose(1, 2, 0)) for photo in read_photos(options.imagenette, count)]
+        photos = [photo.resize((side, side)) for photo in whole]
         images = np.stack([np.asarray(photo).transpose(2, 0, 1) for photo in photos])
         images = np.ascontiguousarray(images)
         steps = make_steps(images, block, [to_jpeg(photo) for photo in photos])

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from locked_results import hardware, load, table
+from record_tables import hardware, load, table
 
 Record = dict[str, Any]
 GRIDS = {

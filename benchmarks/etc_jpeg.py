@@ -15,8 +15,8 @@ from PIL import Image
 
 from cipherlens.audit.records import write_record
 from cipherlens.ciphers import create_cipher
-from cipherlens.data.sources import open_source, pick_evenly
 from cipherlens.keys import Key
+from photos import read_photos
 
 QUALITIES = (50, 75, 90, 95)
 SIDE, TOP, LEFT = 208, 5, 3
@@ -51,9 +51,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    source = open_source(options.imagenette)
-    items = source.read("test", pick_evenly(source.splits["test"], options.images).tolist())
-    photos = np.stack([item.decode()[:, TOP : TOP + SIDE, LEFT : LEFT + SIDE] for item in items])
+    photos = read_photos(options.imagenette, options.images)[:, :, TOP : TOP + SIDE, LEFT : LEFT + SIDE]
     key, shape = Key(bytes(range(32))), photos.shape[1:]
     ciphers = {
         "plain": create_cipher("identity"),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import cipherlens as cl
 from cipherlens.audit.records import write_record
 from cipherlens.data.synthetic import generate
+from locked_equality import compare_decisions
 
 SIDE, BATCH, ROUNDS = 224, 16, 10
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -76,7 +77,6 @@ def measure(name: str, patch: int, count: int) -> list[dict]:
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     normalised = (images / 255 - mean) / std
     expected = predict(model, normalised)
-    centre = expected.mean(0)
     rows = []
     for label, (cipher, params) in list_ciphers(patch).items():
         if label in MOVING and not name.startswith("vit"):
@@ -90,10 +90,7 @@ def measure(name: str, patch: int, count: int) -> list[dict]:
         found = predict(folded, ct)
         timed = time_both({"plain": (model, normalised[:8]), "folded": (folded, ct[:8])})
         row = {"model": name, "cipher": label, "images": count, "fold_seconds": seconds}
-        row["relative_error"] = float((found - expected).abs().max() / expected.abs().max())
-        decisions = (expected - centre).argmax(1)
-        row["same_decision"] = int((decisions == (found - centre).argmax(1)).sum())
-        row["classes_seen"] = len(decisions.unique())
+        row |= compare_decisions(expected, found)
         rows.append(row | {"time_ratio": timed["folded"] / timed["plain"]})
         print(rows[-1], flush=True)
     return rows

@@ -1,30 +1,8 @@
 """The part of docs/results.md about locked models."""
 
-import json
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parents[1] / "results"
-
-
-def load(name: str) -> dict[str, Any] | None:
-    path = RESULTS / name
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def hardware(record: dict[str, Any]) -> str:
-    environment = record["environment"]
-    packages = environment["packages"]
-    return (
-        f"{environment['cpu']}, {environment['cores']} cores, Python {environment['python']}, "
-        f"NumPy {packages['numpy']}, torch {packages.get('torch', 'absent')}; {record['date']}; "
-        f"`{record['command']}`"
-    )
+from record_tables import hardware, load, table
 
 
 def show_figure(figure: dict[str, Any] | None) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from cipher_results import section as describe_ciphers
 from ercnn_results import write_page
-from locked_results import hardware, load, section, table
+from locked_results import section
+from record_tables import hardware, load, table
 
 ROOT = Path(__file__).parents[1]
 HEAD = """# Results

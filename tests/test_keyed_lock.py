@@ -19,6 +19,7 @@ from torch import nn  # noqa: E402
 import cipherlens as cl  # noqa: E402
 from cipherlens.errors import ShapeError, UsageError  # noqa: E402
 from cipherlens.keyed import LockedModel  # noqa: E402
+from tests.layers import Applied  # noqa: E402
 from tests.reference import operators as reference  # noqa: E402
 
 KEY = cl.Key(bytes(range(32)))
@@ -484,24 +485,13 @@ class Wrapped(nn.Module):
     def __init__(self, step, **layers):
         super().__init__()
         self.stem = nn.Conv2d(3, 4, 3, padding=1)
-        self.middle = nn.ModuleDict({"step": Step(step, **layers)})
+        self.middle = nn.ModuleDict({"step": Applied(step, **layers)})
         self.last = nn.Conv2d(4, 4, 3, padding=1)
         self.head = nn.Linear(4 * 16 * 16, CLASSES)
 
     def forward(self, x):
         x = self.last(self.middle["step"](self.stem(x)))
         return self.head(torch.flatten(x, 1))
-
-
-class Step(nn.Module):
-    def __init__(self, function, **layers):
-        super().__init__()
-        self.function = function
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-
-    def forward(self, x):
-        return self.function(self, x)
 
 
 def wrap(function, **layers):
@@ -561,7 +551,7 @@ def loop_over_values(self, x):
 
 @pytest.mark.parametrize("inner", INNERS)
 def test_a_model_that_cannot_be_traced_is_refused_by_name(inner):
-    with pytest.raises(UsageError, match=r"middle\.step \(Step\)"):
+    with pytest.raises(UsageError, match=r"middle\.step \(Applied\)"):
         cl.lock(wrap(loop_over_values), bind(NET_SHAPE), inner=inner)
 
 
@@ -733,12 +723,12 @@ STEPS = {
     "alias by identity": lambda: wrap(alias_in_between, conv=conv(), alias=nn.Identity()),
     "alias by dropout": lambda: wrap(alias_in_between, conv=conv(), alias=nn.Dropout()),
     "slice": lambda: wrap(slice_in_between, conv=conv()),
-    "input changed in place": lambda: Step(
+    "input changed in place": lambda: Applied(
         lambda self, x: self.tail(changed_in_place(self, x * 1)) + self.tail(changed_in_place(self, x)),
         tail=nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 14 * 14, 4)),
         position=nn.Parameter(torch.randn(1, 3, 16, 16)),
     ),
-    "input changed in place, unused": lambda: Step(
+    "input changed in place, unused": lambda: Applied(
         lambda self, x: (x.add_(self.position), self.tail(x))[1],
         tail=nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 14 * 14, 4)),
         position=nn.Parameter(torch.randn(1, 3, 16, 16)),
@@ -758,9 +748,9 @@ STEPS = {
     ),
     "batch norm of rows": lambda: wrap(in_channels_last, layer=nn.BatchNorm2d(16)),
     "prelu of rows": lambda: wrap(in_channels_last, layer=nn.PReLU(16)),
-    "three-dimensional output": lambda: Step(lambda self, x: self.conv(x).mean(1), conv=conv(3)),
+    "three-dimensional output": lambda: Applied(lambda self, x: self.conv(x).mean(1), conv=conv(3)),
     "constant tensor": lambda: wrap(lambda self, x: x - torch.tensor([0.4, 0.5, 0.6, 0.7]).view(1, 4, 1, 1)),
-    "subclass of linear": lambda: Step(
+    "subclass of linear": lambda: Applied(
         lambda self, x: self.linear(torch.flatten(self.conv(x), 1)), conv=conv(3), linear=DoublingLinear(1024, 4)
     ),
     "hook": lambda: wrap(
@@ -779,7 +769,7 @@ STEPS = {
         lambda self, x: x.reshape(-1, 2, 2, 16, 16).transpose(1, 2).reshape(-1, 4, 16, 16)
     ),
     "divided by the mean": lambda: wrap(lambda self, x: 1 - x / x.abs().mean()),
-    "residual of the image": lambda: Step(
+    "residual of the image": lambda: Applied(
         lambda self, x: self.tail(x + self.conv(x)),
         conv=conv(3, 3),
         tail=nn.Sequential(nn.Flatten(), nn.Linear(768, 4)),

@@ -15,6 +15,7 @@ import cipherlens as cl  # noqa: E402
 from cipherlens.ciphers.rearrangement import invert_order  # noqa: E402
 from cipherlens.errors import ShapeError  # noqa: E402
 from cipherlens.keyed import operators, tables  # noqa: E402
+from tests.layers import Applied  # noqa: E402
 from tests.reference import operators as reference  # noqa: E402
 
 KEY = cl.Key(bytes(range(32)))
@@ -223,19 +224,6 @@ def test_operators_keep_no_state_and_print_no_tables():
         assert not operator.state_dict() and not list(operator.parameters())
         assert list(operator.buffers())
         assert "tensor(" not in repr(operator) and "array(" not in repr(operator)
-
-
-class Applied(nn.Module):
-    """Layers by name, and a function of them and the input."""
-
-    def __init__(self, function, **layers):
-        super().__init__()
-        self.function = function
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-
-    def forward(self, x):
-        return self.function(self, x)
 
 
 def conv(inputs=3, outputs=4, kernel=3, **options):

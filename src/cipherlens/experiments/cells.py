@@ -1,12 +1,15 @@
-"""Trainings of an experiment: every cell is a run folder of its own, so that a rerun continues."""
+"""What experiments share: the client's key, sealed images, and trainings, which a rerun continues."""
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cipherlens.ciphers import create_cipher
 from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealing import seal
+from cipherlens.data.shards import SealOptions
 from cipherlens.data.workers import run_in_processes
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.keys import Key
@@ -18,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training: its place in the grid, its seed, its data and settings (fields of TrainConfig)."""
+    """One training: its seed, its data and settings (fields of TrainConfig), and its place in a grid."""
 
-    axes: dict[str, Any]
     seed: int
     sealed: Path
     out: Path
     config: dict[str, Any]
+    axes: dict[str, Any] = field(default_factory=dict)
 
     def read_config(self) -> "TrainConfig":
         """The settings of the training; UsageError for a misspelt one."""
@@ -37,12 +40,16 @@ def count_workers(threads: int) -> int:
     """How many trainings of so many CPU threads run at once: one on an accelerator, else what the cores allow."""
     import torch
 
-    return 1 if torch.accelerator.is_available() else max(1, count_cores() // threads)
+    return 1 if torch.accelerator.is_available() else max(1, (os.cpu_count() or 1) // threads)
 
 
-def count_cores() -> int:
-    """CPU cores of this machine."""
-    return os.cpu_count() or 1
+def seal_images(
+    source: str, out: Path, cipher: dict[str, Any], key: Key, options: SealOptions, report: Reporter
+) -> None:
+    """Seal ``source`` into the folder ``out``, or finish that, on all cores; ``cipher`` is for create_cipher."""
+    options = replace(options, workers=os.cpu_count() or 1)
+    with report.bar(f"sealing {out.name}") as progress:
+        seal(source, out, create_cipher(**cipher), key, options, progress)
 
 
 def load_or_make_key(out: Path) -> Key:

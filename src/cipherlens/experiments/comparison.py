@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from cipherlens.attacks import list_attacks
-from cipherlens.attacks.harness import evaluate
+from cipherlens.attacks.harness import Target, evaluate
 from cipherlens.audit.target import load_target
-from cipherlens.ciphers import create_cipher
+from cipherlens.ciphers import BoundCipher, create_cipher
 from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
 from cipherlens.errors import UsageError
-from cipherlens.experiments.cells import Cell, count_cores, count_workers, load_or_make_key, train_cells
+from cipherlens.experiments.cells import Cell, count_workers, load_or_make_key, seal_images, train_cells
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options
 from cipherlens.keys import Key
@@ -60,10 +59,9 @@ def run_comparison(settings: Settings, out: Path, threads: int, report: Reporter
     out, options = out.resolve(), settings.options
     schemes = _read_schemes(settings)
     key = load_or_make_key(out)
-    sealing = SealOptions(limit=options.get("limit"), workers=count_cores())
     for scheme in schemes:
-        with report.bar(f"sealing {scheme.label}") as progress:
-            seal(settings.source, out / scheme.folder, create_cipher(**scheme.cipher), key, sealing, progress)
+        sealing = SealOptions(limit=options.get("limit"))
+        seal_images(settings.source, out / scheme.folder, scheme.cipher, key, sealing, report)
     cells = [
         _make_cell(settings, out, scheme, way, seed)
         for scheme in schemes
@@ -106,7 +104,7 @@ def _make_cell(settings: Settings, out: Path, scheme: Scheme, way: str, seed: in
     config["model"] = scheme.model
     if way in ADAPTED:
         config |= {"adapt_block": scheme.cipher.get("block", 4), "adaptation": way}
-    cell = Cell({}, seed, out / scheme.folder, out / "runs" / scheme.name_run(way, seed), config)
+    cell = Cell(seed, out / scheme.folder, out / "runs" / scheme.name_run(way, seed), config)
     cell.read_config()
     return cell
 
@@ -117,11 +115,13 @@ def _measure(settings: Settings, out: Path, scheme: Scheme, key: Key, report: Re
 
     dataset = SealedDataset.open(out / scheme.folder)
     bound = dataset.plan.bind(key)
+    count = min(int(settings.options.get("attacked", 500)), dataset.splits["test"])
+    target = load_target(dataset, settings.source, "test", count)
     facts = {
-        "milliseconds": _time_encryption(settings, out, scheme, key),
+        "milliseconds": _time_encryption(bound, target),
         "bytes_per_image": sum(s.bytes for s in dataset.manifest.shards) / sum(dataset.splits.values()),
         "key_bits": create_cipher(**scheme.cipher).key_bits(dataset.plan.padded_shape),
-        "leakage": _attack(settings, dataset),
+        "leakage": [] if scheme.cipher["name"] == PLAIN else _attack(target),
     }
     for way in scheme.ways:
         scores, parameters = [], 0
@@ -148,27 +148,21 @@ def _derive(way: str, plain: Path, out: Path, dataset: SealedDataset, key: Key) 
         fold_run(plain, out, dataset, key)
 
 
-def _time_encryption(settings: Settings, out: Path, scheme: Scheme, key: Key) -> float:
+def _time_encryption(bound: BoundCipher, target: Target) -> float:
     """Milliseconds an image, median."""
-    dataset = SealedDataset.open(out / scheme.folder)
-    bound = dataset.plan.bind(key)
-    target = load_target(dataset, settings.source, "test", _TIMED)
-    seconds = []
+    plain, seconds = target.plain[:_TIMED], []
     for _ in range(_REPEATS):
         started = time.perf_counter()
-        bound.encrypt(target.plain, range(len(target.plain)))
+        bound.encrypt(plain, range(len(plain)))
         seconds.append(time.perf_counter() - started)
-    return 1000 * statistics.median(seconds) / len(target.plain)
+    return 1000 * statistics.median(seconds) / len(plain)
 
 
-def _attack(settings: Settings, dataset: SealedDataset) -> list[dict[str, Any]]:
-    """What the attacks that exist for the cipher reconstruct, with so many ciphertexts, or one known picture."""
+def _attack(target: Target) -> list[dict[str, Any]]:
+    """What the attacks that exist for the cipher reconstruct from all ciphertexts, or with one known picture."""
     found = []
-    count = min(int(settings.options.get("attacked", 500)), dataset.splits["test"])
-    for attack in list_attacks(dataset.plan.cipher) if dataset.plan.cipher != PLAIN else ():
-        known = attack.threat_model != "coa"
-        target = load_target(dataset, settings.source, "test", count)
-        result = evaluate(attack, target, 1 if known else count)
+    for attack in list_attacks(target.cipher):
+        result = evaluate(attack, target, len(target.plain) if attack.threat_model == "coa" else 1)
         found.append(
             {
                 "attack": attack.name,

@@ -12,14 +12,12 @@ from cipherlens.attacks.base import Attack
 from cipherlens.attacks.harness import Evaluation, Target, evaluate
 from cipherlens.audit.recognition import recognise
 from cipherlens.audit.target import load_target
-from cipherlens.ciphers import create_cipher
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
 from cipherlens.data.sources import pick_evenly
 from cipherlens.data.synsets import Choice, choose_from
-from cipherlens.experiments.cells import Cell, count_cores, count_workers, load_or_make_key, train_cells
+from cipherlens.experiments.cells import Cell, count_workers, load_or_make_key, seal_images, train_cells
 from cipherlens.experiments.pictures import write_rows
 from cipherlens.experiments.plots import draw_rounds
 from cipherlens.experiments.reporting import Reporter
@@ -53,15 +51,15 @@ def run_decryption(settings: Settings, out: Path, threads: int, report: Reporter
     start = {} if weights is None else {"weights": str(weights)}
     train, rounds = {**options["train"], **start}, int(options["train"]["rounds"])
     block = options["cipher"]["block"]
-    cells = [Cell({}, 0, folders.plain, out / "recogniser", {**options["recogniser"], **start})]
+    cells = [Cell(0, folders.plain, out / "recogniser", {**options["recogniser"], **start})]
     for seed in options["seeds"]:
         common = {**train, "adapt_block": block}
         long = {**common, "rounds": 1, "epochs": train["epochs"] * rounds}
         frozen = {**long, "warm_up": long["epochs"]}
-        cells.append(Cell({}, seed, folders.sealed, out / f"rounds-seed{seed}", common))
-        cells.append(Cell({}, seed, folders.sealed, out / f"one-long-round-seed{seed}", long))
+        cells.append(Cell(seed, folders.sealed, out / f"rounds-seed{seed}", common))
+        cells.append(Cell(seed, folders.sealed, out / f"one-long-round-seed{seed}", long))
         if weights is not None:
-            cells.append(Cell({}, seed, folders.sealed, out / f"frozen-backbone-seed{seed}", frozen))
+            cells.append(Cell(seed, folders.sealed, out / f"frozen-backbone-seed{seed}", frozen))
     trained = train_cells(cells, threads, report)
     target, labels = _load_target(settings, folders)
     report.say("attacking")
@@ -95,14 +93,8 @@ def _seal_all(settings: Settings, encrypted: tuple[str, ...], out: Path, report:
         jobs.append(("sealed-pretraining", {"name": "identity"}, "pretrain_classes"))
     chosen = {"classes": encrypted, "pretrain_classes": tuple(options.get("pretrain_classes", ()))}
     for name, cipher, classes in jobs:
-        sealing = SealOptions(
-            Preprocess(options.get("size")),
-            limit=options.get("limit"),
-            workers=count_cores(),
-            classes=chosen[classes],
-        )
-        with report.bar(f"sealing {name}") as progress:
-            seal(settings.source, out / name, create_cipher(**cipher), key, sealing, progress)
+        sealing = SealOptions(Preprocess(options.get("size")), limit=options.get("limit"), classes=chosen[classes])
+        seal_images(settings.source, out / name, cipher, key, sealing, report)
     return Folders(
         out / "sealed-plain", out / "sealed", out / "sealed-pretraining" if "pretrain" in options else None
     )
@@ -126,7 +118,7 @@ def _pretrain(
         return find_weights(options["weights"]), None
     if folders.pretraining is None:
         return None, None
-    cell = Cell({}, 0, folders.pretraining, out / "pretrained", options["pretrain"])
+    cell = Cell(0, folders.pretraining, out / "pretrained", options["pretrain"])
     trained = train_cells([cell], threads, report)
     return out / "pretrained" / "last.safetensors", trained["pretrained"]
 

@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.ciphers import create_cipher
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
 from cipherlens.errors import UsageError
-from cipherlens.experiments.cells import Cell, count_cores, count_workers, load_or_make_key, train_cells
+from cipherlens.experiments.cells import Cell, count_workers, load_or_make_key, seal_images, train_cells
 from cipherlens.experiments.plots import draw_grid
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options, find_weights
@@ -53,10 +51,9 @@ def prepare_images(settings: Settings, out: Path, report: Reporter) -> None:
     """Seal the source twice under one key, readable and with the experiment's cipher, in the folders ``SEALED``."""
     key = load_or_make_key(out)
     options = settings.options
-    sealing = SealOptions(Preprocess(options.get("size")), limit=options.get("limit"), workers=count_cores())
-    for kind, chosen in (("plain", {"name": "identity"}), ("sealed", dict(options["cipher"]))):
-        with report.bar(f"sealing {SEALED[kind]}") as progress:
-            seal(settings.source, out / SEALED[kind], create_cipher(**chosen), key, sealing, progress)
+    sealing = SealOptions(Preprocess(options.get("size")), limit=options.get("limit"))
+    seal_images(settings.source, out / SEALED["plain"], {"name": "identity"}, key, sealing, report)
+    seal_images(settings.source, out / SEALED["sealed"], options["cipher"], key, sealing, report)
 
 
 def list_cells(settings: Settings, out: Path) -> list[Cell]:
@@ -77,7 +74,7 @@ def list_cells(settings: Settings, out: Path) -> list[Cell]:
         sealed = out / SEALED["plain" if kind == "plain" else "sealed"]
         for seed in settings.options["seeds"]:
             name = "-".join(str(value) for value in (*values, f"seed{seed}"))
-            cells.append(Cell(place, seed, sealed, out / "runs" / name, config))
+            cells.append(Cell(seed, sealed, out / "runs" / name, config, place))
             cells[-1].read_config()
     return cells
 

@@ -8,7 +8,7 @@ from cipherlens.experiments.comparison import run_comparison
 from cipherlens.experiments.decryption import run_decryption
 from cipherlens.experiments.grid import run_grid
 from cipherlens.experiments.plots import describe
-from cipherlens.experiments.privdl import run_experiment
+from cipherlens.experiments.privdl import run_privdl
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings
 
@@ -28,7 +28,7 @@ def run_settings(settings: Settings, out: Path, threads: int, report: Reporter) 
     if settings.kind == "decryption":
         results = run_decryption(settings, out, max(1, threads), report)
         return results, [*map(_describe_decryptor, results["rows"]), *_quote(results), str(out / "figure.png")]
-    results = run_experiment(settings, out, threads, report)
+    results = run_privdl(settings, out, threads, report)
     return results, _tabulate(results)
 
 

@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cipherlens.ciphers import BoundCipher, create_cipher
+from cipherlens.ciphers import BoundCipher
 from cipherlens.data.sealed import SealedDataset, SealedSplit
-from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
 from cipherlens.data.sources import open_source, pick_evenly
 from cipherlens.errors import UsageError
-from cipherlens.experiments.cells import count_cores, load_or_make_key
+from cipherlens.experiments.cells import load_or_make_key, seal_images
 from cipherlens.experiments.pictures import write_masks_picture
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options
@@ -47,7 +46,7 @@ class Data:
         return self.shuffled.plan.bind(self.key)
 
 
-def run_experiment(settings: Settings, out: Path, threads: int, report: Reporter) -> dict[str, Any]:
+def run_privdl(settings: Settings, out: Path, threads: int, report: Reporter) -> dict[str, Any]:
     """Run (or continue) an experiment in the folder ``out``; returns what was measured, JSON-able."""
     check_options(settings, ("models", "augment"))
     configs = {model: _read_config(model, threads, **o) for model, o in settings.options["models"].items()}
@@ -101,11 +100,11 @@ def _get_augment(settings: Settings) -> int:
 
 def _prepare(settings: Settings, out: Path, report: Reporter) -> Data:
     key = load_or_make_key(out)
-    options = SealOptions(workers=count_cores(), augment=_get_augment(settings))
     folders = {"identity": out / "sealed-plain", "pixel-permutation": out / "sealed-shuffled"}
     for name, folder in folders.items():
-        with report.bar(f"sealing {folder.name}") as progress:
-            seal(settings.source, folder, create_cipher(name), key, options, progress)
+        seal_images(
+            settings.source, folder, {"name": name}, key, SealOptions(augment=_get_augment(settings)), report
+        )
     return Data(out, key, *(SealedDataset.open(folder) for folder in folders.values()))
 
 

@@ -1,0 +1,13 @@
+"""Test photos of a source, for benchmarks."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.data.sources import open_source, pick_evenly
+
+
+def read_photos(source: str, count: int) -> NDArray[np.uint8]:
+    """At most ``count`` test images (N, C, H, W), evenly spread."""
+    opened = open_source(source)
+    items = opened.read("test", pick_evenly(opened.splits["test"], count).tolist())
+    return np.stack([item.decode() for item in items])
