@@ -209,11 +209,11 @@ def test_windows_off_the_grid_are_kept_as_a_named_option(sealed, tmp_path):
     changed = (adapt(moved) != adapt(torch.zeros_like(moved))).any(1)[0]
     assert changed[8:12, 8:12].all() and not changed[:8].any()
     assert create_adaptation_attack(tmp_path / "run").threat_model == "labels"
-    for wrong in ({"adapt_block": 2}, {"adapt_block": None}, {"adapt_block": 4, "inverse": "file"}):
+    for block in (None, 2):
         with pytest.raises(UsageError, match="legacy_padding"):
-            create_model(
-                "preresnet20", 10, **{k: v for k, v in wrong.items() if k != "inverse"}, legacy_padding=True
-            )
+            create_model("preresnet20", 10, adapt_block=block, legacy_padding=True)
+    for wrong in ({"adapt_block": None}, {"adapt_block": 4, "inverse": "file"}):
+        with pytest.raises(UsageError, match="legacy_padding"):
             TrainConfig(model="preresnet20", legacy_padding=True, **wrong)
 
 
@@ -249,7 +249,7 @@ def test_a_job_killed_in_its_third_round_ends_with_the_same_bytes(sealed, tmp_pa
         time.sleep(0.01)
     job.kill()
     assert job.wait() == -signal.SIGKILL
-    assert '"round": 4' not in seen
+    assert json.loads(metrics.read_text().splitlines()[-1])["round"] == 3
     assert start(tmp_path / "cut").wait() == 0
     for file in ("last.safetensors", "best.safetensors", *(f"adapt-round{n}.safetensors" for n in (1, 2, 3, 4))):
         assert (tmp_path / "cut" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
