@@ -64,6 +64,7 @@ def covariance() -> str:
 def speed() -> str:
     parts = []
     sealing, hill = load("seal-speed.json"), load("hill-throughput.json")
+    kept = load("page-faults.json")
     if sealing:
         r = sealing["results"]
         parts.append(
@@ -85,6 +86,21 @@ def speed() -> str:
         ]
         header = ["cores", "images/s", "the report's loop, images/s", "ratio"]
         parts.append(f"Hill 8x8 on 224x224 images:\n\n{table(header, rows)}\n\n{hardware(hill)}\n")
+    if kept:
+        rows = [
+            [
+                f"{r['model']}, {r['side']}x{r['side']}, batch {r['batch']}, {r['precision']}",
+                *(f"{speed:,.0f}" for speed in r["images_per_second"]),
+                f"{r['ratio']:.2f}",
+                f"{r['kernel_share'][0]:.0%}, {r['kernel_share'][1]:.0%}",
+            ]
+            for r in kept["results"]["rows"]
+        ]
+        header = ["training", "images/s", "memory kept, images/s", "ratio", "time in the kernel"]
+        parts.append(
+            "Training on a CPU as the C library does it, and as cipherlens does, with freed memory kept in the "
+            f"process:\n\n{table(header, rows)}\n\n{hardware(kept)}\n"
+        )
     return "## Speed\n\n" + "\n".join(parts) if parts else ""
 
 

@@ -168,9 +168,9 @@ def _check_loss(loss_sum: Tensor, position: Position) -> float:
     return value
 
 
-def choose_batch_size(shape: tuple[int, int, int], masked: bool) -> int:
-    """Images to look at together without training; a class per pixel needs memory for maps at full size."""
-    return max(1, min(MEASURED_AT_ONCE, MEASURED_PIXELS // (shape[1] * shape[2]))) if masked else MEASURED_AT_ONCE
+def choose_batch_size(shape: tuple[int, int, int]) -> int:
+    """Images (C, H, W) to look at together without training, so that their feature maps fit memory."""
+    return max(1, min(MEASURED_AT_ONCE, MEASURED_PIXELS // (shape[1] * shape[2])))
 
 
 def measure(forward: Forward, batches: ImageBatches, classes: int, batch_size: int) -> Outcome:

@@ -18,6 +18,7 @@ from cipherlens.train.config import TrainConfig
 from cipherlens.train.data import ImageBatches, ImageSet, check_image_set, check_same_kind, has_masks
 from cipherlens.train.hardware import choose_device, choose_precision
 from cipherlens.train.loop import Forward, choose_batch_size, measure
+from cipherlens.train.memory import keep_freed_memory
 from cipherlens.train.normalization import Normalization
 from cipherlens.train.record import build_model, read_record
 from cipherlens.train.trainer import BEST, LAST
@@ -65,6 +66,7 @@ def load_run(
     if weights not in WEIGHTS:
         raise UsageError(f"unknown weights {weights!r}", hint=f"choose one of: {', '.join(WEIGHTS)}")
     record, device = read_record(path), choose_device()
+    keep_freed_memory(device)
     if record.config.lock is not None and bound is None and not plain:
         raise KeyFailure(
             f"the model is locked with key {record.provenance.get('key_fingerprint')}",
@@ -106,7 +108,7 @@ def predict(
         raise ShapeError(f"images of dtype {images.dtype} given", hint="uint8 or float32 is expected")
     run.model.eval()
     with torch.inference_mode():
-        size = batch_size or choose_batch_size(run.shape, run.masked)
+        size = batch_size or choose_batch_size(run.shape)
         parts = [_predict_batch(run, batch) for batch in _split(images, size)]
     return np.concatenate(parts) if parts else np.empty((0, len(run.classes)), dtype=np.float32)
 
@@ -136,7 +138,7 @@ def evaluate(run: Run, image_set: ImageSet) -> dict[str, Any]:
         raise DataError("the run and the data set do not both have masks", hint="test on data of the run's kind")
     start = time.perf_counter()
     batches = ImageBatches(image_set, run.device, budget=0)
-    outcome = measure(run.forward, batches, len(run.classes), choose_batch_size(run.shape, run.masked))
+    outcome = measure(run.forward, batches, len(run.classes), choose_batch_size(run.shape))
     scores = outcome.ious if run.masked else outcome.recalls
     return {
         "accuracy": outcome.accuracy,

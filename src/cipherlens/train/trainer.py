@@ -86,7 +86,7 @@ class Trainer:
         outcome = None
         if self.test_batches is not None:
             data = self.record.data
-            size = choose_batch_size(data.shape, data.masked)
+            size = choose_batch_size(data.shape)
             outcome = measure(self.forward, self.test_batches, len(data.classes), size)
         return EpochMetrics(
             round=position.round,
