@@ -16,7 +16,7 @@ import torch
 
 import cipherlens as cl
 from cipherlens.audit.records import write_record
-from cipherlens.train.memory import keep_freed_memory
+from cipherlens.memory import keep_freed_memory
 
 CASES = (("vgg16_cifar", 32, 64), ("resnet50", 224, 8))
 PLAIN = ("plain", "plain, channels last")
@@ -67,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    keep_freed_memory(torch.device("cpu"))  # as every run does that is loaded
+    keep_freed_memory()  # as every run does that is loaded
     rows = []
     for name, side, batch in CASES:
         variants, seconds = build(name, side, batch)

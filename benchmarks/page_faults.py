@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 import cipherlens as cl
 from cipherlens.audit.records import write_record
-from cipherlens.train.memory import keep_freed_memory
+from cipherlens.memory import keep_freed_memory
 
 CASES = (  # network, side, batch, steps, bf16
     ("preresnet20", 32, 128, 20, True),
@@ -32,7 +32,7 @@ def train(case: int, keep: bool, threads: int) -> dict[str, float]:
     name, side, batch, steps, bf16 = CASES[case]
     torch.set_num_threads(threads)
     if keep:
-        keep_freed_memory(torch.device("cpu"))
+        keep_freed_memory()
     model = cl.create_model(name, 10).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     images = torch.rand(batch, 3, side, side).to(memory_format=torch.channels_last)

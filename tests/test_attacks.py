@@ -84,7 +84,7 @@ def test_view_needs_what_the_threat_model_gives():
 
 
 def test_attacks_are_matched_to_ciphers():
-    assert {a.name for a in list_attacks("hill")} == {"covariance", "hill-known-plaintext"}
+    assert {a.name for a in list_attacks("hill")} == {"covariance", "hill-known-plaintext", "chosen-plaintext"}
     assert list_attacks("stream") == []
     with pytest.raises(UsageError, match="does not apply"):
         find_attack("covariance", "pixel-permutation")

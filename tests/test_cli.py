@@ -154,6 +154,17 @@ def test_exit_6_partial(call, folder, tmp_path, keyfile):
     assert SealedDataset.open(tmp_path / "s").splits == {"test": 6, "train": 12}
 
 
+def test_chosen_plaintext_attack_needs_the_key(call, folder, sealed, keyfile):
+    command = ("attack", "chosen-plaintext", sealed, "--plain", folder, "--json")
+    assert call(*command)[0] == 2
+    code, out, err = call(*command, "--key", keyfile)
+    assert code == 0, err
+    facts = json.loads(out)
+    assert (facts["threat_model"], facts["budget_unit"]) == ("cpa", "oracle queries")
+    assert facts["details"]["queries"] >= 1
+    assert facts["exact_pixels"] > 0.99
+
+
 def test_known_plaintext_attack_from_the_command_line(call, folder, sealed):
     code, out, err = call("attack", "hill-known-plaintext", sealed, "--plain", folder, "--json")
     assert code == 0, err

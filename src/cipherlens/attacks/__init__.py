@@ -4,8 +4,10 @@ from typing import Any
 
 from cipherlens.attacks.base import THREAT_MODELS, Attack, AttackResult, Images, View
 from cipherlens.attacks.block_statistics import block_statistics
+from cipherlens.attacks.chosen_plaintext import attack_chosen_plaintext
 from cipherlens.attacks.covariance import recover
-from cipherlens.attacks.known_plaintext import hill_known_plaintext
+from cipherlens.attacks.known_plaintext import SOLVED, attack_known_plaintext
+from cipherlens.attacks.layout import REARRANGEMENTS
 from cipherlens.attacks.prior import parametric_statistics
 from cipherlens.errors import UsageError, unknown_name
 
@@ -39,7 +41,23 @@ ATTACKS: dict[str, Attack] = {
             "kpa",
             _BLOCK_LINEAR,
             "solves linear equations for the matrix from pictures it knows with their encrypted form",
-            hill_known_plaintext,
+            attack_known_plaintext,
+        ),
+        Attack(
+            "known-plaintext",
+            "kpa",
+            SOLVED,
+            "works out from pictures it knows with their encrypted form which values went where",
+            attack_known_plaintext,
+            composes=REARRANGEMENTS,
+        ),
+        Attack(
+            "chosen-plaintext",
+            "cpa",
+            (*SOLVED, *_BLOCK_LINEAR),
+            "has a few made-up pictures encrypted that number every value, and reads the key off them",
+            attack_chosen_plaintext,
+            composes=REARRANGEMENTS,
         ),
     )
 }
@@ -55,15 +73,15 @@ def run_attack(name: str, view: View) -> AttackResult:
     return ATTACKS[name].run(view)
 
 
-def list_attacks(cipher: str) -> list[Attack]:
-    """The attacks that apply to a cipher."""
-    return [attack for attack in ATTACKS.values() if cipher in attack.ciphers]
+def list_attacks(cipher: str, params: dict[str, Any] | None = None) -> list[Attack]:
+    """The attacks that apply to a cipher; ``params`` hold the parts of a composition."""
+    return [attack for attack in ATTACKS.values() if attack.applies(cipher, params)]
 
 
-def require_applicable(attack: Attack, cipher: str) -> None:
+def require_applicable(attack: Attack, cipher: str, params: dict[str, Any] | None = None) -> None:
     """Raise UsageError, naming the ones that apply, if the attack says nothing about this cipher."""
-    if cipher not in attack.ciphers and cipher != "stream":
-        others = ", ".join(a.name for a in list_attacks(cipher)) or "none yet"
+    if not attack.applies(cipher, params) and cipher != "stream":
+        others = ", ".join(a.name for a in list_attacks(cipher, params)) or "none yet"
         raise UsageError(f"{attack.name} does not apply to {cipher}", hint=f"attacks that do: {others}")
 
 

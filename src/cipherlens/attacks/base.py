@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cipherlens.ciphers.base import Shape
 from cipherlens.errors import UsageError
 
 Images = NDArray[np.float32]
+Oracle = Callable[[NDArray[np.uint8]], Images]
 
 THREAT_MODELS = {
     "coa": "sees only encrypted images",
@@ -27,7 +29,9 @@ class View:
 
     ``ciphertexts`` are (N, C, H, W) float32, integer ciphertexts divided by 255. ``public_images`` (M, C, H', W'),
     float32 in [0, 1], are natural images of another source, or None. ``known_plain`` and ``known_ct`` are pairs,
-    in the same units, for the threat models that have them.
+    in the same units, for the threat models that have them. ``oracle`` encrypts at most ``queries`` images
+    (N, C, H, W) uint8 of the attacker's choice and gives their ciphertexts in the same units; ``shape``
+    (C, H, W) is that of the plain images, where the ciphertexts have another.
     """
 
     cipher: str
@@ -38,6 +42,15 @@ class View:
     known_plain: Images | None = None
     known_ct: Images | None = None
     seed: int = 0
+    oracle: Oracle | None = None
+    queries: int = 0
+    shape: Shape | None = None
+
+    @property
+    def plain_shape(self) -> Shape:
+        """Shape (C, H, W) of the plain images."""
+        channels, height, width = self.shape or self.ciphertexts.shape[1:]
+        return int(channels), int(height), int(width)
 
     @property
     def block(self) -> int:
@@ -58,6 +71,7 @@ class AttackResult:
 class Attack:
     """A named attack: its threat model, the ciphers it breaks or may break, and the function that runs it.
 
+    A composition is attacked where all its parts are in ``composes``.
     ``alignment`` "affine": what it finds has colours of its own, and is scored after the best fit per channel.
     """
 
@@ -67,12 +81,24 @@ class Attack:
     summary: str
     function: Callable[[View], tuple[Images, dict[str, Any]]]
     alignment: str = "none"
+    composes: tuple[str, ...] = ()
+
+    def applies(self, cipher: str, params: dict[str, Any] | None = None) -> bool:
+        """Whether it says anything about this cipher; ``params`` hold the parts of a composition."""
+        if cipher != "compose":
+            return cipher in self.ciphers
+        parts = (params or {}).get("ciphers", ())
+        return bool(parts) and all(part["name"] in self.composes and not part.get("orthogonal") for part in parts)
 
     def run(self, view: View) -> AttackResult:
         """Run on a view; raises UsageError if the view lacks what the threat model gives."""
         if self.threat_model == "kpa" and (view.known_plain is None or view.known_ct is None):
             raise UsageError(
                 f"{self.name} needs known pictures with their ciphertexts", hint="give the view pairs, or --plain"
+            )
+        if self.threat_model == "cpa" and view.oracle is None:
+            raise UsageError(
+                f"{self.name} needs somebody to encrypt chosen pictures", hint="give the view an oracle, or --key"
             )
         started = time.perf_counter()
         reconstruction, details = self.function(view)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks import ATTACKS, View
-from cipherlens.attacks.base import Attack, AttackResult, Images
+from cipherlens.attacks import ATTACKS, View, list_attacks, require_applicable
+from cipherlens.attacks.base import Attack, AttackResult, Images, Oracle
 from cipherlens.audit.metrics import mean_and_interval, score
-from cipherlens.ciphers import create_cipher
-from cipherlens.errors import UsageError
+from cipherlens.ciphers import BoundCipher, create_cipher
+from cipherlens.errors import UsageError, unknown_name
 from cipherlens.keys import Key
 
 FEW_IMAGES = 20
@@ -33,7 +33,10 @@ _MAX_GROUPS = 5
 
 @dataclass(frozen=True)
 class Target:
-    """Ciphertexts under one key, and the truth. ``plain`` and ``ct`` hold the same images, in the same order."""
+    """Ciphertexts under one key, and the truth. ``plain`` and ``ct`` hold the same images, in the same order.
+
+    ``bound`` is the victim's cipher, where attackers may have pictures of their choice encrypted.
+    """
 
     cipher: str
     params: dict[str, Any]
@@ -41,14 +44,20 @@ class Target:
     ct: NDArray[Any]
     public: NDArray[np.uint8] | None
     prior: str
+    bound: BoundCipher | None = None
 
     def images(self) -> Images:
         """The truth in [0, 1]."""
         return to_unit(self.plain)
 
     def ciphertexts(self) -> Images:
-        """What the eavesdropper sees, cut to the image area (a stream ciphertext carries rows of nonce)."""
-        return to_unit(self.ct[:, :, : self.plain.shape[2], : self.plain.shape[3]])
+        """What the eavesdropper sees."""
+        return cut_nonce(self.ct, self.plain.shape[2])
+
+    def list_attacks(self) -> list[Attack]:
+        """The attacks that apply, with chosen pictures only where there is somebody to encrypt them."""
+        found = list_attacks(self.cipher, self.params)
+        return [attack for attack in found if attack.threat_model != "cpa" or self.bound is not None]
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,11 @@ class Evaluation:
     scored: NDArray[np.int64] = field(repr=False)
 
 
+def cut_nonce(ct: NDArray[Any], height: int) -> Images:
+    """Ciphertexts in units of [0, 1] without the rows of nonce that a stream ciphertext carries."""
+    return to_unit(ct[:, :, :height])
+
+
 def to_unit(images: NDArray[Any]) -> Images:
     """uint8 -> float32 in [0, 1]; floats as they are, as float32."""
     return images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
@@ -89,14 +103,18 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0) -> Eval
     is the mean of one run. Known images are never scored. Raises UsageError if the target is too small.
     """
     total = len(target.plain)
-    knows_pairs = attack.threat_model not in ("coa", "labels")
-    needed = budget + 1 if knows_pairs else budget
+    knows_pairs, asks = attack.threat_model == "kpa", attack.threat_model == "cpa"
+    needed = budget + 1 if knows_pairs else 1 if asks else budget
     if budget < 1 or needed > total:
         raise UsageError(f"budget {budget} needs {needed} images, there are {total}", hint="lower --budget")
     ct, plain = target.ciphertexts(), target.images()
     if knows_pairs:
         groups = [np.arange(budget, min(total, budget + MAX_SCORED))]
         views = [_view(attack, target, ct[groups[0]], seed, (plain[:budget], ct[:budget]))]
+    elif asks:
+        groups = [np.arange(min(total, MAX_SCORED))]
+        oracle = None if target.bound is None else _make_oracle(target.bound, budget)
+        views = [replace(_view(attack, target, ct[groups[0]], seed), oracle=oracle, queries=budget)]
     else:
         groups = np.split(np.arange(budget * _count_groups(budget, total)), _count_groups(budget, total))
         views = [_view(attack, target, ct[group], seed) for group in groups]
@@ -120,7 +138,32 @@ def _view(
 ) -> View:
     public = None if target.public is None else to_unit(target.public)
     known_plain, known_ct = pairs or (None, None)
-    return View(target.cipher, target.params, attack.threat_model, ct, public, known_plain, known_ct, seed)
+    return View(
+        target.cipher,
+        target.params,
+        attack.threat_model,
+        ct,
+        public,
+        known_plain,
+        known_ct,
+        seed,
+        shape=target.plain.shape[1:],
+    )
+
+
+def _make_oracle(bound: BoundCipher, queries: int) -> Oracle:
+    """The victim, who encrypts so many pictures and no more; under a key per image each gets a new one."""
+    asked = 0
+
+    def encrypt(images: NDArray[np.uint8]) -> Images:
+        nonlocal asked
+        numbers = [f"oracle/{asked + number}" for number in range(len(images))]
+        asked += len(images)
+        if asked > queries:
+            raise UsageError(f"{asked} pictures asked for, {queries} allowed", hint="raise --budget")
+        return cut_nonce(bound.encrypt(images, numbers), images.shape[2])
+
+    return encrypt
 
 
 def _score(
@@ -202,8 +245,9 @@ def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> 
     for name in ("identity", "stream"):
         plain = target.plain[:count]
         bound = create_cipher(name).bind(Key.generate(), plain.shape[1:])
-        fake = Target(target.cipher, target.params, plain, bound.encrypt(plain), target.public, target.prior)
-        size = count if attack.threat_model == "coa" else min(budget, count - 1)
+        ct = bound.encrypt(plain)
+        fake = Target(target.cipher, target.params, plain, ct, target.public, target.prior, bound)
+        size = {"coa": count, "cpa": budget}.get(attack.threat_model, min(budget, count - 1))
         result = evaluate(attack, fake, size, seed)
         good = (
             result.ssim >= _IDENTITY_SSIM
@@ -216,17 +260,16 @@ def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> 
 
 def default_budgets(attack: Attack, total: int) -> list[int]:
     """1, 10, 100, ... up to what there is, and all of it."""
+    if attack.threat_model == "cpa":
+        return [1, 10]
     limit = min(total, 10_000) if attack.threat_model == "coa" else total - 1
     powers = [10**k for k in range(5) if 10**k < limit]
     return [*powers, limit] if attack.threat_model == "coa" else powers[:3] or [limit]
 
 
-def find_attack(name: str, cipher: str) -> Attack:
+def find_attack(name: str, cipher: str, params: dict[str, Any] | None = None) -> Attack:
     """The attack of this name, checked to apply to the cipher."""
-    from cipherlens.attacks import require_applicable
-    from cipherlens.errors import unknown_name
-
     if name not in ATTACKS:
         raise unknown_name("attack", name, list(ATTACKS))
-    require_applicable(ATTACKS[name], cipher)
+    require_applicable(ATTACKS[name], cipher, params)
     return ATTACKS[name]

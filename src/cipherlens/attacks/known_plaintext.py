@@ -1,51 +1,62 @@
-"""Known plaintext against block-linear ciphers: solve for each channel's matrix from pairs.
+"""Known plaintext against everything that rearranges values, substitutes them, or multiplies blocks modulo 256.
 
-One 32x32 image holds 64 blocks of 4x4, four times what the 16x16 matrix of one channel needs; 8x8 blocks
-need four such images (or one of 224x224).
+The scheme is public, so an attacker knows which values may have changed places; pairs of pictures in both forms say
+which did. How many pairs each scheme needs is in docs/attacks.md.
 """
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Images, View
-from cipherlens.ciphers.blocks import merge_blocks, split_blocks
+from cipherlens.attacks.layout import REARRANGEMENTS, Bytes, find_layout
+from cipherlens.attacks.linear import solve_hill, solve_modular, solve_patches
+from cipherlens.attacks.matching import match
+from cipherlens.attacks.substitution import solve_substitution
 from cipherlens.errors import UsageError
 
-_BLOCKS_PER_UNKNOWN = 64
-"""More blocks than this times the matrix side add time, not accuracy."""
+Found = tuple[Images, dict[str, Any]]
+
+SOLVED = (*REARRANGEMENTS, "ffx", "hill-mod256")
+"""Ciphers that :func:`attack_known_plaintext` applies to; compositions only of rearrangements."""
 
 
-def hill_known_plaintext(view: View) -> tuple[Images, dict[str, Any]]:
-    """Recover the decryption matrices by least squares from the known pairs and decrypt everything.
+def attack_known_plaintext(view: View) -> Found:
+    """Recover the key's effect from the view's pairs and decrypt everything; ``key_recovered`` in the details.
 
-    With fewer independent blocks than the matrix side the least-norm solution is used, and the details say
-    that the key was not fully recovered.
+    ``unsure`` counts what the pairs leave open and had to be guessed. Raises UsageError without pairs, or for a
+    cipher that it says nothing about.
     """
     if view.known_plain is None or view.known_ct is None:
-        raise UsageError("hill-known-plaintext needs pairs")
-    plain = _channel_blocks(view.known_plain, view.block)
-    ct = _channel_blocks(view.known_ct, view.block)
-    solved = [_solve(c, p) for c, p in zip(ct, plain, strict=True)]
-    matrices = np.stack([matrix for matrix, _ in solved]).astype(np.float32)
-    blocks = split_blocks(np, view.ciphertexts, view.block)
-    channels, *grid, size = blocks.shape
-    decrypted = np.matmul(blocks.reshape(channels, -1, size), matrices)
-    reconstruction = merge_blocks(np, decrypted.reshape(channels, *grid, size), view.block)
-    ranks = [rank for _, rank in solved]
-    details = {"pairs": len(view.known_plain), "rank": min(ranks), "needed_rank": size}
-    return reconstruction, details | {"key_recovered": min(ranks) == size}
+        raise UsageError(f"an attack on {view.cipher} with known pictures needs pairs")
+    return solve_pairs(view, view.known_plain, view.known_ct)
 
 
-def _channel_blocks(images: Images, block: int) -> list[NDArray[np.float64]]:
-    blocks = split_blocks(np, images, block)
-    flat = blocks.reshape(len(blocks), -1, block * block)
-    keep = np.linspace(0, flat.shape[1] - 1, min(flat.shape[1], _BLOCKS_PER_UNKNOWN * block * block))
-    return list(flat[:, keep.astype(np.int64)].astype(np.float64))
+def solve_pairs(view: View, plain: Images, ct: Images) -> Found:
+    """The attack on pairs (N, C, H, W) in units of [0, 1]."""
+    if view.cipher in ("hill", "identity"):
+        return solve_hill(view, plain, ct)
+    if view.cipher == "patch" and view.params.get("orthogonal"):
+        return solve_patches(view, plain, ct)
+    known, seen, target = to_bytes(plain), to_bytes(ct), to_bytes(view.ciphertexts)
+    if view.cipher == "hill-mod256":
+        found, details = solve_modular(known, seen, target, view.block)
+    elif view.cipher == "ffx":
+        found, details = solve_substitution(known, seen, target, view.block)
+    else:
+        found, details = _solve_rearrangement(view, known, seen, target)
+    return found.astype(np.float32) / np.float32(255), details | {"pairs": len(plain)}
 
 
-def _solve(ct: NDArray[np.float64], plain: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
-    """Least-squares matrix from ciphertext to plaintext blocks, and the rank it rests on."""
-    matrix, _, rank, _ = np.linalg.lstsq(ct, plain, rcond=1e-7)
-    return np.asarray(matrix, np.float64), int(rank)
+def _solve_rearrangement(view: View, plain: Bytes, ct: Bytes, target: Bytes) -> tuple[Bytes, dict[str, Any]]:
+    shape = view.plain_shape
+    layout = find_layout(view.cipher, view.params, shape)
+    found = match(layout.split(plain), layout.split(ct), layout)
+    recovered = found.unsure == 0 and not view.params.get("per_image")  # else it is the key of other images
+    details = {"unsure": found.unsure, "units": found.mask.size, "key_recovered": recovered}
+    return layout.merge(found.undo(layout.split(target)), shape), details
+
+
+def to_bytes(images: Images) -> Bytes:
+    """Images in units of [0, 1] -> the nearest of 256 levels."""
+    return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)

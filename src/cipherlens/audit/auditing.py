@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cipherlens.attacks import list_attacks
 from cipherlens.attacks.harness import Evaluation, Target, default_budgets, evaluate, run_controls
 from cipherlens.audit.records import describe_environment
 from cipherlens.audit.report import PictureRow
@@ -29,7 +28,7 @@ def audit(
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[dict[str, Any], list[PictureRow]]:
     """Run all attacks that apply to the data set's cipher; return the report's content and its pictures."""
-    attacks = list_attacks(dataset.plan.cipher)
+    attacks = target.list_attacks()
     jobs = [(attack, budget) for attack in attacks for budget in default_budgets(attack, len(target.plain))]
     evaluations = []
     for done, (attack, budget) in enumerate(jobs):

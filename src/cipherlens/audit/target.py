@@ -13,6 +13,7 @@ from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sources import Source, open_source, pick_evenly, require_split
 from cipherlens.data.splits import select
 from cipherlens.errors import DataError
+from cipherlens.keys import Key
 
 PARAMETRIC = "parametric"
 SAME_SOURCE = "plain"
@@ -22,12 +23,18 @@ _MAX_PRIOR = 2_000
 
 
 def load_target(
-    dataset: SealedDataset, plain: str, split: str | None = None, count: int | None = None, prior: str = SAME_SOURCE
+    dataset: SealedDataset,
+    plain: str,
+    split: str | None = None,
+    count: int | None = None,
+    prior: str = SAME_SOURCE,
+    key: Key | None = None,
 ) -> Target:
     """Ciphertexts of a split with their originals and a prior.
 
     ``prior`` is ``"plain"``: public images are taken from the plain source, never the attacked ones;
-    ``"parametric"``: no images; or a source of other images. Raises DataError if the plain source does not fit.
+    ``"parametric"``: no images; or a source of other images. With the victim's ``key`` the attackers may have
+    pictures of their choice encrypted. DataError if the plain source does not fit, KeyFailure for another key.
     """
     plan = dataset.plan
     name = split or choose_split(plan)
@@ -41,7 +48,8 @@ def load_target(
         raise DataError(f"{plain} is not what was sealed: it has fewer images", hint="give the source of encrypt")
     truth = read_plain(source, name, sealed.index[chosen], plan)
     public, words = _public_images(source, name, sealed.index, plan, prior)
-    return Target(plan.cipher, plan.params, truth, sealed.read(chosen), public, words)
+    bound = None if key is None else plan.bind(key)
+    return Target(plan.cipher, plan.params, truth, sealed.read(chosen), public, words, bound)
 
 
 def read_plain(

@@ -199,20 +199,29 @@ def _draw_invertible(key: Key, block: int, channel: int) -> tuple[NDArray[np.uin
 
 
 def invert_mod256(matrix: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
-    """Inverse of a square uint8 matrix modulo 256 by Gauss-Jordan elimination, or None if there is none.
-
-    A number has an inverse modulo 256 exactly if it is odd, so each pivot must be odd.
-    """
+    """Inverse of a square uint8 matrix modulo 256 by Gauss-Jordan elimination, or None if there is none."""
     size = len(matrix)
     work = np.hstack([matrix, np.eye(size, dtype=np.uint8)])
-    for column in range(size):
-        odd = np.flatnonzero(work[column:, column] & 1)
+    return work[:, size:].copy() if len(reduce_mod256(work, size)) == size else None
+
+
+def reduce_mod256(rows: NDArray[np.uint8], columns: int) -> list[int]:
+    """Reduce a uint8 matrix in place, modulo 256, by Gauss-Jordan elimination of its first ``columns`` columns.
+
+    Returns the columns that have a pivot; the k-th of them is a unit vector with its one in row k. A number has an
+    inverse modulo 256 exactly if it is odd, so each pivot must be odd.
+    """
+    pivots: list[int] = []
+    for column in range(columns):
+        rank = len(pivots)
+        odd = np.flatnonzero(rows[rank:, column] & 1)
         if not len(odd):
-            return None
-        pivot = column + int(odd[0])
-        work[[column, pivot]] = work[[pivot, column]]
-        work[column] *= np.uint8(pow(int(work[column, column]), -1, 256))
-        factors = work[:, column].copy()
-        factors[column] = 0
-        work -= np.multiply.outer(factors, work[column])
-    return work[:, size:].copy()
+            continue
+        pivot = rank + int(odd[0])
+        rows[[rank, pivot]] = rows[[pivot, rank]]
+        rows[rank] *= np.uint8(pow(int(rows[rank, column]), -1, 256))
+        factors = rows[:, column].copy()
+        factors[rank] = 0
+        rows -= np.multiply.outer(factors, rows[rank])
+        pivots.append(column)
+    return pivots

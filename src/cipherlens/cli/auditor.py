@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cipherlens.cli.console import Json, emit, progress_bar, say
+from cipherlens.cli.console import Json, OptionalKeyFile, PassphraseFile, emit, load_key, progress_bar, say
 from cipherlens.cli.runs import check_same_scheme
 from cipherlens.data.manifest import choose_split
 from cipherlens.data.sealed import SealedDataset
@@ -27,6 +27,8 @@ def attack(
     budget: int | None = None,
     seed: int = 0,
     pictures: Path | None = None,
+    key: OptionalKeyFile = None,
+    passphrase_file: PassphraseFile = None,
     run: Path | None = None,
     round: int | None = None,
     classifier: Path | None = None,
@@ -37,7 +39,8 @@ def attack(
     Parameters
     ----------
     name
-        covariance (ciphertext only), hill-known-plaintext, or adaptation (labels; needs --run).
+        Ciphertext only: covariance. Known pictures: hill-known-plaintext, known-plaintext. Chosen pictures (needs
+        --key): chosen-plaintext. Labels (needs --run): adaptation.
     sealed
         Folder made by encrypt.
     plain
@@ -46,7 +49,9 @@ def attack(
         Public images the attacker has: "plain" for other images of the same source, never the attacked
         ones; "parametric" for none; or any source.
     budget
-        Ciphertexts the attacker sees, or pairs it knows.
+        Ciphertexts the attacker sees, pairs it knows, or pictures it may have encrypted.
+    key
+        The victim's key: it encrypts the pictures that the attacker chooses. No attack sees it.
     pictures
         Write a PNG with rows of plain, encrypted and reconstructed images.
     run
@@ -56,7 +61,7 @@ def attack(
     classifier
         Run folder trained on plain images: also say how many reconstructions, and classes, it recognises.
     """
-    from cipherlens.attacks.harness import evaluate
+    from cipherlens.attacks.harness import MAX_SCORED, evaluate
     from cipherlens.audit.auditing import summarize
     from cipherlens.audit.target import load_target
 
@@ -64,13 +69,18 @@ def attack(
         raise UsageError("an attack needs the plain images to be scored", hint="give --plain SOURCE")
     dataset = SealedDataset.open(sealed)
     chosen = _choose_attack(name, dataset, run, round)
-    known = chosen.threat_model not in ("coa", "labels")
+    known, asks = chosen.threat_model == "kpa", chosen.threat_model == "cpa"
+    if asks and key is None:
+        raise UsageError(f"{name} has pictures of its choice encrypted", hint="give the client's --key")
     if budget is not None and budget < 1:
         raise UsageError("a budget is at least 1")
-    size = budget if budget is not None else (1 if known else default_count(dataset))
+    default = default_count(dataset)
+    size = budget if budget is not None else {"kpa": 1, "cpa": MAX_SCORED}.get(chosen.threat_model, default)
     # Pairs are spent, so an attack that knows some needs other images to be scored on.
-    target = load_target(dataset, plain, split, size + default_count(dataset) if known else size, prior)
-    if budget is None and not known:
+    count = size + default if known else default if asks else size
+    oracle_key = load_key(key, passphrase_file) if asks and key is not None else None
+    target = load_target(dataset, plain, split, count, prior, oracle_key)
+    if budget is None and not known and not asks:
         size = len(target.plain)
     result = evaluate(chosen, target, size, seed)
     if pictures is not None:
@@ -105,7 +115,7 @@ def _choose_attack(name: str, dataset: SealedDataset, run: Path | None, round: i
     if name != "adaptation":
         if run is not None or round is not None:
             raise UsageError(f"--run and --round are for the adaptation attack, not for {name}")
-        return find_attack(name, dataset.plan.cipher)
+        return find_attack(name, dataset.plan.cipher, dataset.plan.params)
     if run is None:
         raise UsageError(
             "the adaptation attack needs a trained classifier", hint="give --run RUN, trained with --adapt"
@@ -115,7 +125,7 @@ def _choose_attack(name: str, dataset: SealedDataset, run: Path | None, round: i
     from cipherlens.train.record import read_record
 
     chosen = create_adaptation_attack(run, round)
-    require_applicable(chosen, dataset.plan.cipher)
+    require_applicable(chosen, dataset.plan.cipher, dataset.plan.params)
     check_same_scheme(read_record(run).provenance, dataset, "give a run that was trained on this sealed data set")
     return chosen
 
@@ -147,6 +157,8 @@ def audit(
     budget: int | None = None,
     run: list[Path] | None = None,
     fail_above: list[str] | None = None,
+    key: OptionalKeyFile = None,
+    passphrase_file: PassphraseFile = None,
     seed: int = 0,
     as_json: Json = False,
 ) -> None:
@@ -170,6 +182,8 @@ def audit(
         Run folders trained on this data, for the accuracy part; may be repeated.
     fail_above
         METRIC=LIMIT with metric ssim, psnr or exact_pixels; may be repeated.
+    key
+        The client's key, for attacks that have pictures of their choice encrypted; without it they are left out.
     """
     from cipherlens.audit import auditing
     from cipherlens.audit.report import summary_lines, write_report
@@ -177,7 +191,8 @@ def audit(
 
     limits = auditing.parse_limits(fail_above or [])
     dataset = SealedDataset.open(sealed)
-    target = load_target(dataset, plain, split, budget or default_count(dataset), prior)
+    oracle_key = None if key is None else load_key(key, passphrase_file)
+    target = load_target(dataset, plain, split, budget or default_count(dataset), prior, oracle_key)
     command = shlex.join(["cipherlens", *sys.argv[1:]])
     with progress_bar("attacking") as progress:
         report, pictures = auditing.audit(dataset, target, command, run or [], limits, seed, progress)

@@ -10,6 +10,7 @@ import cipherlens
 from cipherlens.cli import auditor, choosing, client, demo, locking, predicting, provider, reproducing
 from cipherlens.cli.console import messages, say
 from cipherlens.errors import CipherlensError, UsageError
+from cipherlens.memory import keep_freed_memory
 
 app = App(
     name="cipherlens",
@@ -27,6 +28,7 @@ for command in (*(command for group in GROUPS for command in group.COMMANDS), de
 
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its documented code."""
+    keep_freed_memory()
     sys.exit(execute(sys.argv[1:] if arguments is None else arguments))
 
 

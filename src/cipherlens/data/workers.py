@@ -12,6 +12,7 @@ from multiprocessing import active_children, get_context
 from typing import Any
 
 from cipherlens.errors import CipherlensError
+from cipherlens.memory import keep_freed_memory
 
 
 def run_in_processes(
@@ -60,6 +61,7 @@ def _one_thread_each() -> Iterator[None]:
 
 def _start(initializer: Callable[..., None], *arguments: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
+    keep_freed_memory()
     _watch_parent()
     initializer(*arguments)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.attacks import list_attacks
 from cipherlens.attacks.harness import Target, evaluate
 from cipherlens.audit.target import load_target
 from cipherlens.ciphers import BoundCipher, create_cipher
@@ -27,6 +26,7 @@ WAYS = ("none", *ADAPTED, *DERIVED)
 """How a network is helped: not at all, by an adaptation network, or by the key (no training on ciphertexts)."""
 PLAIN = "identity"
 _TIMED, _REPEATS = 256, 5
+_KNOWN_PAIRS = 10
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,11 @@ def _time_encryption(bound: BoundCipher, target: Target) -> float:
 
 
 def _attack(target: Target) -> list[dict[str, Any]]:
-    """What the attacks that exist for the cipher reconstruct from all ciphertexts, or with one known picture."""
+    """What the attacks that exist for the cipher reconstruct from all ciphertexts, or with a few known pictures."""
     found = []
-    for attack in list_attacks(target.cipher):
-        result = evaluate(attack, target, len(target.plain) if attack.threat_model == "coa" else 1)
+    total = len(target.plain)
+    for attack in target.list_attacks():
+        result = evaluate(attack, target, total if attack.threat_model == "coa" else min(_KNOWN_PAIRS, total // 2))
         found.append(
             {
                 "attack": attack.name,

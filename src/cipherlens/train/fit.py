@@ -10,13 +10,13 @@ from typing import Any
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.files import write_atomic
 from cipherlens.errors import DataError, UsageError
+from cipherlens.memory import keep_freed_memory
 from cipherlens.train.card import write_card
 from cipherlens.train.checkpoint import Checkpoint, load_checkpoint
 from cipherlens.train.config import TrainConfig
 from cipherlens.train.curves import draw_curves
 from cipherlens.train.data import ImageSet, check_image_set, check_same_kind
 from cipherlens.train.hardware import choose_device, describe_hardware, isolate
-from cipherlens.train.memory import keep_freed_memory
 from cipherlens.train.metrics import EpochMetrics, Progress
 from cipherlens.train.normalization import create_normalization
 from cipherlens.train.record import (
@@ -84,7 +84,7 @@ def fit(
             hint="give the cipher's key together with lock, or neither",
         )
     device = choose_device()
-    keep_freed_memory(device)
+    keep_freed_memory()
     report = progress or _ignore
     with isolate(device, config.threads):
         record = _create_or_read_record(config, train_set, test_set, out, provenance or {})

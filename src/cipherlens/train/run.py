@@ -13,12 +13,12 @@ from torch import nn
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.errors import DataError, KeyFailure, ShapeError, UsageError
+from cipherlens.memory import keep_freed_memory
 from cipherlens.train.checkpoint import load_into, load_tensors
 from cipherlens.train.config import TrainConfig
 from cipherlens.train.data import ImageBatches, ImageSet, check_image_set, check_same_kind, has_masks
 from cipherlens.train.hardware import choose_device, choose_precision
 from cipherlens.train.loop import Forward, choose_batch_size, measure
-from cipherlens.train.memory import keep_freed_memory
 from cipherlens.train.normalization import Normalization
 from cipherlens.train.record import build_model, read_record
 from cipherlens.train.trainer import BEST, LAST
@@ -66,7 +66,7 @@ def load_run(
     if weights not in WEIGHTS:
         raise UsageError(f"unknown weights {weights!r}", hint=f"choose one of: {', '.join(WEIGHTS)}")
     record, device = read_record(path), choose_device()
-    keep_freed_memory(device)
+    keep_freed_memory()
     if record.config.lock is not None and bound is None and not plain:
         raise KeyFailure(
             f"the model is locked with key {record.provenance.get('key_fingerprint')}",

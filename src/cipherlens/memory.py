@@ -1,13 +1,12 @@
-"""Memory of a process that computes on a CPU: freed pages stay in it.
+"""Memory that a process frees stays in it.
 
-glibc gives every freed block of more than 32 MiB back to the system. A network asks for its activations anew in
-every step, and a good part of a training's time goes into page faults (measured by benchmarks/page_faults.py).
+glibc gives every freed block of more than 32 MiB back to the system. Networks ask for their activations anew in
+every step, ciphers and attacks for every batch, and a good part of the time goes into page faults (measured by
+benchmarks/page_faults.py).
 """
 
 import ctypes
 import sys
-
-import torch
 
 # malloc.h
 _TRIM_THRESHOLD = -1
@@ -17,13 +16,13 @@ _GROWTH = 256 * 1024**2
 _NEVER = 2**31 - 1
 
 
-def keep_freed_memory(device: torch.device) -> bool:
-    """Let this process keep the memory it frees, where ``device`` is the CPU and the C library is glibc.
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory it frees, where the C library is glibc.
 
     Returns whether the C library took the setting; it holds until the process ends and changes no result. The
     process then stays as large as it has been at its largest.
     """
-    if device.type != "cpu" or not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux"):
         return False
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is None:

@@ -1,0 +1,87 @@
+"""Chosen plaintext: as few pictures as tell everything, encrypted by the victim, then solved as known pairs.
+
+A rearrangement is asked by numbering the values that may change places, in as many digits as a value can hold; a
+matrix by blocks with one bright pixel each.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from cipherlens.attacks.base import Images, View
+from cipherlens.attacks.known_plaintext import solve_pairs
+from cipherlens.attacks.layout import Bytes, Layout, find_layout
+from cipherlens.ciphers.base import Shape
+from cipherlens.ciphers.blocks import merge_blocks
+from cipherlens.ciphers.rearrangement import index_blocks
+from cipherlens.errors import UsageError
+
+_LEVELS = 256
+_ROUNDS_OF_LEVELS = 2
+
+
+def attack_chosen_plaintext(view: View) -> tuple[Images, dict[str, Any]]:
+    """Ask the view's oracle for the encrypted form of at most ``view.queries`` pictures, and solve for the key.
+
+    ``queries`` in the details says how many were asked, ``wanted`` how many it takes. Raises UsageError without an
+    oracle.
+    """
+    if view.oracle is None:
+        raise UsageError("an attack with chosen pictures needs the victim to encrypt them")
+    images = design_queries(view)
+    asked = images[: view.queries]
+    found, details = solve_pairs(view, asked.astype(np.float32) / np.float32(255), view.oracle(asked))
+    details.pop("pairs")
+    return found, details | {"queries": len(asked), "wanted": len(images)}
+
+
+def design_queries(view: View) -> Bytes:
+    """Pictures (N, C, H, W) uint8 whose encrypted forms tell the key's effect."""
+    shape = view.plain_shape
+    if view.cipher in ("hill", "hill-mod256", "identity"):
+        return _design_bright_pixels(view, shape)
+    if view.cipher == "ffx":
+        return _design_levels(view, shape)
+    if view.cipher == "patch" and view.params.get("orthogonal"):
+        return _design_bright_patches(view, shape)
+    return _number_members(find_layout(view.cipher, view.params, shape), shape)
+
+
+def _number_members(layout: Layout, shape: Shape) -> Bytes:
+    """Sample s shows of every member the digit s of its number."""
+    samples, groups, members = layout.places.shape
+    base = (layout.top + 1) // 2 if layout.inverts else layout.top + 1
+    digits = max(1, int(np.ceil(np.log(max(2, members)) / np.log(base) - 1e-9)))
+    images = -(-digits // samples)
+    places = base ** (np.arange(images * samples) % digits)
+    units = (np.arange(members)[None] // places[:, None] % base).astype(np.uint8)
+    return layout.merge(np.repeat(units[:, None], groups, axis=1), shape)
+
+
+def _design_bright_pixels(view: View, shape: Shape) -> Bytes:
+    """Block k of the sequence of all blocks shows its k-th pixel, in every channel."""
+    block, (channels, height, width) = view.block, shape
+    size, grid = block * block, (height // block, width // block)
+    count = grid[0] * grid[1]
+    images = -(-size // count)
+    level = 1 if view.cipher == "hill-mod256" else _LEVELS - 1
+    blocks = np.resize(np.eye(size, dtype=np.uint8) * np.uint8(level), (images * count, size))
+    blocks = np.broadcast_to(blocks.reshape(1, images, *grid, size), (channels, images, *grid, size))
+    return np.ascontiguousarray(merge_blocks(np, blocks, block))
+
+
+def _design_bright_patches(view: View, shape: Shape) -> Bytes:
+    """Random pictures: they tell the places of patches by their lengths, and any matrix."""
+    size = view.block**2 * shape[0]
+    images = -(-size // (shape[1] * shape[2] // view.block**2)) + 1
+    return np.random.default_rng(0).integers(0, _LEVELS, (images, *shape), dtype=np.uint8)
+
+
+def _design_levels(view: View, shape: Shape) -> Bytes:
+    """All levels, spread over the places of the blocks, twice in different ways."""
+    places = index_blocks(shape, view.block)
+    images = max(_ROUNDS_OF_LEVELS, -(-_LEVELS // len(places)))
+    number = np.arange(images * len(places))[:, None] + len(places) * np.arange(places.shape[1])
+    flat = np.empty((images, places.size), np.uint8)
+    flat[:, places] = (number % _LEVELS).astype(np.uint8).reshape(images, *places.shape)
+    return flat.reshape(-1, *shape)

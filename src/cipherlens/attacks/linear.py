@@ -1,0 +1,115 @@
+"""Known plaintext against linear ciphers: matrices from pairs, over the reals or modulo 256.
+
+One 32x32 image holds 64 blocks of 4x4, four times what the 16x16 matrix of one channel needs; 8x8 blocks
+need four such images (or one of 224x224).
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks.base import Images, View
+from cipherlens.attacks.layout import Bytes
+from cipherlens.ciphers.base import Shape
+from cipherlens.ciphers.blocks import merge_blocks, split_blocks
+from cipherlens.ciphers.hill import reduce_mod256
+from cipherlens.ciphers.rearrangement import Order, index_blocks, move_blocks
+
+Floats = NDArray[np.float64]
+
+_BLOCKS_PER_UNKNOWN = 64
+"""More blocks than this times the matrix side add time, not accuracy."""
+_ROWS_PER_UNKNOWN = 8
+"""The same modulo 256, where n rows that are independent modulo 2 are enough."""
+
+
+def solve_hill(view: View, plain: Images, ct: Images) -> tuple[Images, dict[str, Any]]:
+    """Recover the decryption matrices by least squares from pairs and decrypt everything.
+
+    With fewer independent blocks than the matrix side the least-norm solution is used, and the details say
+    that the key was not fully recovered.
+    """
+    known, seen = (_channel_blocks(images, view.block, _BLOCKS_PER_UNKNOWN) for images in (plain, ct))
+    solved = [_solve(c, p) for c, p in zip(seen, known, strict=True)]
+    matrices = np.stack([matrix for matrix, _ in solved]).astype(np.float32)
+    reconstruction = _multiply(view.ciphertexts, view.block, matrices)
+    return reconstruction, {"pairs": len(plain)} | _describe(min(rank for _, rank in solved), matrices.shape[1])
+
+
+def solve_patches(view: View, plain: Images, ct: Images) -> tuple[Images, dict[str, Any]]:
+    """The same for one matrix on whole patches, all channels together, whose places may be permuted.
+
+    An orthogonal matrix changes no patch's length: by their lengths over all pairs the patches are put in order.
+    """
+    shape: Shape = (int(plain.shape[1]), int(plain.shape[2]), int(plain.shape[3]))
+    places = index_blocks(shape, view.block)
+    all_images = (plain, ct, view.ciphertexts)
+    known, seen, target = (images.reshape(len(images), -1)[:, places] for images in all_images)
+    sources = _match_lengths(known, seen) if view.params.get("scramble") else np.arange(len(places))
+    size = places.shape[1]
+    keep = _spread(len(plain) * len(places), _BLOCKS_PER_UNKNOWN * size)
+    pairs = [patches.reshape(-1, size)[keep].astype(np.float64) for patches in (seen, known[:, sources])]
+    matrix, rank = _solve(*pairs)
+    flat = (target.reshape(-1, size) @ matrix.astype(np.float32)).reshape(len(target), -1)
+    order = move_blocks(places[sources], np.arange(places.size).reshape(places.shape))
+    return flat[:, order].reshape(view.ciphertexts.shape), {"pairs": len(plain)} | _describe(rank, size)
+
+
+def _match_lengths(known: Images, seen: Images) -> Order:
+    """For every patch of the ciphertexts the place in the plain images whose patches have the same lengths."""
+    lengths = [np.linalg.norm(patches.astype(np.float64), axis=2).T for patches in (known, seen)]
+    distances = (lengths[1][:, None] - lengths[0][None]) ** 2
+    nearest: Order = distances.sum(axis=2).argmin(axis=1)
+    return nearest
+
+
+def solve_modular(plain: Bytes, ct: Bytes, target: Bytes, block: int) -> tuple[Bytes, dict[str, Any]]:
+    """Decrypt ``target`` (N, C, H, W) with the matrices modulo 256 that pairs show; pivots are odd."""
+    known, seen = (_channel_blocks(images, block, _ROWS_PER_UNKNOWN) for images in (plain, ct))
+    solved = [_eliminate(c, p) for c, p in zip(seen, known, strict=True)]
+    matrices = np.stack([matrix for matrix, _ in solved])
+    found = _multiply(target.astype(np.float64), block, matrices.astype(np.float64))
+    return (found.astype(np.int64) & 255).astype(np.uint8), _describe(min(r for _, r in solved), matrices.shape[1])
+
+
+def _eliminate(ct: Bytes, plain: Bytes) -> tuple[Bytes, int]:
+    """D with ``ct @ D = plain`` modulo 256, and its rank; rows of D that no pivot fixes are zero."""
+    size = ct.shape[1]
+    rows = np.concatenate([ct, plain], axis=1)
+    pivots = reduce_mod256(rows, size)
+    matrix = np.zeros((size, size), np.uint8)
+    matrix[pivots] = rows[: len(pivots), size:]
+    return matrix, len(pivots)
+
+
+def _channel_blocks(images: NDArray[Any], block: int, per_unknown: int) -> list[NDArray[Any]]:
+    """Blocks (at most ``per_unknown`` times the values of one, values) of each channel; floats as float64."""
+    blocks = split_blocks(np, images, block)
+    flat = blocks.reshape(len(blocks), -1, block * block)
+    flat = flat[:, _spread(flat.shape[1], per_unknown * block * block)]
+    return list(flat if flat.dtype == np.uint8 else flat.astype(np.float64))
+
+
+def _spread(count: int, limit: int) -> Order:
+    """At most ``limit`` numbers under ``count``, evenly spread."""
+    return np.linspace(0, count - 1, min(count, limit)).astype(np.int64)
+
+
+def _multiply(images: NDArray[Any], block: int, matrices: NDArray[Any]) -> NDArray[Any]:
+    """Each channel's blocks times its matrix."""
+    blocks = split_blocks(np, images, block)
+    channels, *grid, size = blocks.shape
+    product = np.matmul(blocks.reshape(channels, -1, size), matrices)
+    merged: NDArray[Any] = merge_blocks(np, product.reshape(channels, *grid, size), block)
+    return merged
+
+
+def _describe(rank: int, size: int) -> dict[str, Any]:
+    return {"rank": rank, "needed_rank": size, "key_recovered": rank == size}
+
+
+def _solve(ct: Floats, plain: Floats) -> tuple[Floats, int]:
+    """Least-squares matrix from ciphertext to plaintext blocks, and the rank it rests on."""
+    matrix, _, rank, _ = np.linalg.lstsq(ct, plain, rcond=1e-7)
+    return np.asarray(matrix, np.float64), int(rank)

@@ -1,0 +1,104 @@
+"""Recovering where values went, and which were inverted, from pictures whose encrypted form is known."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks.layout import Bytes, Layout
+
+_CHUNK_VALUES = 20_000_000
+
+
+@dataclass(frozen=True)
+class Rearrangement:
+    """``ct[group, i] = plain[group, source[group, i]] ^ mask[group, i]`` on units; ``unsure`` are guesses."""
+
+    source: NDArray[np.int64]
+    mask: Bytes
+    unsure: int
+
+    def undo(self, units: Bytes) -> Bytes:
+        """Units (samples, groups, members) of ciphertexts -> those of the plain images, zero where unknown."""
+        plain = np.zeros_like(units)
+        np.put_along_axis(plain, self.source[None].repeat(len(units), axis=0), units ^ self.mask, axis=2)
+        return plain
+
+
+def match(plain: Bytes, ct: Bytes, layout: Layout) -> Rearrangement:
+    """The rearrangement that explains units (samples, groups, members) of known pairs.
+
+    Units that all pairs show with the same values cannot be told apart; which of them is which is guessed. Where
+    the pairs are not exact (noise, JPEG), the nearest unit is taken.
+    """
+    if not layout.moves:
+        return _compare_signs(plain, ct, layout)
+    exact = _match_exactly(plain, ct, layout)
+    return _match_nearest(plain, ct, layout) if exact is None else exact
+
+
+def _compare_signs(plain: Bytes, ct: Bytes, layout: Layout) -> Rearrangement:
+    """Which units are inverted where none moves: those nearer to their inverse."""
+    differences = [np.abs(ct.astype(np.int64) - known).sum(axis=0) for known in (plain, layout.top - plain)]
+    mask = np.where(differences[1] < differences[0], layout.top, 0).astype(np.uint8)
+    unexplained = int((plain ^ mask != ct).any(axis=0).sum())
+    return Rearrangement(np.zeros(mask.shape, np.int64), mask, unexplained)
+
+
+def _match_exactly(plain: Bytes, ct: Bytes, layout: Layout) -> Rearrangement | None:
+    """By sorting the values that each unit shows over all samples; None if some unit has no counterpart."""
+    (known, known_flips), (seen, seen_flips) = (_canonical(units, layout) for units in (plain, ct))
+    groups, members = plain.shape[1:]
+    orders = [_sort_units(units) for units in (known, seen)]
+    first, second = (
+        units.reshape(len(units), -1)[:, order] for units, order in zip((known, seen), orders, strict=True)
+    )
+    if not np.array_equal(first, second):
+        return None
+    source = np.empty(groups * members, np.int64)
+    source[orders[1]] = orders[0]
+    same = (first[:, 1:] == first[:, :-1]).all(axis=0)
+    same &= (orders[0][1:] // members) == (orders[0][:-1] // members)
+    flips = (known_flips.reshape(-1)[source] ^ seen_flips.reshape(-1)).reshape(groups, members)
+    source = source.reshape(groups, members) % members
+    unsure = np.concatenate([[False], same]) | np.concatenate([same, [False]])
+    return Rearrangement(source, np.where(flips, layout.top, 0).astype(np.uint8), int(unsure.sum()))
+
+
+def _canonical(units: Bytes, layout: Layout) -> tuple[Bytes, NDArray[np.bool_]]:
+    """Units so inverted that the first sample is in the lower half of the levels, and which those are."""
+    flips = units[0] > layout.top // 2 if layout.inverts else np.zeros(units.shape[1:], bool)
+    return units ^ np.where(flips, layout.top, 0).astype(np.uint8), flips
+
+
+def _sort_units(units: Bytes) -> NDArray[np.int64]:
+    """Order of the units (samples, groups, members), group after group, by their values over all samples."""
+    samples, groups, members = units.shape
+    group = np.arange(groups).repeat(members).astype(">u4").view(np.uint8).reshape(-1, 4)
+    rows = np.ascontiguousarray(np.concatenate([group, units.reshape(samples, -1).T], axis=1))
+    return np.argsort(rows.view(np.dtype((np.void, rows.shape[1])))[:, 0], kind="stable")
+
+
+def _match_nearest(plain: Bytes, ct: Bytes, layout: Layout) -> Rearrangement:
+    """For every unit of the ciphertexts the nearest unit of the plain images, upright or inverted."""
+    known, seen = (np.ascontiguousarray(units.transpose(1, 2, 0), np.float32) for units in (plain, ct))
+    members = known.shape[1]
+    turned = layout.top - known
+    step = max(1, _CHUNK_VALUES // (known.shape[0] * members))
+    sources, flips = [], []
+    for start in range(0, members, step):
+        part = seen[:, start : start + step]
+        distances = [_half_distance(part, known)]
+        if layout.inverts:
+            distances.append(_half_distance(part, turned))
+        best = np.concatenate(distances, axis=2).argmin(axis=2)
+        sources.append(best % members)
+        flips.append(best >= members)
+    mask = np.where(np.concatenate(flips, axis=1), layout.top, 0).astype(np.uint8)
+    return Rearrangement(np.concatenate(sources, axis=1), mask, mask.size)
+
+
+def _half_distance(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    """|a - b|^2 / 2 - |a|^2 / 2 of all pairs in a group: (groups, members of the first, members of the second)."""
+    length: NDArray[np.float32] = (second**2).sum(axis=2)[:, None] / 2
+    return length - first @ second.transpose(0, 2, 1)

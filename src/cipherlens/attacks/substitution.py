@@ -1,0 +1,31 @@
+"""Known plaintext against FFX: the places of a block that are substituted, and the table."""
+
+from typing import Any
+
+import numpy as np
+
+from cipherlens.attacks.layout import Bytes
+from cipherlens.ciphers.base import Shape
+from cipherlens.ciphers.rearrangement import index_blocks
+
+_LEVELS = 256
+
+
+def solve_substitution(plain: Bytes, ct: Bytes, target: Bytes, block: int) -> tuple[Bytes, dict[str, Any]]:
+    """Decrypt ``target`` with the substitution that pairs (N, C, H, W) uint8 show; what they do not show stays.
+
+    A place of a block is substituted if any value changed there. Levels that no pair shows at such a place keep
+    their value, and are counted in the details.
+    """
+    shape: Shape = (int(plain.shape[1]), int(plain.shape[2]), int(plain.shape[3]))
+    places = index_blocks(shape, block)
+    known, seen, wanted = (images.reshape(len(images), -1)[:, places] for images in (plain, ct, target))
+    chosen = (known != seen).any(axis=(0, 1))
+    table, shown = np.arange(_LEVELS, dtype=np.uint8), np.zeros(_LEVELS, bool)
+    table[seen[..., chosen]] = known[..., chosen]
+    shown[seen[..., chosen]] = True
+    flat = np.empty((len(target), places.size), np.uint8)
+    flat[:, places] = np.where(chosen, table[wanted], wanted)
+    unseen = int((~shown).sum())
+    details = {"substituted": int(chosen.sum()), "unsure": unseen, "key_recovered": unseen == 0}
+    return flat.reshape(target.shape), details

@@ -1,0 +1,177 @@
+"""Known and chosen plaintext: every scheme falls to a few pictures; fewer are said not to be enough."""
+
+import numpy as np
+import pytest
+
+from cipherlens.attacks import ATTACKS, View, list_attacks, run_attack
+from cipherlens.attacks.chosen_plaintext import design_queries
+from cipherlens.attacks.harness import Target, evaluate, run_controls
+from cipherlens.attacks.layout import REARRANGEMENTS, find_layout
+from cipherlens.attacks.matching import match
+from cipherlens.ciphers import create_cipher
+from cipherlens.errors import UsageError
+from cipherlens.keys import Key
+
+SHAPE = (3, 16, 16)
+KNOWN, CHOSEN = ATTACKS["known-plaintext"], ATTACKS["chosen-plaintext"]
+
+
+def photos(count: int, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> np.ndarray:
+    """Smooth pictures with noise, as photos have it."""
+    rng = np.random.default_rng(seed)
+    channels, height, width = shape
+    coarse = rng.integers(0, 256, (count, channels, height // 4, width // 4)).repeat(4, axis=2).repeat(4, axis=3)
+    return np.clip(coarse + rng.integers(-25, 25, coarse.shape), 0, 255).astype(np.uint8)
+
+
+def make_target(name: str, count: int, shape: tuple[int, int, int] = SHAPE, **params: object) -> Target:
+    plain = photos(count, shape)
+    cipher = create_cipher(name, **params)
+    bound = cipher.bind(Key.generate(), shape)
+    ct = bound.encrypt(plain, [str(number) for number in range(count)])
+    return Target(cipher.name, cipher.params, plain, ct, photos(30, shape, seed=1), "other images", bound)
+
+
+# scheme, parameters, pairs that are enough, chosen pictures that are enough
+CASES = [
+    ("pixel-permutation", {}, 2, 1),
+    ("block-scrambling", {"block": 4}, 1, 1),
+    ("shf", {"block": 4}, 1, 1),
+    ("np", {"block": 4}, 1, 1),
+    ("negpos", {}, 1, 1),
+    ("pe", {}, 3, 1),
+    ("pe", {"colour": False}, 1, 1),
+    ("le", {"block": 4}, 2, 1),
+    ("ele", {"block": 4}, 10, 4),
+    ("etc", {"block": 4}, 5, 2),
+    ("etc", {"block": 4, "grey": True}, 5, 2),
+    ("patch", {"block": 8}, 2, 1),
+    ("patch", {"block": 8, "scramble": True}, 5, 2),
+    ("patch", {"block": 4, "orthogonal": True}, 4, 4),
+    ("patch", {"block": 4, "orthogonal": True, "scramble": True}, 4, 4),
+    ("hill-mod256", {"block": 4}, 3, 1),
+    ("ffx", {"block": 4}, 40, 16),
+    ("np+block-scrambling", {"block": 4}, 5, 2),
+    ("le+pixel-permutation", {"block": 4}, 10, 4),
+]
+NAMES = [f"{name}-{'-'.join(str(value) for value in params.values())}" for name, params, *_ in CASES]
+
+
+@pytest.mark.parametrize(("name", "params", "pairs", "queries"), CASES, ids=NAMES)
+def test_every_scheme_falls_completely(name: str, params: dict, pairs: int, queries: int) -> None:
+    """Every unknown picture comes back exactly, from known pictures and from chosen ones."""
+    target = make_target(name, pairs + 5, **params)
+    for attack, budget in ((KNOWN, pairs), (CHOSEN, queries)):
+        result = evaluate(attack, target, budget)
+        assert result.details["key_recovered"]
+        assert result.exact_pixels == 1, attack.name
+        assert result.ssim > 0.9999
+    assert result.details["queries"] == result.details["wanted"] == queries
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_other_shapes(channels: int) -> None:
+    for name in ("pixel-permutation", "le", "pe", "hill-mod256"):
+        target = make_target(name, 30, (channels, 8, 24))
+        assert evaluate(KNOWN, target, 20).exact_pixels == 1, name
+        assert evaluate(CHOSEN, target, 20).exact_pixels == 1, name
+
+
+def test_too_few_pictures_are_said() -> None:
+    pixels = make_target("pixel-permutation", 9)
+    pixels.plain[:] = pixels.plain // 64 * 64  # four levels: no pixel is told from another in one picture
+    pixels = Target(**{**vars(pixels), "ct": pixels.bound.encrypt(pixels.plain)})
+    result = evaluate(KNOWN, pixels, 1)
+    assert not result.details["key_recovered"]
+    assert 0 < result.details["unsure"] <= 256
+    assert 0.05 < result.exact_pixels < 0.95
+    modular = evaluate(KNOWN, make_target("hill-mod256", 5, block=8), 1)
+    assert not modular.details["key_recovered"]
+    assert modular.details["rank"] < modular.details["needed_rank"] == 64
+    assert modular.exact_pixels < 0.05
+    one_picture = evaluate(CHOSEN, make_target("ele", 5, block=4), 1)
+    assert one_picture.details["queries"] == 1 < one_picture.details["wanted"]
+    assert one_picture.exact_pixels < 0.2
+
+
+def test_inexact_pairs_still_tell_the_order() -> None:
+    """Noise on the ciphertexts: no unit is the same any more, the nearest one is the right one."""
+    rng = np.random.default_rng(0)
+    for name in ("pixel-permutation", "shf", "pe", "np", "le"):
+        target = make_target(name, 25)
+        noise = rng.integers(-2, 3, target.ct.shape) if name != "le" else np.zeros(target.ct.shape, int)
+        noisy = np.clip(target.ct.astype(int) + noise, 0, 255).astype(np.uint8)
+        noisy[0, 0, 0, 0] ^= 1
+        result = evaluate(KNOWN, Target(**{**vars(target), "ct": noisy}), 20)
+        assert result.psnr > 38, name
+
+
+def test_matching_equals_a_slow_search() -> None:
+    layout = find_layout("le", {"block": 2}, (1, 4, 4))
+    cipher = create_cipher("le", block=2).bind(Key.generate(), (1, 4, 4))
+    plain = np.random.default_rng(1).integers(0, 256, (9, 1, 4, 4), dtype=np.uint8)
+    known, seen = layout.split(plain), layout.split(cipher.encrypt(plain))
+    found = match(known, seen, layout)
+    for unit in range(8):
+        explanations = [
+            (source, mask)
+            for source in range(8)
+            for mask in (0, 15)
+            if all(known[s, 0, source] ^ mask == seen[s, 0, unit] for s in range(len(known)))
+        ]
+        assert explanations == [(found.source[0, unit], found.mask[0, unit])]
+
+
+@pytest.mark.parametrize("name", REARRANGEMENTS)
+def test_layouts_split_and_merge(name: str) -> None:
+    params = create_cipher(name).params
+    shape = (3, 16, 32)
+    images = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
+    layout = find_layout(name, params, shape)
+    assert np.array_equal(layout.merge(layout.split(images), shape), images)
+    assert np.array_equal(np.sort(layout.places, axis=None), np.arange(layout.places.size))
+
+
+@pytest.mark.parametrize("name", ["pixel-permutation", "le", "ffx", "hill-mod256", "etc"])
+def test_controls(name: str) -> None:
+    """Identity is read perfectly, a real cipher not at all, by both attacks and whatever they believe it to be."""
+    target = make_target(name, 60, **({} if name == "pixel-permutation" else {"block": 4}))
+    for attack in (KNOWN, CHOSEN):
+        outcomes = {control.control: control for control in run_controls(attack, target, 40)}
+        assert outcomes["identity"].ssim > 0.999, attack.name
+        assert all(control.passed for control in outcomes.values()), attack.name
+
+
+@pytest.mark.parametrize("name", ["negpos", "pe"])
+def test_a_key_for_every_image_keeps_known_pictures_useless(name: str) -> None:
+    target = make_target(name, 30, per_image=True)
+    for attack in (KNOWN, CHOSEN):
+        result = evaluate(attack, target, 10)
+        assert not result.details["key_recovered"]
+        assert result.ssim < 0.3
+
+
+def test_who_may_ask_and_how_often() -> None:
+    target = make_target("shf", 5, block=4)
+    assert {attack.name for attack in target.list_attacks()} == {"known-plaintext", "chosen-plaintext"}
+    silent = Target(**{**vars(target), "bound": None})
+    assert {attack.name for attack in silent.list_attacks()} == {"known-plaintext"}
+    with pytest.raises(UsageError, match="encrypt chosen pictures"):
+        evaluate(CHOSEN, silent, 1)
+    asked = []
+    view = View("shf", {"block": 4}, "cpa", target.ciphertexts(), oracle=asked.append, queries=1)
+    assert design_queries(view).shape == (1, *SHAPE)
+    with pytest.raises(UsageError, match="2 pictures asked for, 1 allowed"):
+        greedy = lambda view: (view.oracle(np.zeros((2, *SHAPE), np.uint8)), {})  # noqa: E731
+        evaluate(type(CHOSEN)("greedy", "cpa", ("shf",), "", greedy), target, 1)
+
+
+def test_compositions_are_attacked_only_as_rearrangements() -> None:
+    params = create_cipher("np+block-scrambling", block=4).params
+    assert {attack.name for attack in list_attacks("compose", params)} == {"known-plaintext", "chosen-plaintext"}
+    for other in ("ffx+block-scrambling", "negpos+hill"):
+        assert not list_attacks("compose", create_cipher(other, block=4).params)
+    with pytest.raises(UsageError, match="more than to rearrange"):
+        find_layout("hill", {"block": 4}, SHAPE)
+    with pytest.raises(UsageError, match="needs known pictures"):
+        run_attack("known-plaintext", View("shf", {"block": 4}, "kpa", np.zeros((1, *SHAPE), np.float32)))
