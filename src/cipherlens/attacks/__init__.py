@@ -5,6 +5,7 @@ from typing import Any
 from cipherlens.attacks.base import THREAT_MODELS, Attack, AttackResult, Images, View
 from cipherlens.attacks.block_statistics import block_statistics
 from cipherlens.attacks.chosen_plaintext import attack_chosen_plaintext
+from cipherlens.attacks.correlation import MOST_PIXELS, attack_correlation
 from cipherlens.attacks.covariance import recover
 from cipherlens.attacks.known_plaintext import SOLVED, attack_known_plaintext
 from cipherlens.attacks.layout import REARRANGEMENTS
@@ -35,6 +36,16 @@ ATTACKS: dict[str, Attack] = {
             "compares block statistics of many encrypted images with those of natural images, "
             "and finds the matrix that connects them",
             _covariance,
+        ),
+        Attack(
+            "correlation",
+            "coa",
+            ("pixel-permutation", "identity"),
+            "finds from many encrypted images which pixels look alike, and so which were neighbours",
+            attack_correlation,
+            alignment="symmetries",
+            least=50,
+            most_pixels=MOST_PIXELS,
         ),
         Attack(
             "hill-known-plaintext",

@@ -72,7 +72,10 @@ class Attack:
     """A named attack: its threat model, the ciphers it breaks or may break, and the function that runs it.
 
     A composition is attacked where all its parts are in ``composes``.
-    ``alignment`` "affine": what it finds has colours of its own, and is scored after the best fit per channel.
+    ``alignment`` "affine": what it finds has colours of its own, and is scored after the best fit per channel;
+    "symmetries": it cannot tell a picture from its mirror image, and is scored in the best of the eight ways to lay
+    the pictures, one for all. With fewer than ``least`` images, or images of more than ``most_pixels``, it says
+    nothing.
     """
 
     name: str
@@ -82,6 +85,8 @@ class Attack:
     function: Callable[[View], tuple[Images, dict[str, Any]]]
     alignment: str = "none"
     composes: tuple[str, ...] = ()
+    least: int = 1
+    most_pixels: int = 1 << 62
 
     def applies(self, cipher: str, params: dict[str, Any] | None = None) -> bool:
         """Whether it says anything about this cipher; ``params`` hold the parts of a composition."""

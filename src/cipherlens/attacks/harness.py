@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks import ATTACKS, View, list_attacks, require_applicable
+from cipherlens.attacks.alignment import ALIGNMENTS
 from cipherlens.attacks.base import Attack, AttackResult, Images, Oracle
 from cipherlens.audit.metrics import mean_and_interval, score
 from cipherlens.ciphers import BoundCipher, create_cipher
@@ -55,9 +56,14 @@ class Target:
         return cut_nonce(self.ct, self.plain.shape[2])
 
     def list_attacks(self) -> list[Attack]:
-        """The attacks that apply, with chosen pictures only where there is somebody to encrypt them."""
+        """The attacks that apply to so many images of this size, and to a victim that answers or does not."""
         found = list_attacks(self.cipher, self.params)
-        return [attack for attack in found if attack.threat_model != "cpa" or self.bound is not None]
+        return [attack for attack in found if self._allows(attack)]
+
+    def _allows(self, attack: Attack) -> bool:
+        _, _, height, width = self.plain.shape
+        asks = attack.threat_model == "cpa" and self.bound is None
+        return not asks and attack.least <= len(self.plain) and height * width <= attack.most_pixels
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,8 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0) -> Eval
     total = len(target.plain)
     knows_pairs, asks = attack.threat_model == "kpa", attack.threat_model == "cpa"
     needed = budget + 1 if knows_pairs else 1 if asks else budget
+    if budget < attack.least:
+        raise UsageError(f"{attack.name} needs {attack.least} images or more, not {budget}", hint="raise --budget")
     if budget < 1 or needed > total:
         raise UsageError(f"budget {budget} needs {needed} images, there are {total}", hint="lower --budget")
     ct, plain = target.ciphertexts(), target.images()
@@ -169,8 +177,9 @@ def _make_oracle(bound: BoundCipher, queries: int) -> Oracle:
 def _score(
     attack: Attack, target: Target, result: AttackResult, plain: Images, seen: Any, budget: int, seed: int
 ) -> Evaluation:
-    if attack.alignment == "affine":
-        result = replace(result, reconstruction=fit_channels(result.reconstruction, plain))
+    if attack.alignment != "none":
+        aligned = ALIGNMENTS[attack.alignment](result.reconstruction, plain)
+        result = replace(result, reconstruction=aligned)
     scores = score(result.reconstruction, plain)
     ssim, interval = mean_and_interval(scores.ssim)
     guess = float(score(_guess(target, plain), plain).ssim.mean())
@@ -200,18 +209,6 @@ def _score(
         reconstruction=result.reconstruction,
         scored=seen,
     )
-
-
-def fit_channels(found: Images, plain: Images) -> Images:
-    """``found`` (N, C, H, W) after the affine map per channel, one for all images, that fits ``plain`` best."""
-    axes = (0, 2, 3)
-    found = np.nan_to_num(found).astype(np.float32)
-    means = [images.mean(axis=axes, keepdims=True, dtype=np.float64) for images in (found, plain)]
-    centred = found - means[0]
-    variance = (centred**2).mean(axis=axes, keepdims=True, dtype=np.float64)
-    slope = (centred * (plain - means[1])).mean(axis=axes, keepdims=True, dtype=np.float64)
-    fitted: Images = (slope / np.maximum(variance, 1e-12) * centred + means[1]).astype(np.float32)
-    return fitted
 
 
 def _guess(target: Target, plain: Images) -> Images:
@@ -263,7 +260,7 @@ def default_budgets(attack: Attack, total: int) -> list[int]:
     if attack.threat_model == "cpa":
         return [1, 10]
     limit = min(total, 10_000) if attack.threat_model == "coa" else total - 1
-    powers = [10**k for k in range(5) if 10**k < limit]
+    powers = [10**k for k in range(5) if attack.least <= 10**k < limit]
     return [*powers, limit] if attack.threat_model == "coa" else powers[:3] or [limit]
 
 

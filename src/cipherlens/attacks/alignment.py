@@ -1,0 +1,33 @@
+"""What an attack cannot know, and is therefore scored without: colours of its own, mirror images."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cipherlens.attacks.base import Images
+from cipherlens.audit.metrics import score
+
+_FEW_IMAGES = 20
+
+
+def fit_channels(found: Images, plain: Images) -> Images:
+    """``found`` (N, C, H, W) after the affine map per channel, one for all images, that fits ``plain`` best."""
+    axes = (0, 2, 3)
+    found = np.nan_to_num(found).astype(np.float32)
+    means = [images.mean(axis=axes, keepdims=True, dtype=np.float64) for images in (found, plain)]
+    centred = found - means[0]
+    variance = (centred**2).mean(axis=axes, keepdims=True, dtype=np.float64)
+    slope = (centred * (plain - means[1])).mean(axis=axes, keepdims=True, dtype=np.float64)
+    fitted: Images = (slope / np.maximum(variance, 1e-12) * centred + means[1]).astype(np.float32)
+    return fitted
+
+
+def lay(found: Images, plain: Images) -> Images:
+    """``found`` turned and mirrored, all images alike, so that it is most like ``plain``."""
+    ways = [np.rot90(images, turns, axes=(2, 3)) for images in (found, found[..., ::-1]) for turns in range(4)]
+    fitting = [way for way in ways if way.shape == plain.shape]
+    few = slice(None, _FEW_IMAGES)
+    return max(fitting, key=lambda way: float(score(np.ascontiguousarray(way[few]), plain[few]).ssim.mean()))
+
+
+ALIGNMENTS: dict[str, Callable[[Images, Images], Images]] = {"affine": fit_channels, "symmetries": lay}

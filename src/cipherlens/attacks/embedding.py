@@ -1,0 +1,72 @@
+"""Places of pixels in the plane, drawn from how alike they are, and laid on the places of public images."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks.swaps import Floats
+from cipherlens.ciphers.rearrangement import Order
+
+Plane = NDArray[np.float64]
+
+_NEIGHBOURS = 8
+_ANGLES = 90
+
+
+def embed(correlation: Floats) -> Plane:
+    """Places (n, 2) whose distances are those along chains of the most alike places (Isomap).
+
+    Tenenbaum, de Silva and Langford, Science 290, 2000. ``correlation`` is (n, n).
+    """
+    from scipy.linalg import eigh
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import shortest_path
+
+    count = len(correlation)
+    distance = np.sqrt(np.maximum(2 - 2 * correlation, 1e-6))
+    nearest = np.argpartition(distance, _NEIGHBOURS + 1, axis=1)[:, : _NEIGHBOURS + 1]
+    rows = np.arange(count).repeat(nearest.shape[1])
+    graph = csr_array((distance[rows, nearest.ravel()], (rows, nearest.ravel())), shape=distance.shape)
+    chains = shortest_path(graph, directed=False)
+    apart = ~np.isfinite(chains)
+    chains[apart] = chains[~apart].max()
+    squared = chains**2
+    centred = -(squared - squared.mean(axis=0) - squared.mean(axis=1)[:, None] + squared.mean()) / 2
+    values, vectors = eigh(centred, subset_by_index=[count - 2, count - 1])
+    plane: Plane = vectors * np.sqrt(np.maximum(values, 0))
+    return np.asarray(plane / np.abs(plane).mean())
+
+
+def lay_over(seen: Plane, prior: Plane) -> list[Order]:
+    """Assignments of the places of one map (n, 2) to those of the other.
+
+    For every place of ``prior`` the number of one of ``seen``, in the eight ways to lay a square on another.
+    """
+    seen, prior = (_square_up(plane) for plane in (seen, prior))
+    quarter = np.array([[0.0, -1.0], [1.0, 0.0]])
+    turns = [np.linalg.matrix_power(quarter, number) for number in range(4)]
+    laid = [seen @ turn * [mirror, 1.0] for mirror in (1.0, -1.0) for turn in turns]
+    return [assign(_squared_distances(prior, plane)) for plane in laid]
+
+
+def _square_up(plane: Plane) -> Plane:
+    """The plane turned so that its outline, a square, has upright sides: there the fourth moments are least."""
+    angles = np.linspace(0, np.pi / 2, _ANGLES, endpoint=False)
+    turns = np.stack([[np.cos(angles), -np.sin(angles)], [np.sin(angles), np.cos(angles)]]).transpose(2, 0, 1)
+    moments = ((plane @ turns) ** 4).mean(axis=1).sum(axis=1)
+    return np.asarray(plane @ turns[moments.argmin()])
+
+
+def assign(cost: NDArray[Any]) -> Order:
+    """For every row of ``cost`` (n, n) the column that a cheapest assignment gives it."""
+    from scipy.optimize import linear_sum_assignment
+
+    columns: Order = linear_sum_assignment(cost)[1].astype(np.int64)
+    return columns
+
+
+def _squared_distances(first: Plane, second: Plane) -> Plane:
+    lengths = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1)
+    distances: Plane = lengths - 2 * first @ second.T
+    return distances

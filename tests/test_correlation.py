@@ -1,0 +1,125 @@
+"""Permutations of pixels fall to many ciphertexts, without a key, a pair or a label."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from cipherlens.attacks import ATTACKS
+from cipherlens.attacks.alignment import lay
+from cipherlens.attacks.correlation import arrange, correlate
+from cipherlens.attacks.harness import Target, evaluate, run_controls
+from cipherlens.attacks.prior import correlate_pixels
+from cipherlens.attacks.swaps import _choose, _price, swap_pairs
+from cipherlens.ciphers import create_cipher
+from cipherlens.errors import UsageError
+from cipherlens.keys import Key
+
+CORRELATION = ATTACKS["correlation"]
+
+
+def clouds(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
+    """Pictures with a power-law spectrum, brighter at the top, as photos with a sky are."""
+    rng = np.random.default_rng(seed)
+    frequency = np.hypot(np.fft.fftfreq(2 * size)[:, None], np.fft.fftfreq(2 * size)[None]) + 0.02
+    drawn = np.fft.ifft2(np.fft.fft2(rng.normal(size=(count, 3, 2 * size, 2 * size))) * frequency**-1.2).real
+    drawn = drawn[:, :, :size, :size]
+    drawn = drawn / drawn.std(axis=(2, 3), keepdims=True) - np.linspace(-0.7, 0.7, size)[:, None]
+    return np.clip(128 + 40 * drawn, 0, 255).astype(np.uint8)
+
+
+def make_target(count: int, seed: int = 0, public: np.ndarray | None = None) -> Target:
+    plain = clouds(count, seed=seed)
+    cipher = create_cipher("pixel-permutation")
+    bound = cipher.bind(Key.generate(), plain.shape[1:])
+    return Target(cipher.name, cipher.params, plain, bound.encrypt(plain), public, "clouds", bound)
+
+
+@pytest.fixture(scope="module")
+def public() -> np.ndarray:
+    return clouds(1500, seed=99)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_every_pixel_is_put_in_its_place(public: np.ndarray, seed: int) -> None:
+    result = evaluate(CORRELATION, make_target(800, seed, public), 800)
+    assert result.exact_pixels == 1
+    assert result.beats_guessing
+
+
+def test_no_picture_is_needed_as_a_prior() -> None:
+    result = evaluate(CORRELATION, make_target(800), 800)
+    assert result.ssim > result.guess_ssim + 0.3
+
+
+def test_fewer_images_tell_less(public: np.ndarray) -> None:
+    exact = [evaluate(CORRELATION, make_target(count, 3, public), count).exact_pixels for count in (50, 800)]
+    assert 0.2 < exact[0] < exact[1] == 1
+
+
+def test_controls(public: np.ndarray) -> None:
+    outcomes = {control.control: control for control in run_controls(CORRELATION, make_target(300, 4, public), 300)}
+    assert outcomes["identity"].ssim > 0.9
+    assert outcomes["stream"].ssim <= outcomes["stream"].guess_ssim + 0.02
+    assert all(control.passed for control in outcomes.values())
+
+
+def test_correlation_equals_numpys() -> None:
+    images = clouds(40).astype(np.float32) / 255
+    rows = images.reshape(-1, 256)
+    rows = (rows - rows.mean(axis=1, keepdims=True)) / rows.std(axis=1, keepdims=True)
+    assert np.allclose(correlate(images), np.corrcoef(rows.T), atol=1e-4)
+    parametric = correlate_pixels(12, 20)
+    assert np.allclose(np.diag(parametric), 1, atol=1e-5)
+    assert parametric[0, 1] > parametric[0, 5] > parametric[0, 19]
+
+
+def test_the_objective_is_least_at_the_truth(public: np.ndarray) -> None:
+    target = make_target(800, 5, public)
+    seen, prior = correlate(target.ciphertexts()), correlate(public.astype(np.float32) / 255)
+    found = arrange(seen, prior)
+    truth = seen[np.ix_(target.bound.inverse, target.bound.inverse)]
+    assert found.objective <= np.mean((truth - prior) ** 2) * 1.0001  # its mirror image may fit better
+
+
+def test_mirror_images_are_scored_as_what_they_show() -> None:
+    plain = clouds(5).astype(np.float32) / 255
+    for found in (plain, plain[..., ::-1], np.rot90(plain, 3, axes=(2, 3))[..., ::-1]):
+        assert np.array_equal(lay(found, plain), plain)
+    wide = plain[:, :, :8]
+    assert np.array_equal(lay(np.rot90(wide, axes=(2, 3)), wide), wide)
+
+
+def test_where_it_does_not_apply() -> None:
+    assert "correlation" not in {attack.name for attack in make_target(30).list_attacks()}
+    with pytest.raises(UsageError, match="50 images or more"):
+        evaluate(CORRELATION, make_target(60), 20)
+    large = Target("pixel-permutation", {}, *(np.zeros((60, 1, 80, 80), np.uint8),) * 2, None, "none")
+    assert "correlation" not in {attack.name for attack in large.list_attacks()}
+    with pytest.raises(UsageError, match="too many"):
+        evaluate(CORRELATION, large, 60)
+
+
+def test_prices_of_swaps_equal_a_slow_count() -> None:
+    rng = np.random.default_rng(0)
+    weights, seen = (m + m.T for m in rng.normal(size=(2, 7, 7)).astype(np.float32))
+    prices = _price(weights, seen)
+    for first in range(7):
+        for second in range(7):
+            order = np.arange(7)
+            order[[first, second]] = order[[second, first]]
+            change = (weights * seen[np.ix_(order, order)]).sum() - (weights * seen).sum()
+            assert prices[first, second] == pytest.approx(change, abs=1e-3)
+
+
+def test_swaps_share_no_place_and_only_help() -> None:
+    rng = np.random.default_rng(1)
+    weights, seen = (m + m.T for m in rng.normal(size=(2, 40, 40)).astype(np.float32))
+    pairs = _choose(_price(weights, seen), 0.0)
+    assert len(pairs) > 1
+    assert len(np.unique(pairs)) == pairs.size
+    found = swap_pairs(weights, seen, np.arange(40))
+    assert np.array_equal(np.sort(found), np.arange(40))
+    moved = seen[np.ix_(found, found)]
+    assert (weights * moved).sum() < (weights * seen).sum() - 1
+    assert _price(weights, moved).min() > -1e-2
