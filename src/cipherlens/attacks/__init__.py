@@ -7,8 +7,10 @@ from cipherlens.attacks.block_statistics import block_statistics
 from cipherlens.attacks.chosen_plaintext import attack_chosen_plaintext
 from cipherlens.attacks.correlation import MOST_PIXELS, attack_correlation
 from cipherlens.attacks.covariance import recover
+from cipherlens.attacks.feature_reconstruction import attack_differences, attack_features
 from cipherlens.attacks.known_plaintext import SOLVED, attack_known_plaintext
 from cipherlens.attacks.layout import REARRANGEMENTS
+from cipherlens.attacks.neighbours import attack_neighbours
 from cipherlens.attacks.prior import parametric_statistics
 from cipherlens.errors import UsageError, unknown_name
 
@@ -25,6 +27,9 @@ def _covariance(view: View) -> tuple[Images, dict[str, Any]]:
 
 # Hill ciphers over the reals are block-linear; so is the identity, which makes it the positive control.
 _BLOCK_LINEAR = ("hill", "identity")
+_PIXELWISE = ("negpos", "pe")
+_FOLDED = 0.25
+"""A picture that is folded at the middle grey is not the picture."""
 
 ATTACKS: dict[str, Attack] = {
     attack.name: attack
@@ -46,6 +51,31 @@ ATTACKS: dict[str, Attack] = {
             alignment="symmetries",
             least=50,
             most_pixels=MOST_PIXELS,
+        ),
+        Attack(
+            "neighbours",
+            "coa",
+            ("negpos", "np", "pe", "identity"),
+            "finds from a few encrypted images which values are dark where their neighbours are bright",
+            attack_neighbours,
+        ),
+        Attack(
+            "feature-reconstruction",
+            "coa",
+            _PIXELWISE,
+            "takes each picture alone and inverts all bright values",
+            attack_features,
+            alignment="affine each",
+            reaches=_FOLDED,
+        ),
+        Attack(
+            "minimum-difference",
+            "coa",
+            _PIXELWISE,
+            "takes each picture alone and gives every pixel the possible value that fits its neighbours best",
+            attack_differences,
+            alignment="affine each",
+            reaches=_FOLDED,
         ),
         Attack(
             "hill-known-plaintext",

@@ -22,6 +22,16 @@ def fit_channels(found: Images, plain: Images) -> Images:
     return fitted
 
 
+def fit_images(found: Images, plain: Images) -> Images:
+    """``found`` after the affine map, another for each image and channel, that fits ``plain`` best."""
+    found = np.nan_to_num(found).astype(np.float32)
+    means = [images.mean(axis=(2, 3), keepdims=True, dtype=np.float64) for images in (found, plain)]
+    centred = found - means[0]
+    variance = (centred**2).mean(axis=(2, 3), keepdims=True, dtype=np.float64)
+    slope = (centred * (plain - means[1])).mean(axis=(2, 3), keepdims=True) / np.maximum(variance, 1e-12)
+    return np.asarray(slope * centred + means[1], np.float32)
+
+
 def lay(found: Images, plain: Images) -> Images:
     """``found`` turned and mirrored, all images alike, so that it is most like ``plain``."""
     ways = [np.rot90(images, turns, axes=(2, 3)) for images in (found, found[..., ::-1]) for turns in range(4)]
@@ -30,4 +40,8 @@ def lay(found: Images, plain: Images) -> Images:
     return max(fitting, key=lambda way: float(score(np.ascontiguousarray(way[few]), plain[few]).ssim.mean()))
 
 
-ALIGNMENTS: dict[str, Callable[[Images, Images], Images]] = {"affine": fit_channels, "symmetries": lay}
+ALIGNMENTS: dict[str, Callable[[Images, Images], Images]] = {
+    "affine": fit_channels,
+    "affine each": fit_images,
+    "symmetries": lay,
+}

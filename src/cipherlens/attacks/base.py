@@ -73,9 +73,10 @@ class Attack:
 
     A composition is attacked where all its parts are in ``composes``.
     ``alignment`` "affine": what it finds has colours of its own, and is scored after the best fit per channel;
-    "symmetries": it cannot tell a picture from its mirror image, and is scored in the best of the eight ways to lay
-    the pictures, one for all. With fewer than ``least`` images, or images of more than ``most_pixels``, it says
-    nothing.
+    "affine each": after the best fit for each image and channel; "symmetries": it cannot tell a picture from its
+    mirror image, and is scored in the best of the eight ways to lay the pictures, one for all.
+    ``reaches``: the SSIM that it must reach on plain images, less than nearly 1 only where its way loses something
+    by nature. With fewer than ``least`` images, or images of more than ``most_pixels``, it says nothing.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Attack:
     function: Callable[[View], tuple[Images, dict[str, Any]]]
     alignment: str = "none"
     composes: tuple[str, ...] = ()
+    reaches: float = 0.9
     least: int = 1
     most_pixels: int = 1 << 62
 

@@ -17,7 +17,7 @@ from cipherlens.data.shards import SealOptions
 from cipherlens.errors import UsageError
 from cipherlens.experiments.cells import Cell, count_workers, load_or_make_key, seal_images, train_cells
 from cipherlens.experiments.reporting import Reporter
-from cipherlens.experiments.settings import Settings, check_options
+from cipherlens.experiments.settings import Settings, check_options, name_cipher
 from cipherlens.keys import Key
 
 ADAPTED = ("er", "le", "ele", "pe")
@@ -40,8 +40,7 @@ class Scheme:
     @property
     def label(self) -> str:
         """Name of the cipher with its parameters."""
-        params = {name: value for name, value in self.cipher.items() if name != "name"}
-        return " ".join([str(self.cipher["name"]), *(f"{name}={value}" for name, value in params.items())])
+        return name_cipher(self.cipher)
 
     @property
     def folder(self) -> str:

@@ -7,12 +7,13 @@ from cipherlens.errors import unknown_name
 from cipherlens.experiments.comparison import run_comparison
 from cipherlens.experiments.decryption import run_decryption
 from cipherlens.experiments.grid import run_grid
+from cipherlens.experiments.leakage import run_leakage
 from cipherlens.experiments.plots import describe
 from cipherlens.experiments.privdl import run_privdl
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings
 
-KINDS = ("access", "segmentation", "grid", "decryption", "comparison")
+KINDS = ("access", "segmentation", "grid", "decryption", "comparison", "leakage")
 
 
 def run_settings(settings: Settings, out: Path, threads: int, report: Reporter) -> tuple[dict[str, Any], list[str]]:
@@ -25,6 +26,9 @@ def run_settings(settings: Settings, out: Path, threads: int, report: Reporter) 
     if settings.kind == "comparison":
         results = run_comparison(settings, out, max(1, threads), report)
         return results, [*map(_describe_scheme, results["rows"]), *_quote(results)]
+    if settings.kind == "leakage":
+        results = run_leakage(settings, out, report)
+        return results, [*map(_describe_leak, results["rows"]), str(out / "figure.png")]
     if settings.kind == "decryption":
         results = run_decryption(settings, out, max(1, threads), report)
         return results, [*map(_describe_decryptor, results["rows"]), *_quote(results), str(out / "figure.png")]
@@ -50,6 +54,16 @@ def _describe_scheme(row: dict[str, Any]) -> str:
     return (
         f"  {row['scheme']:28} {row['model']:20} {row['way']:7} {row['mean']:7.2%} ({row['min']:.2%} to "
         f"{row['max']:.2%})  {leakage or ('readable' if row['scheme'] == 'identity' else 'no attack here yet')}"
+    )
+
+
+def _describe_leak(row: dict[str, Any]) -> str:
+    ssim = row["ssim"]
+    recovered = f"; key recovered: {row['keys_recovered']} of {row['keys']}" if row["keys_recovered"] else ""
+    return (
+        f"  {row['scheme']:30} {row['attack']:20} {row['budget']:6,} {row['budget_unit']:14} "
+        f"SSIM {ssim['mean']:.3f} ({ssim['min']:.3f} to {ssim['max']:.3f}), guessing {row['guess_ssim']:.3f}"
+        f"{recovered}"
     )
 
 

@@ -1,6 +1,7 @@
 """Figures of experiments."""
 
 import io
+import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from cipherlens.data.files import write_atomic
 
 Row = dict[str, Any]
+_MARKERS = "os^vDPX*"
 
 
 def draw_grid(path: Path, title: str, rows: Sequence[Row], axes: dict[str, Sequence[Any]]) -> None:
@@ -47,6 +49,35 @@ def draw_rounds(
         right.legend()
 
 
+def draw_leakage(path: Path, title: str, rows: Sequence[Row]) -> None:
+    """SSIM against the budget, as PNG: a plot for each threat model, a line for each scheme with its range."""
+    models = list(dict.fromkeys(row["threat_model"] for row in rows))
+    with _plots(path, len(models)) as plots:
+        for plot, model in zip(plots, models, strict=True):
+            chosen = [row for row in rows if row["threat_model"] == model]
+            for number, scheme in enumerate(dict.fromkeys(row["scheme"] for row in chosen)):
+                _draw_scheme(plot, [row for row in chosen if row["scheme"] == scheme], _MARKERS[number % 8])
+            plot.axhline(statistics.mean(row["guess_ssim"] for row in chosen), color="grey", linestyle="--")
+            plot.set_xscale("log")
+            plot.set_xlabel(chosen[0]["budget_unit"])
+            plot.set_ylim(-0.02, 1.02)
+            plot.set_title(f"{title}: {model}", fontsize="medium")
+            plot.legend(fontsize="x-small")
+        plots[0].set_ylabel("SSIM; dashed: guessing")
+
+
+def _draw_scheme(plot: Any, rows: Sequence[Row], marker: str) -> None:
+    """The best attack at each budget."""
+    budgets = sorted({row["budget"] for row in rows})
+    best = [
+        max((row["ssim"] for row in rows if row["budget"] == budget), key=lambda ssim: float(ssim["mean"]))
+        for budget in budgets
+    ]
+    means = [ssim["mean"] for ssim in best]
+    spread = [[s["mean"] - s["min"] for s in best], [s["max"] - s["mean"] for s in best]]
+    plot.errorbar(budgets, means, spread, marker=marker, capsize=3, label=rows[0]["scheme"])
+
+
 def _draw_decryptors(plot: Any, rounds: int, rows: Sequence[Row]) -> None:
     labelled: set[str] = set()
     for row in rows:
@@ -73,7 +104,7 @@ def _plots(path: Path, count: int) -> Iterator[list[Any]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8 if count == 1 else 12, 4.5), layout="constrained")
+    figure = Figure(figsize=({1: 8, 2: 12}.get(count, 18), 4.5), layout="constrained")
     plots: list[Any] = list(figure.subplots(1, count, squeeze=False)[0])
     yield plots
     for plot in plots:

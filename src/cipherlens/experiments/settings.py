@@ -76,6 +76,12 @@ def check_options(settings: Settings, known: Iterable[str]) -> None:
         )
 
 
+def name_cipher(cipher: dict[str, Any]) -> str:
+    """A cipher of a TOML file in words: its name and parameters."""
+    params = {name: value for name, value in cipher.items() if name != "name"}
+    return " ".join([str(cipher["name"]), *(f"{name}={value}" for name, value in params.items())])
+
+
 def find_weights(source: str) -> Path:
     """A weights file: a path, or ``package:NAME``, the one .pth file that an installed package brings along.
 

@@ -1,0 +1,134 @@
+"""Ciphertext-only attack on inverted values and exchanged colours under one key: neighbours vary together.
+
+Over many pictures a value and its neighbour are bright and dark together; where one of them was inverted, the other
+is dark when it is bright. The surest such relations that connect all values (a maximum spanning tree) fix all signs
+but that of the whole, which the mean brightness of natural images fixes. Colours of neighbouring pixels are matched
+in the same way, along a tree, and the order of them all by the colours of public images. One picture alone tells
+less: see feature_reconstruction.py.
+"""
+
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks.base import Images, View
+from cipherlens.attacks.layout import find_layout
+from cipherlens.ciphers.rearrangement import Order
+
+Signs = NDArray[np.bool_]
+
+_NATURAL_MEAN = 0.46
+
+
+def attack_neighbours(view: View) -> tuple[Images, dict[str, Any]]:
+    """Undo the inversions, and exchanged colours, of the view's ciphertexts, all under one key."""
+    layout = find_layout(view.cipher, view.params, view.plain_shape) if view.cipher != "identity" else None
+    moves = layout is not None and layout.moves
+    units = np.arange(np.prod(view.plain_shape))
+    if layout is not None and not moves:
+        units[layout.places] = np.arange(layout.places.shape[1])[:, None]  # alike in every block
+    inverted = find_signs(view.ciphertexts, units.reshape(view.plain_shape), moves)
+    upright = np.where(inverted, 1 - view.ciphertexts, view.ciphertexts)
+    natural = _NATURAL_MEAN if view.public_images is None else float(view.public_images.mean())
+    if abs(1 - upright.mean() - natural) < abs(upright.mean() - natural):
+        upright = 1 - upright
+    if moves:
+        upright = _order_colours(upright, view.public_images)
+    return upright.astype(np.float32), {}
+
+
+def find_signs(images: Images, units: Order, moves: bool) -> Signs:
+    """Which values (C, H, W) are inverted in images (N, C, H, W), up to all of them.
+
+    ``units`` (C, H, W): values with the same number have the same sign. ``moves``: colours may be exchanged.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
+
+    first, second = _list_pairs(images.shape[1:], moves)
+    centred = (images - np.float32(0.5)).reshape(len(images), -1)
+    together = np.einsum("ne,ne->e", centred[:, first], centred[:, second])
+    number = units.ravel()
+    low, high = np.minimum(number[first], number[second]), np.maximum(number[first], number[second])
+    count, apart = int(number.max()) + 1, low != high
+    evidence = coo_array((together[apart], (low[apart], high[apart])), shape=(count, count)).tocsr()
+    evidence.sum_duplicates()
+    trust = np.abs(evidence.data)
+    distance = evidence.copy()
+    distance.data = 1 + trust.max() - trust  # the surest pair is the nearest
+    tree = minimum_spanning_tree(distance)
+    _, parent = breadth_first_order(tree, 0, directed=False)
+    ways = np.maximum(parent, 0), np.arange(count)
+    related = np.asarray(evidence[np.minimum(*ways), np.maximum(*ways)]).ravel()
+    signs = _follow(parent, related < 0)
+    return np.asarray(signs[units])
+
+
+def _list_pairs(shape: tuple[int, ...], moves: bool) -> tuple[Order, Order]:
+    """Pairs of values of an image (C, H, W) that are alike: neighbours, and the colours of a pixel."""
+    channels, places = shape[0], np.arange(int(np.prod(shape))).reshape(shape)
+    pairs = []
+    for c in range(channels):
+        for d in range(channels) if moves else [c]:
+            pairs += [(places[c, :, :-1], places[d, :, 1:]), (places[c, :-1], places[d, 1:])]
+        pairs += [(places[c], places[d]) for d in range(c + 1, channels)]
+    first, second = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
+    return first, second
+
+
+def _follow(parent: NDArray[np.int32], differs: Signs) -> Signs:
+    """Signs of all units: products along the ways to the root, in as many steps as the longest way has digits."""
+    ancestor, signs = parent.copy(), differs & (parent >= 0)
+    root = int(np.flatnonzero(parent < 0)[0])
+    ancestor[parent < 0] = root
+    while (ancestor != root).any():
+        signs = signs ^ signs[ancestor]
+        ancestor = ancestor[ancestor]
+    return signs
+
+
+def _order_colours(images: Images, public: Images | None) -> Images:
+    """Bring the colours of all pixels (N, C, H, W) into one order, that of the public images."""
+    channels, height, width = images.shape[1:]
+    orders = np.array(list(permutations(range(channels))))
+    rest = images - images.mean(axis=1, keepdims=True)
+    # Down the first column, then along the rows: every pixel is compared with one that comes before it.
+    down = _compare(rest[:, :, :-1, 0], rest[:, :, 1:, 0], orders)
+    along = _compare(rest[:, :, :, :-1], rest[:, :, :, 1:], orders)
+    order = np.empty((height, width, channels), np.int64)
+    order[0, 0] = np.arange(channels)
+    for row in range(1, height):
+        order[row, 0] = down[row - 1][order[row - 1, 0]]
+    for column in range(1, width):
+        order[:, column] = np.take_along_axis(along[:, column - 1], order[:, column - 1], axis=1)
+    ordered = np.take_along_axis(images, order.transpose(2, 0, 1)[None], axis=1)
+    return np.asarray(ordered[:, _name_colours(ordered, public)])
+
+
+def _name_colours(images: Images, public: Images | None) -> Order:
+    """The order (C,) of the channels that makes the colours most likely among those of the public images.
+
+    Without public images: red is the brightest and blue the darkest of natural colours, on the average.
+    """
+    channels = images.shape[1]
+    pixels = images.transpose(1, 0, 2, 3).reshape(channels, -1)
+    if public is None:
+        return np.argsort(-pixels.mean(axis=1))
+    known = public.transpose(1, 0, 2, 3).reshape(channels, -1)
+    precision = np.linalg.inv(np.atleast_2d(np.cov(known)) + 1e-6 * np.eye(channels))
+    away = pixels.mean(axis=1), np.atleast_2d(np.cov(pixels))
+
+    def unlikely(order: tuple[int, ...]) -> float:
+        shift = away[0][list(order)] - known.mean(axis=1)
+        return float(np.sum(precision * (away[1][np.ix_(order, order)] + np.outer(shift, shift))))
+
+    return np.array(min(permutations(range(channels)), key=unlikely))
+
+
+def _compare(first: Images, second: Images, orders: Order) -> Order:
+    """For pixels (N, C, ...) of two kinds: which colour of the second is each colour of the first, (..., C)."""
+    products = np.einsum("nc...,nd...->...cd", first, second)
+    scores = products[..., np.arange(products.shape[-1]), orders].sum(axis=-1)
+    return np.asarray(orders[scores.argmax(axis=-1)])

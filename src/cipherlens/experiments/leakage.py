@@ -1,0 +1,170 @@
+"""The leaderboard: what every scheme gives away to every attack that applies, at growing budgets."""
+
+import json
+import os
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks import ATTACKS
+from cipherlens.attacks.base import Attack
+from cipherlens.attacks.harness import Target, evaluate, run_controls
+from cipherlens.audit.auditing import summarize
+from cipherlens.ciphers import create_cipher
+from cipherlens.data.files import canonical_json, write_atomic
+from cipherlens.data.images import Preprocess
+from cipherlens.data.sources import Source, open_source, pick_evenly
+from cipherlens.data.workers import run_in_processes
+from cipherlens.errors import UsageError
+from cipherlens.experiments.cells import load_or_make_key
+from cipherlens.experiments.plots import draw_leakage
+from cipherlens.experiments.reporting import Reporter
+from cipherlens.experiments.settings import Settings, check_options, name_cipher
+from cipherlens.keys import Key
+
+_MOST = {"coa": 10_000, "kpa": 100, "cpa": 10}
+"""Larger budgets add nothing: a hundred known pictures, or ten chosen ones, give the key where they can."""
+_SCORED = 200
+_CONTROLLED = 1000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One attack on one scheme with one key and budget; without a budget, the attack's two controls."""
+
+    out: Path
+    cipher: dict[str, Any]
+    attack: str
+    seed: int
+    budget: int | None
+
+    @property
+    def path(self) -> Path:
+        """Where its result is kept."""
+        size = "controls" if self.budget is None else f"budget{self.budget}"
+        scheme = name_cipher(self.cipher).replace(" ", "-").replace("=", "")
+        return self.out / "trials" / f"{scheme}-{self.attack}-{size}-key{self.seed}.json"
+
+
+def run_leakage(settings: Settings, out: Path, report: Reporter) -> dict[str, Any]:
+    """Run (or continue) the leaderboard in the folder ``out``; returns what was measured."""
+    check_options(settings, ("seeds", "budgets", "prior", "ciphers"))
+    out, options = out.resolve(), settings.options
+    out.mkdir(parents=True, exist_ok=True)
+    source, most = open_source(settings.source), max(options["budgets"]) + _SCORED
+    images = _read(source, "test", most), _read(source, "train", options["prior"])
+    keys = [load_or_make_key(out / f"key{seed}") for seed in options["seeds"]]
+    trials = list(_plan(settings, out, images[0]))
+    waiting = [trial for trial in trials if not trial.path.exists()]
+    arguments = (settings.source, most, options["prior"])
+    with report.bar("attacking") as progress:
+        done = run_in_processes(run_trial, waiting, os.cpu_count() or 1, start_worker, arguments)
+        for number, _ in enumerate(done, start=1):
+            progress(number, len(waiting))
+    results = [json.loads(trial.path.read_bytes()) for trial in trials]
+    rows = _summarize([result for result in results if "controls" not in result])
+    draw_leakage(out / "figure.png", settings.title, rows)
+    return {
+        "scale": settings.scale,
+        "source": Path(settings.source).name,
+        "shape": list(images[0].shape[1:]),
+        "prior": f"{len(images[1])} training images",
+        "keys": len(keys),
+        "rows": rows,
+        "controls": [control for result in results for control in result.get("controls", ())],
+        "published": settings.published,
+    }
+
+
+def _read(source: Source, split: str, count: int) -> NDArray[np.uint8]:
+    """At most ``count`` images of a split, evenly spread."""
+    items = source.read(split, pick_evenly(source.splits[split], count).tolist())
+    return np.stack([Preprocess(None).apply(item) for item in items])
+
+
+def _plan(settings: Settings, out: Path, plain: NDArray[np.uint8]) -> Iterator[Trial]:
+    for params in settings.options["ciphers"]:
+        target = _seal(params, Key.generate(), plain[:1], None)
+        if not target.list_attacks(len(plain)):
+            raise UsageError(f"{settings.name}.toml: no attack applies to {name_cipher(params)}")
+        for attack in target.list_attacks(len(plain)):
+            yield Trial(out, params, attack.name, 0, None)
+            for budget in _choose_budgets(attack, settings.options["budgets"], len(plain)):
+                for seed in settings.options["seeds"]:
+                    yield Trial(out, params, attack.name, seed, budget)
+
+
+def _choose_budgets(attack: Attack, budgets: Sequence[int], total: int) -> list[int]:
+    most = min(_MOST[attack.threat_model], total - 1)
+    return [budget for budget in budgets if attack.least <= budget <= most]
+
+
+_images: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def start_worker(source: str, most: int, prior: int) -> None:
+    """Read the images that all trials of a worker share."""
+    global _images  # noqa: PLW0603 (a worker process holds them)
+    opened = open_source(source)
+    _images = _read(opened, "test", most), _read(opened, "train", prior)
+
+
+def run_trial(trial: Trial) -> None:
+    """Run one trial and keep its result; runs in a worker process of its own."""
+    plain, public = _images
+    attack = ATTACKS[trial.attack]
+    size = trial.budget or min(_CONTROLLED, len(plain) - 1)
+    count = {"coa": max(size, 5 * min(size, 5)), "kpa": size + _SCORED, "cpa": _SCORED}[attack.threat_model]
+    key = load_or_make_key(trial.out / f"key{trial.seed}")
+    target = _seal(trial.cipher, key, plain[: max(count, _SCORED if trial.budget is None else 1)], public)
+    name = {"scheme": name_cipher(trial.cipher)}
+    result: dict[str, Any]
+    if trial.budget is None:
+        budget = min(_choose_budgets(attack, [size, 100, 10, 1], len(target.plain)), key=lambda b: -b)
+        result = name | {"controls": [name | asdict(c) for c in run_controls(attack, target, budget)]}
+    else:
+        result = name | summarize(evaluate(attack, target, trial.budget, trial.seed))
+    trial.path.parent.mkdir(exist_ok=True)
+    write_atomic(trial.path, canonical_json(result))
+
+
+def _seal(params: dict[str, Any], key: Key, plain: NDArray[np.uint8], public: NDArray[np.uint8] | None) -> Target:
+    cipher = create_cipher(**params)
+    bound = cipher.bind(key, (int(plain.shape[1]), int(plain.shape[2]), int(plain.shape[3])))
+    ct = bound.encrypt(plain, [f"test/{number}" for number in range(len(plain))])
+    prior = "" if public is None else f"{len(public)} other images of the same kind"
+    return Target(cipher.name, cipher.params, plain, ct, public, prior, bound)
+
+
+def _summarize(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean and range over the keys, by scheme, attack and budget."""
+    groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
+    for result in results:
+        groups.setdefault((result["scheme"], result["attack"], result["budget"]), []).append(result)
+    return [
+        {
+            "scheme": scheme,
+            "attack": attack,
+            "threat_model": group[0]["threat_model"],
+            "budget": budget,
+            "budget_unit": group[0]["budget_unit"],
+            "n": sum(result["n"] for result in group),
+            **{name: _spread([result[name] for result in group]) for name in ("ssim", "psnr", "exact_pixels")},
+            "guess_ssim": statistics.mean(result["guess_ssim"] for result in group),
+            "beats_guessing": all(result["beats_guessing"] for result in group),
+            "keys_recovered": sum(bool(result["details"].get("key_recovered")) for result in group),
+            "keys": len(group),
+            "seconds": statistics.mean(result["seconds"] for result in group),
+            "flags": sorted({flag for result in group for flag in result["flags"]}),
+        }
+        for (scheme, attack, budget), group in groups.items()
+    ]
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"mean": statistics.mean(values), "min": min(values), "max": max(values)}

@@ -1,0 +1,38 @@
+"""The leaderboard: complete, honest about its controls, continued where it stopped."""
+
+import json
+
+import pytest
+
+pytest.importorskip("torch")
+
+
+def test_leaderboard(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call("reproduce", "leakage", "--json")
+    assert code == 0, err
+    result = json.loads(out)
+    rows = {(row["scheme"], row["attack"], row["budget"]): row for row in result["rows"]}
+    assert rows["hill block=4", "covariance", 50]["ssim"]["mean"] > 0.8
+    one, fifty = (rows["hill block=4", "covariance", budget]["ssim"]["mean"] for budget in (1, 50))
+    assert one < fifty
+    assert rows["pe", "known-plaintext", 10]["keys_recovered"] == 1
+    assert rows["pe", "neighbours", 50]["ssim"]["mean"] > 0.6  # generated pictures have no natural order of colours
+    assert rows["pe per_image=True", "neighbours", 50]["beats_guessing"] is False
+    assert rows["pe per_image=True", "minimum-difference", 50]["beats_guessing"]
+    assert rows["pixel-permutation", "chosen-plaintext", 1]["exact_pixels"]["mean"] == 1
+    assert ("pixel-permutation", "correlation", 10) not in rows
+    pairs = {(control["scheme"], control["attack"], control["control"]) for control in result["controls"]}
+    assert {(scheme, attack) for scheme, attack, _ in rows} == {(scheme, attack) for scheme, attack, _ in pairs}
+    assert all(control["passed"] for control in result["controls"] if control["attack"] != "correlation")
+    folder = tmp_path / "reproduce" / "leakage-smoke"
+    assert (folder / "figure.png").stat().st_size > 10_000
+    trials = {path: path.stat().st_mtime_ns for path in (folder / "trials").iterdir()}
+    lost = folder / "trials" / "pe-neighbours-budget50-key0.json"
+    lost.unlink()
+    code, again, _ = call("reproduce", "leakage", "--json")
+    assert code == 0
+    assert [row["ssim"] for row in json.loads(again)["rows"]] == [row["ssim"] for row in result["rows"]]
+    kept = {path: path.stat().st_mtime_ns for path in (folder / "trials").iterdir() if path != lost}
+    assert kept == {path: time for path, time in trials.items() if path != lost}
+    assert lost.exists()
