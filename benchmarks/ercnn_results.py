@@ -13,6 +13,7 @@ GRIDS = {
     "kernel-size": "Kernel size of the adaptation network (figure 4-5)",
     "models-32": "Models at 32x32 (figure 4-6)",
     "models-224": "Models at 224x224 (figures 4-7 and 4-8)",
+    "pretraining": "What carries over from a pretrained backbone",
     "legacy-padding": "Windows on and off the cipher's grid (a fault of the report's code)",
 }
 DECRYPTIONS = {
@@ -50,6 +51,9 @@ def findings() -> str:
         record = load(f"ercnn-{name}-cpu.json")
         if record is not None:
             found.append(judge_adaptation(record["results"]))
+    record = load("ercnn-pretraining-cpu.json")
+    if record is not None:
+        found.append(judge_pretraining(record["results"]))
     for name in DECRYPTIONS:
         record = load(f"ercnn-{name}-cpu.json")
         if record is not None:
@@ -66,6 +70,16 @@ def judge_adaptation(results: Record) -> str:
         cost = rows["plain"]["mean"] - max(rows["adapted"]["mean"], rows["sealed"]["mean"])
         words.append(f"{model} {100 * gain:+.1f} points (the better way is {100 * cost:.1f} below plain images)")
     return f"**Does adaptation help at {size}?** {'; '.join(words)}."
+
+
+def judge_pretraining(results: Record) -> str:
+    names = {"plain": "plain images", "sealed": "encrypted images", "adapted": "encrypted images with adaptation"}
+    words = []
+    for images, name in names.items():
+        found = {row["axes"]["start"]: row["mean"] for row in results["rows"] if row["axes"]["images"] == images}
+        words.append(f"{name} {100 * (found['pretrained'] - found['random']):+.1f}")
+    model = results["axes"]["model"][0]
+    return f"**What carries over from a pretrained backbone?** Points gained by {model}: {', '.join(words)}."
 
 
 def judge_decryption(name: str, results: Record) -> str:
@@ -121,6 +135,17 @@ def compare_images(results: Record) -> str:
     return "; ".join(words)
 
 
+def compare_starts(results: Record) -> str:
+    words = []
+    for start in results["axes"]["start"]:
+        found = {row["axes"]["images"]: row["mean"] for row in results["rows"] if row["axes"]["start"] == start}
+        words.append(
+            f"{start}: plain {found['plain']:.1%}, encrypted {found['sealed']:.1%} without and "
+            f"{found['adapted']:.1%} with adaptation"
+        )
+    return "; ".join(words)
+
+
 def compare_windows(results: Record) -> str:
     found = {row["axes"]["legacy_padding"]: row["mean"] for row in results["rows"]}
     return f"on the grid {found[False]:.1%}, off it {found[True]:.1%}"
@@ -157,6 +182,7 @@ FIGURES: tuple[tuple[str, str, str, Callable[[Record], str]], ...] = (
     ("4-5", "kernel-size", "4, the cipher's block, best of 2, 4, 8", find_best("adapt_block")),
     ("4-6", "models-32", "adaptation hurts every model; best 84.25 %, ConvNeXt-Base without it", compare_images),
     ("4-7, 4-8", "models-224", "ConvNeXt-Base 94.28 % without, 96.04 % with adaptation", compare_images),
+    ("none", "pretraining", "no such control", compare_starts),
     ("none", "legacy-padding", "no figure: its public code pads by one pixel", compare_windows),
     ("5-2, 5-3, 5-4", "multi-round", "pictures improve over the rounds; best accuracy 96.72 %", follow_rounds),
     ("5-7, 5-8", "approach-one", "pretraining 57.46 %, encrypted 56.60 %; recognisable pictures", follow_rounds),

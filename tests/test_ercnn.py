@@ -28,7 +28,7 @@ from cipherlens.data.sources import open_source  # noqa: E402
 from cipherlens.data.splits import ClassSubset, select  # noqa: E402
 from cipherlens.errors import DataError, KeyFailure, UsageError  # noqa: E402
 from cipherlens.experiments import list_experiments, read_settings  # noqa: E402
-from cipherlens.experiments.grid import run_grid  # noqa: E402
+from cipherlens.experiments.grid import list_cells, run_grid  # noqa: E402
 from cipherlens.experiments.reporting import Reporter  # noqa: E402
 from cipherlens.experiments.settings import Settings, check_options, find_weights  # noqa: E402
 from cipherlens.keys import Key  # noqa: E402
@@ -376,6 +376,26 @@ def test_cells_of_a_grid_are_what_their_names_say(tmp_path):
     with pytest.raises(UsageError, match="shedule"):
         run_grid(Settings("g", "smoke", "grid", "g", SOURCE, misspelt, {}), tmp_path / "new", 1, silent)
     assert not (tmp_path / "new").exists()  # noticed before anything was sealed
+
+
+def test_a_grid_starts_with_and_without_its_weights(tmp_path):
+    weights = tmp_path / "w.pth"
+    torch.save(create_model("preresnet20", 10).state_dict(), weights)
+    options = {
+        "cipher": {"name": "hill", "block": 4},
+        "seeds": [0],
+        "base": {"model": "preresnet20", "epochs": 1, "pretrained": True},
+        "axes": {"start": ["random", "pretrained"]},
+        "weights": {"preresnet20": str(weights)},
+    }
+    random, pretrained = list_cells(Settings("g", "smoke", "grid", "g", SOURCE, options, {}), tmp_path)
+    assert ("weights" in random.config, random.config["pretrained"]) == (False, False)
+    assert pretrained.config["weights"] == str(weights)
+    assert {random.out.name, pretrained.out.name} == {"random-seed0", "pretrained-seed0"}
+    with pytest.raises(UsageError, match="cold"):
+        list_cells(
+            Settings("g", "smoke", "grid", "g", SOURCE, options | {"axes": {"start": ["cold"]}}, {}), tmp_path
+        )
 
 
 def test_decryption_experiment_compares_on_the_same_ciphertexts(call, tmp_path, monkeypatch):
