@@ -1,0 +1,148 @@
+"""The key out of a keyed model, for whoever holds it and knows the plain network it was made of.
+
+A locked model answers on permuted images what the plain one answers on plain ones. On an image of one colour both
+are given the same, so that their gradients with respect to the pixels are the same numbers in another order: sorted
+side by side they tell the permutation. No table of the model is read, and any way to compute a locked model falls.
+Where a network pools maxima of equal values (a large picture of one colour), ties break the equality.
+A folded model differs from the plain one in its first layer, by the key's matrix.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks.base import Attack, Images, View
+from cipherlens.ciphers.rearrangement import Order, index_blocks
+from cipherlens.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Floats = NDArray[np.float64]
+
+_COLOURS = 2
+_ANSWERS = 2
+
+
+def create_locked_attack(locked: "nn.Module", plain: "nn.Module") -> Attack:
+    """Decrypt with the permutation that a locked model gives away; ``plain`` is the network that was locked."""
+
+    def run(view: View) -> tuple[Images, dict[str, Any]]:
+        order, unsure = recover_order(locked, plain, view.plain_shape)
+        count, channels, height, width = view.ciphertexts.shape
+        found = np.empty((count, channels, height * width), np.float32)
+        found[:, :, order] = view.ciphertexts.reshape(found.shape)
+        details = {"key_recovered": unsure == 0, "unsure": unsure, "pixels": len(order)}
+        return found.reshape(view.ciphertexts.shape), details
+
+    return Attack(
+        "locked-model",
+        "model",
+        ("pixel-permutation", "identity"),
+        "compares gradients of the locked model with those of the plain network on images of one colour",
+        run,
+    )
+
+
+def recover_order(locked: "nn.Module", plain: "nn.Module", shape: Sequence[int]) -> tuple[Order, int]:
+    """The permutation ``ct[i] = plain[order[i]]`` (H * W,), and how many pixels could not be told from others.
+
+    Both models take (N, C, H, W) of ``shape`` (C, H, W); copies of them compute in double precision.
+    """
+    from scipy.spatial import cKDTree
+
+    seen, known = (_measure_gradients(model, shape) for model in (locked, plain))
+    scale = known.std(axis=0) + 1e-30
+    order: Order = cKDTree(known / scale).query(seen / scale)[1].astype(np.int64)
+    _, place, wanted_by = np.unique(order, return_inverse=True, return_counts=True)
+    return order, int((wanted_by[place] > 1).sum())
+
+
+def _measure_gradients(model: "nn.Module", shape: Sequence[int]) -> Floats:
+    """What the answers on images of one colour owe to each pixel: (H * W, features)."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    model = copy.deepcopy(model).double()  # what borders do to far pixels is lost in single precision
+    parameter = next(model.parameters())
+    colours = torch.rand(_COLOURS, shape[0], 1, 1, generator=generator, dtype=torch.float64)
+    images = colours.to(parameter).expand(_COLOURS, *shape).clone().requires_grad_(True)
+    answers = model.eval()(images).flatten(1)
+    mixed = (answers @ torch.randn(answers.shape[1], _ANSWERS, generator=generator).to(parameter)).sum(0)
+    gradients = [torch.autograd.grad(value, images, retain_graph=True)[0] for value in mixed]
+    stacked = torch.stack(gradients).cpu().numpy()
+    features: Floats = stacked.reshape(_ANSWERS * _COLOURS * shape[0], -1).T
+    return np.ascontiguousarray(features)
+
+
+def create_folded_attack(folded: "nn.Module", plain: "nn.Module", std: Sequence[float]) -> Attack:
+    """Decrypt with the matrix that a folded model's first layer gives away.
+
+    ``plain`` is the network it was made of, ``std`` (C,) the normalisation it was trained with, both public.
+    """
+
+    def run(view: View) -> tuple[Images, dict[str, Any]]:
+        kept, public = (_read_stem(model, view.block) for model in (folded, plain))
+        if kept.shape != public.shape:
+            raise UsageError("the two models do not begin with the same layer", hint="give the one that was folded")
+        public /= np.tile(np.asarray(std, np.float64), public.shape[1] // len(std))
+        inverse, shift, details = _find_map(view, kept, public)
+        places = index_blocks(view.plain_shape, view.block)
+        flat = view.ciphertexts.reshape(len(view.ciphertexts), -1)
+        found = np.empty_like(flat)
+        found[:, places] = flat[:, places] @ inverse.astype(np.float32) + shift.astype(np.float32)
+        return found.reshape(view.ciphertexts.shape), details
+
+    return Attack(
+        "folded-model",
+        "model",
+        ("hill", "shf", "np", "patch", "identity"),
+        "compares the first layer of the folded model with that of the plain network",
+        run,
+    )
+
+
+def _find_map(view: View, kept: Floats, public: Floats) -> tuple[Floats, Floats, dict[str, Any]]:
+    """``inverse`` (L, L) and ``shift`` (L,) with ``x = ct @ inverse + shift`` for blocks of L values."""
+    size, channels = kept.shape[1], view.plain_shape[0]
+    if view.cipher in ("shf", "np") or (view.cipher == "patch" and not view.params.get("orthogonal")):
+        return _match_columns(kept, public)
+    # A row of the folded layer is the plain one times the inverse, transposed; hill keeps the channels apart.
+    inverse, ranks = np.zeros((size, size)), []
+    step = channels if view.cipher == "hill" else 1
+    for first in range(step):
+        solved, _, rank, _ = np.linalg.lstsq(public[:, first::step], kept[:, first::step], rcond=1e-6)
+        inverse[first::step, first::step] = solved.T
+        ranks.append(int(rank))
+    needed = size // step
+    details = {"rank": min(ranks), "needed_rank": needed, "key_recovered": min(ranks) == needed}
+    return inverse, np.zeros(size), details
+
+
+def _match_columns(kept: Floats, public: Floats) -> tuple[Floats, Floats, dict[str, Any]]:
+    """The same where single values are moved and inverted: columns of the two layers are alike but for signs."""
+    either = np.concatenate([public, -public], axis=1)
+    lengths = (either**2).sum(axis=0)
+    nearest = (lengths - 2 * kept.T @ either).argmin(axis=1)
+    size = kept.shape[1]
+    source, inverted = nearest % size, nearest >= size
+    inverse, shift = np.zeros((size, size)), np.zeros(size)
+    inverse[np.arange(size), source] = np.where(inverted, -1.0, 1.0)
+    shift[source] = inverted
+    return inverse, shift, {"key_recovered": len(np.unique(source)) == size}
+
+
+def _read_stem(model: "nn.Module", block: int) -> Floats:
+    """Rows (outputs * blocks of a patch, block * block * C) of the first convolution, as blocks are flattened."""
+    from torch import nn
+
+    stem = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if stem is None or stem.kernel_size[0] % block:
+        raise UsageError("the model does not begin with patches that hold whole blocks of the cipher")
+    weight = stem.weight.detach().double().cpu().numpy()
+    outputs, channels, height, width = weight.shape
+    grid = weight.reshape(outputs, channels, height // block, block, width // block, block)
+    return np.ascontiguousarray(grid.transpose(0, 2, 4, 3, 5, 1).reshape(-1, block * block * channels))

@@ -1,0 +1,89 @@
+"""Whoever holds a keyed model, and knows the plain one, has the key."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+timm = pytest.importorskip("timm")
+
+import cipherlens as cl  # noqa: E402
+from cipherlens.attacks.base import Attack  # noqa: E402
+from cipherlens.attacks.harness import Evaluation, Target, evaluate  # noqa: E402
+from cipherlens.attacks.model_in_hand import create_folded_attack, create_locked_attack, recover_order  # noqa: E402
+from cipherlens.errors import UsageError  # noqa: E402
+
+STD = (0.229, 0.224, 0.225)
+
+
+def run(attack: Attack, name: str, params: dict, bound: object) -> Evaluation:
+    plain = np.random.default_rng(0).integers(0, 256, (3, *bound.shape), dtype=np.uint8)
+    return evaluate(attack, Target(name, params, plain, bound.encrypt(plain), None, "", bound), 1)
+
+
+@pytest.mark.parametrize("inner", ["plain", "shuffled"])
+@pytest.mark.parametrize("backend", ["gather", "deform"])
+def test_a_locked_model_gives_the_permutation_away(inner: str, backend: str) -> None:
+    torch.manual_seed(0)
+    plain = cl.create_model("preresnet20", 10).eval()
+    bound = cl.create_cipher("pixel-permutation").bind(cl.Key.generate(), (3, 16, 16))
+    locked = cl.lock(plain, bound, inner, backend)
+    order, unsure = recover_order(locked, plain, (3, 16, 16))
+    assert unsure == 0
+    assert np.array_equal(order, bound.order)
+    result = run(create_locked_attack(locked, plain), "pixel-permutation", {}, bound)
+    assert result.exact_pixels == 1
+    assert result.details["key_recovered"]
+
+
+def test_another_network_gives_nothing_away() -> None:
+    """Negative control: the plain network must be the one that was locked."""
+    torch.manual_seed(1)
+    plain, other = (cl.create_model("preresnet20", 10).eval() for _ in range(2))
+    bound = cl.create_cipher("pixel-permutation").bind(cl.Key.generate(), (3, 16, 16))
+    order, unsure = recover_order(cl.lock(plain, bound), other, (3, 16, 16))
+    assert unsure > 100
+    assert (order == bound.order).mean() < 0.05
+
+
+FOLDS = [
+    ("hill", {"block": 8}),
+    ("hill", {"block": 4, "orthogonal": True}),
+    ("shf", {"block": 16}),
+    ("np", {"block": 8}),
+    ("patch", {"block": 16}),
+    ("patch", {"block": 8, "orthogonal": True}),
+]
+
+
+@pytest.mark.parametrize(("name", "params"), FOLDS)
+def test_a_folded_model_gives_the_key_away(name: str, params: dict) -> None:
+    torch.manual_seed(0)
+    plain = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=5).eval()
+    cipher = cl.create_cipher(name, **params)
+    bound = cipher.bind(cl.Key.generate(), (3, 32, 32))
+    folded = cl.fold(plain, bound, mean=(0.485, 0.456, 0.406), std=STD)
+    result = run(create_folded_attack(folded, plain, STD), name, cipher.params, bound)
+    assert result.details["key_recovered"]
+    assert result.exact_pixels > 0.999
+
+
+def test_too_few_outputs_leave_the_matrix_open_and_it_is_said() -> None:
+    plain = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=5).eval()
+    bound = cl.create_cipher("hill", block=16, orthogonal=True).bind(cl.Key.generate(), (3, 32, 32))
+    attack = create_folded_attack(cl.fold(plain, bound, std=STD), plain, STD)
+    result = run(attack, "hill", {"block": 16}, bound)
+    assert (result.details["rank"], result.details["needed_rank"]) == (192, 256)
+    assert not result.details["key_recovered"]
+    assert result.exact_pixels < 0.2
+
+
+def test_other_networks_are_refused() -> None:
+    plain = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=5).eval()
+    other = timm.create_model("vit_small_patch16_224", img_size=32, num_classes=5).eval()
+    bound = cl.create_cipher("shf", block=16).bind(cl.Key.generate(), (3, 32, 32))
+    folded = cl.fold(plain, bound, std=STD)
+    with pytest.raises(UsageError, match="same layer"):
+        run(create_folded_attack(folded, other, STD), "shf", {"block": 16}, bound)
+    convolutional = cl.create_model("preresnet20", 10)
+    with pytest.raises(UsageError, match="patches"):
+        run(create_folded_attack(convolutional, convolutional, STD), "shf", {"block": 16}, bound)
