@@ -64,17 +64,19 @@ def folding() -> str:
             row["model"],
             row["cipher"],
             f"{row['relative_error']:.0e}",
+            "" if row["condition"] is None else f"{row['condition']:,.0f}",
             f"{row['decisions'] - row['different']:,} of {row['decisions']:,}",
             f"{row['fold_seconds']:.2f}",
             f"{row['time_ratio']:.2f}",
         ]
         for row in rows
     ]
-    header = ["network", "cipher", "logit error", "same decision", "seconds to fold", "time of the plain network"]
+    header = ["network", "cipher", "logit error", "condition", "same decision", "seconds to fold", "time ratio"]
     return (
         "### Folded networks\n\nPlain against folded, random weights, generated images at 224x224, float32; the "
-        "mean logits are taken away before deciding. The error is relative to the largest logit; times are of a "
-        f"batch of 8.\n\n{table(header, lines)}\n\n{hardware(record)}\n"
+        "mean logits are taken away before deciding. The error is relative to the largest logit; condition is "
+        "that of the worst Hill matrix; times are of a batch of 8, as a ratio to the plain network's."
+        f"\n\n{table(header, lines)}\n\n{hardware(record)}\n"
     )
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 import cipherlens as cl
 from cipherlens.audit.records import write_record
 from cipherlens.data.synthetic import generate
+from cipherlens.memory import keep_freed_memory
 from locked_equality import compare_decisions
 
 SIDE, BATCH, ROUNDS = 224, 16, 10
@@ -90,6 +91,7 @@ def measure(name: str, patch: int, count: int) -> list[dict]:
         found = predict(folded, ct)
         timed = time_both({"plain": (model, normalised[:8]), "folded": (folded, ct[:8])})
         row = {"model": name, "cipher": label, "images": count, "fold_seconds": seconds}
+        row["condition"] = getattr(bound, "condition", None)
         row |= compare_decisions(expected, found)
         rows.append(row | {"time_ratio": timed["folded"] / timed["plain"]})
         print(rows[-1], flush=True)
@@ -102,6 +104,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    keep_freed_memory()  # as every run does that is loaded
     rows = []
     for name in options.models or MODELS:
         rows += measure(name, MODELS[name], options.images)
