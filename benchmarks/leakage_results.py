@@ -1,0 +1,74 @@
+"""The part of docs/results.md on what leaks: the leaderboard, and how many known pictures give a key."""
+
+from typing import Any
+
+from record_tables import hardware, load, table
+
+Record = dict[str, Any]
+MODELS = {"coa": "ciphertexts only", "kpa": "known pictures", "cpa": "chosen pictures"}
+
+
+def section() -> str:
+    parts = [part for part in (leaderboard("leakage-cpu.json"), pairs()) if part]
+    return "## What leaks, by scheme\n\n" + "\n".join(parts) if parts else ""
+
+
+def leaderboard(name: str) -> str:
+    record = load(name)
+    if record is None:
+        return ""
+    results = record["results"]
+    rows = [describe(results, scheme) for scheme in dict.fromkeys(row["scheme"] for row in results["rows"])]
+    failed = [control for control in results["controls"] if not control["passed"]]
+    controls = f"{len(results['controls']) - len(failed)} of {len(results['controls'])} controls passed"
+    warning = "; not to be believed: " + ", ".join(
+        f"{control['attack']} on {control['scheme']} ({control['control']})" for control in failed
+    )
+    return (
+        f"{results['source']}, {results['keys']} keys, prior {results['prior']}. For every threat model the best "
+        "attack at its smallest and largest budget: mean SSIM (1 is the same picture), how many keys were found "
+        f"exactly, and what guessing scores. {controls}{warning if failed else ''}.\n\n"
+        f"![What keyed images give away](pictures/leakage.png)\n\n"
+        f"{table(['scheme', *MODELS.values(), 'guessing'], rows)}\n\n{hardware(record)}\n"
+    )
+
+
+def describe(results: Record, scheme: str) -> list[str]:
+    mine = [row for row in results["rows"] if row["scheme"] == scheme]
+    cells = []
+    for model in MODELS:
+        rows = [row for row in mine if row["threat_model"] == model]
+        budgets = sorted({row["budget"] for row in rows})
+        ends = dict.fromkeys((budgets[0], budgets[-1])) if budgets else ()
+        best = [
+            max((row for row in rows if row["budget"] == end), key=lambda row: row["ssim"]["mean"]) for end in ends
+        ]
+        cells.append("; ".join(map(show, best)) or "no attack of ours")
+    guesses = [row["guess_ssim"] for row in mine if row["threat_model"] == mine[0]["threat_model"]]
+    return [scheme, *cells, f"{sum(guesses) / len(guesses):.2f}"]
+
+
+def show(row: Record) -> str:
+    keys = f", {row['keys_recovered']} of {row['keys']} keys" if row["keys_recovered"] else ""
+    return f"{row['attack']} with {row['budget']:,}: {row['ssim']['mean']:.3f}{keys}"
+
+
+def pairs() -> str:
+    record = load("known-pairs.json")
+    if record is None:
+        return ""
+    results = record["results"]
+    rows = [
+        [
+            " ".join([row["cipher"], *(f"{name}={value}" for name, value in row["params"].items())]),
+            f"{row['side']}x{row['side']}",
+            *(str(row[name] or f"more than {row['most']}") for name in ("pairs", "queries", "noisy_pairs")),
+        ]
+        for row in results["rows"]
+    ]
+    header = ["scheme", "images", "known pictures", "chosen pictures", "known pictures, with noise"]
+    return (
+        f"The fewest pictures in both forms with which all others ({results['scored']}) come back exactly, under all "
+        f"of {results['keys']} keys; with noise (standard deviation one level on all ciphertexts), with which 99 % of "
+        f"the values come back within three levels.\n\n{table(header, rows)}\n\n{hardware(record)}\n"
+    )
