@@ -106,6 +106,16 @@ def test_inexact_pairs_still_tell_the_order() -> None:
         assert result.psnr > 38, name
 
 
+def test_what_is_too_large_to_compare_is_left_alone_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = make_target("shf", 8)
+    target.ct[0, 0, 0, 0] ^= 1
+    assert evaluate(KNOWN, target, 5).exact_pixels > 0.9
+    monkeypatch.setattr("cipherlens.attacks.matching._MOST_PAIRS", 10)
+    result = evaluate(KNOWN, target, 5)
+    assert np.array_equal(result.reconstruction, target.ciphertexts()[result.scored])
+    assert (result.details["unsure"], result.details["key_recovered"]) == (48, False)
+
+
 def test_matching_equals_a_slow_search() -> None:
     layout = find_layout("le", {"block": 2}, (1, 4, 4))
     cipher = create_cipher("le", block=2).bind(Key.generate(), (1, 4, 4))

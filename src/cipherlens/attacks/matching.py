@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from cipherlens.attacks.layout import Bytes, Layout
 
 _CHUNK_VALUES = 20_000_000
+_MOST_PAIRS = 3_000_000_000
+"""Of units: 224x224 places can be compared with one another."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,13 @@ def _sort_units(units: Bytes) -> NDArray[np.int64]:
 
 
 def _match_nearest(plain: Bytes, ct: Bytes, layout: Layout) -> Rearrangement:
-    """For every unit of the ciphertexts the nearest unit of the plain images, upright or inverted."""
+    """For every unit of the ciphertexts the nearest unit of the plain images, upright or inverted.
+
+    All stay where they are if there are too many to compare each with each.
+    """
+    if plain.shape[1] * plain.shape[2] ** 2 > _MOST_PAIRS:
+        source = np.broadcast_to(np.arange(plain.shape[2]), plain.shape[1:])
+        return Rearrangement(source, np.zeros(source.shape, np.uint8), source.size)
     known, seen = (np.ascontiguousarray(units.transpose(1, 2, 0), np.float32) for units in (plain, ct))
     members = known.shape[1]
     turned = layout.top - known
