@@ -5,7 +5,7 @@ import pytest
 
 import cipherlens as cl
 from cipherlens.attacks import ATTACKS, list_attacks
-from cipherlens.attacks.harness import Target, default_budgets, evaluate, find_attack, run_controls
+from cipherlens.attacks.harness import MAX_QUERIES, Target, default_budgets, evaluate, find_attack, run_controls
 from cipherlens.audit.auditing import check_thresholds, parse_limits
 from cipherlens.audit.metrics import mean_and_interval, score, structural_similarity
 from cipherlens.ciphers import create_cipher
@@ -95,9 +95,10 @@ def test_budgets():
     assert default_budgets(ATTACKS["covariance"], 500) == [1, 10, 100, 500]
     assert default_budgets(KNOWN, 500) == [1, 10, 100]
     assert default_budgets(KNOWN, 5) == [1]
+    assert default_budgets(ATTACKS["chosen-plaintext"], 5) == [MAX_QUERIES]
     target = make_target(count=5)
     for budget in (0, 5, 6):
-        with pytest.raises(UsageError, match="budget"):
+        with pytest.raises(UsageError, match=r"budget|1 images or more"):
             evaluate(KNOWN, target, budget)
 
 

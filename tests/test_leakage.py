@@ -17,14 +17,17 @@ def test_leaderboard(call, tmp_path, monkeypatch):
     one, fifty = (rows["hill block=4", "covariance", budget]["ssim"]["mean"] for budget in (1, 50))
     assert one < fifty
     assert rows["pe", "known-plaintext", 10]["keys_recovered"] == 1
-    assert rows["pe", "neighbours", 50]["ssim"]["mean"] > 0.6  # generated pictures have no natural order of colours
+    assert rows["pe", "neighbours", 50]["ssim"]["mean"] > 0.6
     assert rows["pe per_image=True", "neighbours", 50]["beats_guessing"] is False
     assert rows["pe per_image=True", "minimum-difference", 50]["beats_guessing"]
+    assert rows["pe", "minimum-difference", 50]["alignment"] == "affine each"
     assert rows["pixel-permutation", "chosen-plaintext", 1]["exact_pixels"]["mean"] == 1
     assert ("pixel-permutation", "correlation", 10) not in rows
     pairs = {(control["scheme"], control["attack"], control["control"]) for control in result["controls"]}
     assert {(scheme, attack) for scheme, attack, _ in rows} == {(scheme, attack) for scheme, attack, _ in pairs}
-    assert all(control["passed"] for control in result["controls"] if control["attack"] != "correlation")
+    failed = {(control["attack"], control["control"]) for control in result["controls"] if not control["passed"]}
+    # 120 pictures are not enough for every pixel, and generated colours have no natural order.
+    assert failed <= {("correlation", "identity"), ("neighbours", "identity")}
     folder = tmp_path / "reproduce" / "leakage-smoke"
     assert (folder / "figure.png").stat().st_size > 10_000
     trials = {path: path.stat().st_mtime_ns for path in (folder / "trials").iterdir()}
@@ -36,3 +39,6 @@ def test_leaderboard(call, tmp_path, monkeypatch):
     kept = {path: path.stat().st_mtime_ns for path in (folder / "trials").iterdir() if path != lost}
     assert kept == {path: time for path, time in trials.items() if path != lost}
     assert lost.exists()
+    code, _, err = call("reproduce", "leakage", "--source", "synthetic:tiny?n=150&test=120&seed=1")
+    assert code == 2
+    assert "other images" in err

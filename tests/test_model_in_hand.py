@@ -35,6 +35,15 @@ def test_a_locked_model_gives_the_permutation_away(inner: str, backend: str) -> 
     assert result.details["key_recovered"]
 
 
+def test_vgg_with_pooling_too() -> None:
+    torch.manual_seed(0)
+    plain = cl.create_model("vgg16_cifar", 10).eval()
+    bound = cl.create_cipher("pixel-permutation").bind(cl.Key.generate(), (3, 32, 32))
+    order, unsure = recover_order(cl.lock(plain, bound), plain, (3, 32, 32))
+    assert np.array_equal(order, bound.order)
+    assert unsure == 0
+
+
 def test_another_network_gives_nothing_away() -> None:
     """Negative control: the plain network must be the one that was locked."""
     torch.manual_seed(1)
@@ -65,6 +74,16 @@ def test_a_folded_model_gives_the_key_away(name: str, params: dict) -> None:
     result = run(create_folded_attack(folded, plain, STD), name, cipher.params, bound)
     assert result.details["key_recovered"]
     assert result.exact_pixels > 0.999
+
+
+def test_a_folded_convnext_too() -> None:
+    torch.manual_seed(0)
+    plain = timm.create_model("convnext_atto", num_classes=5).eval()
+    cipher = cl.create_cipher("hill", block=4)
+    bound = cipher.bind(cl.Key.generate(), (3, 64, 64))
+    result = run(create_folded_attack(cl.fold(plain, bound, std=STD), plain, STD), "hill", cipher.params, bound)
+    assert result.details["key_recovered"]
+    assert result.exact_pixels > 0.99
 
 
 def test_too_few_outputs_leave_the_matrix_open_and_it_is_said() -> None:

@@ -12,24 +12,21 @@ _FEW_IMAGES = 20
 
 def fit_channels(found: Images, plain: Images) -> Images:
     """``found`` (N, C, H, W) after the affine map per channel, one for all images, that fits ``plain`` best."""
-    axes = (0, 2, 3)
+    return _fit(found, plain, (0, 2, 3))
+
+
+def fit_images(found: Images, plain: Images) -> Images:
+    """``found`` (N, C, H, W) after the affine map, another for each image and channel, that fits ``plain`` best."""
+    return _fit(found, plain, (2, 3))
+
+
+def _fit(found: Images, plain: Images, axes: tuple[int, ...]) -> Images:
     found = np.nan_to_num(found).astype(np.float32)
     means = [images.mean(axis=axes, keepdims=True, dtype=np.float64) for images in (found, plain)]
     centred = found - means[0]
     variance = (centred**2).mean(axis=axes, keepdims=True, dtype=np.float64)
     slope = (centred * (plain - means[1])).mean(axis=axes, keepdims=True, dtype=np.float64)
-    fitted: Images = (slope / np.maximum(variance, 1e-12) * centred + means[1]).astype(np.float32)
-    return fitted
-
-
-def fit_images(found: Images, plain: Images) -> Images:
-    """``found`` after the affine map, another for each image and channel, that fits ``plain`` best."""
-    found = np.nan_to_num(found).astype(np.float32)
-    means = [images.mean(axis=(2, 3), keepdims=True, dtype=np.float64) for images in (found, plain)]
-    centred = found - means[0]
-    variance = (centred**2).mean(axis=(2, 3), keepdims=True, dtype=np.float64)
-    slope = (centred * (plain - means[1])).mean(axis=(2, 3), keepdims=True) / np.maximum(variance, 1e-12)
-    return np.asarray(slope * centred + means[1], np.float32)
+    return np.asarray(slope / np.maximum(variance, 1e-12) * centred + means[1], np.float32)
 
 
 def lay(found: Images, plain: Images) -> Images:

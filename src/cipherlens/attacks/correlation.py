@@ -16,7 +16,6 @@ from cipherlens.attacks.embedding import assign, embed, lay_over
 from cipherlens.attacks.prior import correlate_pixels
 from cipherlens.attacks.swaps import Floats, swap_pairs
 from cipherlens.ciphers.rearrangement import Order
-from cipherlens.errors import UsageError
 
 _HOPEFUL = 1.3
 """Starts whose objective is more than so many times the best one's are given up."""
@@ -43,11 +42,6 @@ class Arrangement:
 def attack_correlation(view: View) -> tuple[Images, dict[str, Any]]:
     """Find the permutation of the view's ciphertexts and undo it."""
     count, channels, height, width = view.ciphertexts.shape
-    if height * width > MOST_PIXELS:
-        raise UsageError(
-            f"{height}x{width} pixels are too many for the correlation attack",
-            hint=f"it takes images of up to {MOST_PIXELS} pixels",
-        )
     public = view.public_images
     fits = public is not None and public.shape[1:] == view.ciphertexts.shape[1:]
     prior = correlate(public) if public is not None and fits else correlate_pixels(height, width)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cipherlens.attacks.distances import squared_distances
 from cipherlens.attacks.swaps import Floats
 from cipherlens.ciphers.rearrangement import Order
 
@@ -47,7 +48,7 @@ def lay_over(seen: Plane, prior: Plane) -> list[Order]:
     quarter = np.array([[0.0, -1.0], [1.0, 0.0]])
     turns = [np.linalg.matrix_power(quarter, number) for number in range(4)]
     laid = [seen @ turn * [mirror, 1.0] for mirror in (1.0, -1.0) for turn in turns]
-    return [assign(_squared_distances(prior, plane)) for plane in laid]
+    return [assign(squared_distances(prior, plane)) for plane in laid]
 
 
 def _square_up(plane: Plane) -> Plane:
@@ -64,9 +65,3 @@ def assign(cost: NDArray[Any]) -> Order:
 
     columns: Order = linear_sum_assignment(cost)[1].astype(np.int64)
     return columns
-
-
-def _squared_distances(first: Plane, second: Plane) -> Plane:
-    lengths = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1)
-    distances: Plane = lengths - 2 * first @ second.T
-    return distances

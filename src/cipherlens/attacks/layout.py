@@ -70,6 +70,8 @@ def _compose(names: list[str], shape: Shape) -> Layout:
     unknown = [name for name in names if name not in _LAYOUTS]
     if unknown:
         raise UsageError(f"{', '.join(unknown)} does more than to rearrange values")
+    if set(names) <= _STAYING:
+        return _LAYOUTS["negpos"]({}, shape)
     return _anywhere(shape, halves=any(name in _HALVES for name in names))
 
 
@@ -99,6 +101,7 @@ def _patch(params: dict[str, Any], shape: Shape) -> Layout:
 
 
 _HALVES = ("le", "ele")
+_STAYING = {"negpos", "np"}
 _LAYOUTS: dict[str, Callable[[dict[str, Any], Shape], Layout]] = {
     "pixel-permutation": lambda params, shape: Layout(np.arange(prod(shape)).reshape(shape[0], 1, -1)),
     "block-scrambling": lambda params, shape: Layout(index_blocks(shape, params["block"]).T[:, None]),

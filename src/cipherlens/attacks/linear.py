@@ -10,17 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Images, View
+from cipherlens.attacks.distances import squared_distances
+from cipherlens.attacks.embedding import assign
 from cipherlens.attacks.layout import Bytes
-from cipherlens.ciphers.base import Shape
+from cipherlens.ciphers.base import Shape, check_multiple
 from cipherlens.ciphers.blocks import merge_blocks, split_blocks
 from cipherlens.ciphers.hill import reduce_mod256
 from cipherlens.ciphers.rearrangement import Order, index_blocks, move_blocks
 
 Floats = NDArray[np.float64]
+_SAME_LENGTH = 1e-4
 
 _BLOCKS_PER_UNKNOWN = 64
 """More blocks than this times the matrix side add time, not accuracy."""
-_ROWS_PER_UNKNOWN = 8
+_ROWS_PER_UNKNOWN = 32
 """The same modulo 256, where n rows that are independent modulo 2 are enough."""
 
 
@@ -46,22 +49,28 @@ def solve_patches(view: View, plain: Images, ct: Images) -> tuple[Images, dict[s
     places = index_blocks(shape, view.block)
     all_images = (plain, ct, view.ciphertexts)
     known, seen, target = (images.reshape(len(images), -1)[:, places] for images in all_images)
-    sources = _match_lengths(known, seen) if view.params.get("scramble") else np.arange(len(places))
-    size = places.shape[1]
-    keep = _spread(len(plain) * len(places), _BLOCKS_PER_UNKNOWN * size)
+    count, size = len(places), places.shape[1]
+    sources, unsure = _match_lengths(known, seen) if view.params.get("scramble") else (np.arange(count), 0)
+    keep = _draw(len(plain) * count, _BLOCKS_PER_UNKNOWN * size)
     pairs = [patches.reshape(-1, size)[keep].astype(np.float64) for patches in (seen, known[:, sources])]
     matrix, rank = _solve(*pairs)
     flat = (target.reshape(-1, size) @ matrix.astype(np.float32)).reshape(len(target), -1)
     order = move_blocks(places[sources], np.arange(places.size).reshape(places.shape))
-    return flat[:, order].reshape(view.ciphertexts.shape), {"pairs": len(plain)} | _describe(rank, size)
+    details = {"pairs": len(plain), "unsure": unsure} | _describe(rank, size)
+    details["key_recovered"] = details["key_recovered"] and unsure == 0
+    return flat[:, order].reshape(view.ciphertexts.shape), details
 
 
-def _match_lengths(known: Images, seen: Images) -> Order:
-    """For every patch of the ciphertexts the place in the plain images whose patches have the same lengths."""
-    lengths = [np.linalg.norm(patches.astype(np.float64), axis=2).T for patches in (known, seen)]
-    distances = (lengths[1][:, None] - lengths[0][None]) ** 2
-    nearest: Order = distances.sum(axis=2).argmin(axis=1)
-    return nearest
+def _match_lengths(known: Images, seen: Images) -> tuple[Order, int]:
+    """For every patch of the ciphertexts the place in the plain images whose patches have the same lengths.
+
+    Also how many patches others are as near to: those may be in the wrong place.
+    """
+    lengths = [np.linalg.norm(patches.astype(np.float64), axis=2).T for patches in (seen, known)]
+    distances = squared_distances(*lengths)
+    sources = assign(distances)
+    tolerance = _SAME_LENGTH**2 * lengths[0].shape[1]
+    return sources, int(((distances < distances.min(axis=1)[:, None] + tolerance).sum(axis=1) > 1).sum())
 
 
 def solve_modular(plain: Bytes, ct: Bytes, target: Bytes, block: int) -> tuple[Bytes, dict[str, Any]]:
@@ -85,15 +94,18 @@ def _eliminate(ct: Bytes, plain: Bytes) -> tuple[Bytes, int]:
 
 def _channel_blocks(images: NDArray[Any], block: int, per_unknown: int) -> list[NDArray[Any]]:
     """Blocks (at most ``per_unknown`` times the values of one, values) of each channel; floats as float64."""
+    check_multiple((int(images.shape[1]), int(images.shape[2]), int(images.shape[3])), block)
     blocks = split_blocks(np, images, block)
     flat = blocks.reshape(len(blocks), -1, block * block)
-    flat = flat[:, _spread(flat.shape[1], per_unknown * block * block)]
+    flat = flat[:, _draw(flat.shape[1], per_unknown * block * block)]
     return list(flat if flat.dtype == np.uint8 else flat.astype(np.float64))
 
 
-def _spread(count: int, limit: int) -> Order:
-    """At most ``limit`` numbers under ``count``, evenly spread."""
-    return np.linspace(0, count - 1, min(count, limit)).astype(np.int64)
+def _draw(count: int, limit: int) -> Order:
+    """At most ``limit`` of the numbers under ``count``, drawn at random: chosen blocks repeat at even distances."""
+    if count <= limit:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, limit, replace=False))
 
 
 def _multiply(images: NDArray[Any], block: int, matrices: NDArray[Any]) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cipherlens.attacks.distances import squared_distances
 from cipherlens.attacks.layout import Bytes, Layout
 
 _CHUNK_VALUES = 20_000_000
@@ -51,7 +52,11 @@ def _match_exactly(plain: Bytes, ct: Bytes, layout: Layout) -> Rearrangement | N
     """By sorting the values that each unit shows over all samples; None if some unit has no counterpart."""
     (known, known_flips), (seen, seen_flips) = (_canonical(units, layout) for units in (plain, ct))
     groups, members = plain.shape[1:]
-    orders = [_sort_units(units) for units in (known, seen)]
+    # What shows the same values is told apart by chance, not by its place: most ciphers leave something in place.
+    chance = np.random.default_rng(0).permutation(groups * members)
+    orders = [
+        _sort_units(units, before) for units, before in ((known, chance), (seen, np.arange(groups * members)))
+    ]
     first, second = (
         units.reshape(len(units), -1)[:, order] for units, order in zip((known, seen), orders, strict=True)
     )
@@ -73,21 +78,24 @@ def _canonical(units: Bytes, layout: Layout) -> tuple[Bytes, NDArray[np.bool_]]:
     return units ^ np.where(flips, layout.top, 0).astype(np.uint8), flips
 
 
-def _sort_units(units: Bytes) -> NDArray[np.int64]:
-    """Order of the units (samples, groups, members), group after group, by their values over all samples."""
+def _sort_units(units: Bytes, before: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Order of the units (samples, groups, members), group after group, by their values over all samples.
+
+    Units with the same values come in the order of ``before``.
+    """
     samples, groups, members = units.shape
     group = np.arange(groups).repeat(members).astype(">u4").view(np.uint8).reshape(-1, 4)
-    rows = np.ascontiguousarray(np.concatenate([group, units.reshape(samples, -1).T], axis=1))
-    return np.argsort(rows.view(np.dtype((np.void, rows.shape[1])))[:, 0], kind="stable")
+    rows = np.ascontiguousarray(np.concatenate([group, units.reshape(samples, -1).T], axis=1)[before])
+    return before[np.argsort(rows.view(np.dtype((np.void, rows.shape[1])))[:, 0], kind="stable")]
 
 
 def _match_nearest(plain: Bytes, ct: Bytes, layout: Layout) -> Rearrangement:
     """For every unit of the ciphertexts the nearest unit of the plain images, upright or inverted.
 
-    All stay where they are if there are too many to compare each with each.
+    Any guess will do if there are too many to compare each with each.
     """
     if plain.shape[1] * plain.shape[2] ** 2 > _MOST_PAIRS:
-        source = np.broadcast_to(np.arange(plain.shape[2]), plain.shape[1:])
+        source = np.random.default_rng(0).permuted(np.indices(plain.shape[1:])[1], axis=1)
         return Rearrangement(source, np.zeros(source.shape, np.uint8), source.size)
     known, seen = (np.ascontiguousarray(units.transpose(1, 2, 0), np.float32) for units in (plain, ct))
     members = known.shape[1]
@@ -96,17 +104,11 @@ def _match_nearest(plain: Bytes, ct: Bytes, layout: Layout) -> Rearrangement:
     sources, flips = [], []
     for start in range(0, members, step):
         part = seen[:, start : start + step]
-        distances = [_half_distance(part, known)]
+        distances = [squared_distances(part, known)]
         if layout.inverts:
-            distances.append(_half_distance(part, turned))
+            distances.append(squared_distances(part, turned))
         best = np.concatenate(distances, axis=2).argmin(axis=2)
         sources.append(best % members)
         flips.append(best >= members)
     mask = np.where(np.concatenate(flips, axis=1), layout.top, 0).astype(np.uint8)
     return Rearrangement(np.concatenate(sources, axis=1), mask, mask.size)
-
-
-def _half_distance(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """|a - b|^2 / 2 - |a|^2 / 2 of all pairs in a group: (groups, members of the first, members of the second)."""
-    length: NDArray[np.float32] = (second**2).sum(axis=2)[:, None] / 2
-    return length - first @ second.transpose(0, 2, 1)

@@ -1,9 +1,8 @@
 """The key out of a keyed model, for whoever holds it and knows the plain network it was made of.
 
-A locked model answers on permuted images what the plain one answers on plain ones. On an image of one colour both
-are given the same, so that their gradients with respect to the pixels are the same numbers in another order: sorted
-side by side they tell the permutation. No table of the model is read, and any way to compute a locked model falls.
-Where a network pools maxima of equal values (a large picture of one colour), ties break the equality.
+A locked model answers on permuted images what the plain one answers on plain ones. Asked about images that are grey
+but for one bright pixel, the two give the same answers in another order: compared, they tell where each pixel went.
+No table and no weight of the locked model is read; who can merely use it, and has the plain network, has the key.
 A folded model differs from the plain one in its first layer, by the key's matrix.
 """
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Attack, Images, View
+from cipherlens.attacks.distances import squared_distances
 from cipherlens.ciphers.rearrangement import Order, index_blocks
 from cipherlens.errors import UsageError
 
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-_COLOURS = 2
-_ANSWERS = 2
+_GREY, _BRIGHT = 0.5, 8.0
+"""No model asks whether its input is a picture; the brighter the pixel, the clearer the answer."""
+_BATCH = 128
 
 
 def create_locked_attack(locked: "nn.Module", plain: "nn.Module") -> Attack:
@@ -33,7 +34,7 @@ def create_locked_attack(locked: "nn.Module", plain: "nn.Module") -> Attack:
     def run(view: View) -> tuple[Images, dict[str, Any]]:
         order, unsure = recover_order(locked, plain, view.plain_shape)
         count, channels, height, width = view.ciphertexts.shape
-        found = np.empty((count, channels, height * width), np.float32)
+        found = np.zeros((count, channels, height * width), np.float32)
         found[:, :, order] = view.ciphertexts.reshape(found.shape)
         details = {"key_recovered": unsure == 0, "unsure": unsure, "pixels": len(order)}
         return found.reshape(view.ciphertexts.shape), details
@@ -42,7 +43,7 @@ def create_locked_attack(locked: "nn.Module", plain: "nn.Module") -> Attack:
         "locked-model",
         "model",
         ("pixel-permutation", "identity"),
-        "compares gradients of the locked model with those of the plain network on images of one colour",
+        "asks the locked model and the plain network about grey images with one bright pixel, and compares",
         run,
     )
 
@@ -50,32 +51,33 @@ def create_locked_attack(locked: "nn.Module", plain: "nn.Module") -> Attack:
 def recover_order(locked: "nn.Module", plain: "nn.Module", shape: Sequence[int]) -> tuple[Order, int]:
     """The permutation ``ct[i] = plain[order[i]]`` (H * W,), and how many pixels could not be told from others.
 
-    Both models take (N, C, H, W) of ``shape`` (C, H, W); copies of them compute in double precision.
+    Both models take (N, C, H, W) of ``shape`` (C, H, W) and are asked H * W times.
     """
     from scipy.spatial import cKDTree
 
-    seen, known = (_measure_gradients(model, shape) for model in (locked, plain))
+    seen, known = (_ask(model, shape) for model in (locked, plain))
     scale = known.std(axis=0) + 1e-30
     order: Order = cKDTree(known / scale).query(seen / scale)[1].astype(np.int64)
     _, place, wanted_by = np.unique(order, return_inverse=True, return_counts=True)
     return order, int((wanted_by[place] > 1).sum())
 
 
-def _measure_gradients(model: "nn.Module", shape: Sequence[int]) -> Floats:
-    """What the answers on images of one colour owe to each pixel: (H * W, features)."""
+def _ask(model: "nn.Module", shape: Sequence[int]) -> Floats:
+    """What the model answers to one bright pixel on a grey image, for each pixel: (H * W, answers)."""
     import torch
 
-    generator = torch.Generator().manual_seed(0)
-    model = copy.deepcopy(model).double()  # what borders do to far pixels is lost in single precision
+    channels, height, width = shape
+    model = copy.deepcopy(model).eval()
     parameter = next(model.parameters())
-    colours = torch.rand(_COLOURS, shape[0], 1, 1, generator=generator, dtype=torch.float64)
-    images = colours.to(parameter).expand(_COLOURS, *shape).clone().requires_grad_(True)
-    answers = model.eval()(images).flatten(1)
-    mixed = (answers @ torch.randn(answers.shape[1], _ANSWERS, generator=generator).to(parameter)).sum(0)
-    gradients = [torch.autograd.grad(value, images, retain_graph=True)[0] for value in mixed]
-    stacked = torch.stack(gradients).cpu().numpy()
-    features: Floats = stacked.reshape(_ANSWERS * _COLOURS * shape[0], -1).T
-    return np.ascontiguousarray(features)
+    colour = torch.linspace(_BRIGHT, _BRIGHT / 2, channels).to(parameter)
+    answers = []
+    with torch.inference_mode():
+        for start in range(0, height * width, _BATCH):
+            places = torch.arange(start, min(start + _BATCH, height * width))
+            images = torch.full((len(places), channels, height * width), _GREY).to(parameter)
+            images[torch.arange(len(places)), :, places] = colour
+            answers.append(model(images.reshape(-1, channels, height, width)).flatten(1).double().cpu())
+    return np.asarray(torch.cat(answers).numpy(), np.float64)
 
 
 def create_folded_attack(folded: "nn.Module", plain: "nn.Module", std: Sequence[float]) -> Attack:
@@ -125,8 +127,7 @@ def _find_map(view: View, kept: Floats, public: Floats) -> tuple[Floats, Floats,
 def _match_columns(kept: Floats, public: Floats) -> tuple[Floats, Floats, dict[str, Any]]:
     """The same where single values are moved and inverted: columns of the two layers are alike but for signs."""
     either = np.concatenate([public, -public], axis=1)
-    lengths = (either**2).sum(axis=0)
-    nearest = (lengths - 2 * kept.T @ either).argmin(axis=1)
+    nearest = squared_distances(kept.T, either.T).argmin(axis=1)
     size = kept.shape[1]
     source, inverted = nearest % size, nearest >= size
     inverse, shift = np.zeros((size, size)), np.zeros(size)

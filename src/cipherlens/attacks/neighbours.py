@@ -20,6 +20,8 @@ from cipherlens.ciphers.rearrangement import Order
 Signs = NDArray[np.bool_]
 
 _NATURAL_MEAN = 0.46
+_PRODUCTS = 20_000_000
+"""So many products are in memory at a time."""
 
 
 def attack_neighbours(view: View) -> tuple[Images, dict[str, Any]]:
@@ -49,7 +51,9 @@ def find_signs(images: Images, units: Order, moves: bool) -> Signs:
 
     first, second = _list_pairs(images.shape[1:], moves)
     centred = (images - np.float32(0.5)).reshape(len(images), -1)
-    together = np.einsum("ne,ne->e", centred[:, first], centred[:, second])
+    together = np.zeros(len(first), np.float32)
+    for part in np.array_split(centred, -(-len(centred) * len(first) // _PRODUCTS)):
+        together += np.einsum("ne,ne->e", part[:, first], part[:, second])
     number = units.ravel()
     low, high = np.minimum(number[first], number[second]), np.maximum(number[first], number[second])
     count, apart = int(number.max()) + 1, low != high

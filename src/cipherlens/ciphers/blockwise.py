@@ -61,7 +61,7 @@ class NpCipher(_AlikeCipher):
 
     name: ClassVar[str] = "np"
     summary: ClassVar[str] = "each value p or 255 - p, by a key bit per place in a block, in every block alike"
-    threat_note: ClassVar[str] = "obfuscation, not encryption: one known picture gives the whole key"
+    threat_note: ClassVar[str] = "obfuscation, not encryption: a few ciphertexts give the pictures"
 
     def key_bits(self, shape: Shape) -> float:
         """A bit for every value of a block."""

@@ -18,7 +18,7 @@ class NegposCipher(PerImageCipher):
 
     name: ClassVar[str] = "negpos"
     summary: ClassVar[str] = "each value p or 255 - p, by a key bit per pixel and channel"
-    threat_note: ClassVar[str] = "obfuscation, not encryption: one known picture gives the whole key"
+    threat_note: ClassVar[str] = "obfuscation, not encryption: a few ciphertexts under one key give the pictures"
 
     def key_bits(self, shape: Shape) -> float:
         """A bit for every value."""
@@ -36,7 +36,7 @@ class PeCipher(PerImageCipher):
     colour: bool = True
     name: ClassVar[str] = "pe"
     summary: ClassVar[str] = "each pixel's colours permuted and each value p or 255 - p"
-    threat_note: ClassVar[str] = "obfuscation, not encryption: one or two known pictures give the whole key"
+    threat_note: ClassVar[str] = "obfuscation, not encryption: a few ciphertexts under one key give the pictures"
 
     def key_bits(self, shape: Shape) -> float:
         """A bit for every value, and a permutation of the channels for every pixel."""

@@ -17,7 +17,9 @@ class PixelPermutationCipher(Cipher):
 
     name: ClassVar[str] = "pixel-permutation"
     summary: ClassVar[str] = "one permutation of all pixel positions; any dtype"
-    threat_note: ClassVar[str] = "obfuscation, not encryption: one or two known pictures give the key"
+    threat_note: ClassVar[str] = (
+        "obfuscation, not encryption: many small ciphertexts, or a few known pictures, give the key"
+    )
 
     def key_bits(self, shape: Shape) -> float:
         """A permutation of the positions."""

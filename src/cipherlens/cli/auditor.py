@@ -39,8 +39,9 @@ def attack(
     Parameters
     ----------
     name
-        Ciphertext only: covariance. Known pictures: hill-known-plaintext, known-plaintext. Chosen pictures (needs
-        --key): chosen-plaintext. Labels (needs --run): adaptation.
+        Ciphertext only: covariance, correlation, neighbours, feature-reconstruction, minimum-difference. Known
+        pictures: hill-known-plaintext, known-plaintext. Chosen pictures (needs --key): chosen-plaintext. Labels
+        (needs --run): adaptation.
     sealed
         Folder made by encrypt.
     plain
@@ -61,7 +62,7 @@ def attack(
     classifier
         Run folder trained on plain images: also say how many reconstructions, and classes, it recognises.
     """
-    from cipherlens.attacks.harness import MAX_SCORED, evaluate
+    from cipherlens.attacks.harness import MAX_QUERIES, evaluate
     from cipherlens.audit.auditing import summarize
     from cipherlens.audit.target import load_target
 
@@ -72,10 +73,12 @@ def attack(
     known, asks = chosen.threat_model == "kpa", chosen.threat_model == "cpa"
     if asks and key is None:
         raise UsageError(f"{name} has pictures of its choice encrypted", hint="give the client's --key")
+    if key is not None and not asks:
+        raise UsageError(f"{name} has no use for a key", hint="leave --key away")
     if budget is not None and budget < 1:
         raise UsageError("a budget is at least 1")
     default = default_count(dataset)
-    size = budget if budget is not None else {"kpa": 1, "cpa": MAX_SCORED}.get(chosen.threat_model, default)
+    size = budget if budget is not None else {"kpa": 1, "cpa": MAX_QUERIES}.get(chosen.threat_model, default)
     # Pairs are spent, so an attack that knows some needs other images to be scored on.
     count = size + default if known else default if asks else size
     oracle_key = load_key(key, passphrase_file) if asks and key is not None else None

@@ -57,7 +57,9 @@ def draw_leakage(path: Path, title: str, rows: Sequence[Row]) -> None:
             chosen = [row for row in rows if row["threat_model"] == model]
             for number, scheme in enumerate(dict.fromkeys(row["scheme"] for row in chosen)):
                 _draw_scheme(plot, [row for row in chosen if row["scheme"] == scheme], _MARKERS[number % 8])
-            plot.axhline(statistics.mean(row["guess_ssim"] for row in chosen), color="grey", linestyle="--")
+            guesses = [row["guess_ssim"] for row in chosen if row["alignment"] == "none"]
+            if guesses:
+                plot.axhline(statistics.mean(guesses), color="grey", linestyle="--")
             plot.set_xscale("log")
             plot.set_xlabel(chosen[0]["budget_unit"])
             plot.set_ylim(-0.02, 1.02)
@@ -67,12 +69,10 @@ def draw_leakage(path: Path, title: str, rows: Sequence[Row]) -> None:
 
 
 def _draw_scheme(plot: Any, rows: Sequence[Row], marker: str) -> None:
-    """The best attack at each budget."""
-    budgets = sorted({row["budget"] for row in rows})
-    best = [
-        max((row["ssim"] for row in rows if row["budget"] == budget), key=lambda ssim: float(ssim["mean"]))
-        for budget in budgets
-    ]
+    """The best attack at each budget: the one that is farthest above guessing."""
+    gains = sorted(rows, key=lambda row: (row["budget"], row["ssim"]["mean"] - row["guess_ssim"]))
+    farthest = {row["budget"]: row["ssim"] for row in gains}
+    budgets, best = list(farthest), list(farthest.values())
     means = [ssim["mean"] for ssim in best]
     spread = [[s["mean"] - s["min"] for s in best], [s["max"] - s["mean"] for s in best]]
     plot.errorbar(budgets, means, spread, marker=marker, capsize=3, label=rows[0]["scheme"])
