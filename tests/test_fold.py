@@ -1,5 +1,7 @@
 """``fold``: plain-trained networks with a patch embedding take encrypted images and answer the same."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -196,6 +198,22 @@ def test_folding_a_run_from_the_command_line(call, tmp_path):
         == 2
     )
     assert call("test", tmp_path / "folded", tmp_path / "plain")[0] == 3
+    attack = (
+        "attack",
+        "folded-model",
+        tmp_path / "hill",
+        "--plain",
+        source,
+        "--run",
+        tmp_path / "folded",
+        "--json",
+    )
+    code, out, err = call(*attack, "--public", run)
+    assert code == 0, err
+    assert json.loads(out)["exact_pixels"] > 0.99
+    assert call(*attack)[0] == 2
+    code, _, err = call(*attack, "--public", tmp_path / "folded")
+    assert (code, "plain images" in err) == (2, True)
     from dataclasses import replace
 
     from cipherlens.train import load_run

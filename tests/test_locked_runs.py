@@ -103,6 +103,19 @@ def test_locked_run_gives_the_plain_accuracy_and_refuses_other_keys(call, data, 
         assert abs(json.loads(out)["loss"] - plain["loss"]) > 1e-3
 
 
+def test_who_uses_a_locked_run_can_read_its_key(call, data, place):
+    attack = ("attack", "locked-model", data[1].root, "--plain", SOURCE, "--json")
+    code, out, err = call(*attack, "--run", place / "locked", "--key", place / "client.key")
+    assert code == 0, err
+    facts = json.loads(out)
+    assert (facts["threat_model"], facts["budget"], facts["exact_pixels"]) == ("model", 1, 1.0)
+    assert facts["details"]["key_recovered"]
+    assert call(*attack, "--run", place / "locked")[0] == 2  # nobody can use it without the key
+    assert call(*attack, "--run", place / "locked", "--key", place / "wrong.key")[0] == 3
+    code, _, err = call(*attack, "--run", place / "plain", "--key", place / "client.key")
+    assert (code, "sealed with" in err) == (3, True)
+
+
 def test_locked_run_names_the_fingerprint_and_holds_no_key(call, place, key):
     code, out, _ = call("inspect", place / "locked", "--json")
     facts = json.loads(out)

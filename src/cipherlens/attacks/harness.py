@@ -116,7 +116,8 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0) -> Eval
     """
     total = len(target.plain)
     knows_pairs, asks = attack.threat_model == "kpa", attack.threat_model == "cpa"
-    needed = budget + 1 if knows_pairs else 1 if asks else budget
+    holds_model = attack.threat_model == "model"
+    needed = budget + 1 if knows_pairs else 1 if asks or holds_model else budget
     if budget < attack.least:
         raise UsageError(f"{attack.name} needs {attack.least} images or more, not {budget}")
     if np.prod(target.plain.shape[2:]) > attack.most_pixels:
@@ -127,6 +128,9 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0) -> Eval
     if knows_pairs:
         groups = [np.arange(budget, min(total, budget + MAX_SCORED))]
         views = [_view(attack, target, ct[groups[0]], seed, (plain[:budget], ct[:budget]))]
+    elif holds_model:
+        groups = [np.arange(min(total, MAX_SCORED))]
+        views = [_view(attack, target, ct[groups[0]], seed)]
     elif asks:
         groups = [np.arange(min(total, MAX_SCORED))]
         oracle = None if target.bound is None else _make_oracle(target.bound, budget)
@@ -198,7 +202,7 @@ def _score(
         attack=attack.name,
         threat_model=attack.threat_model,
         summary=attack.summary,
-        budget=result.details.get("queries", budget),
+        budget=1 if attack.threat_model == "model" else result.details.get("queries", budget),
         budget_unit=BUDGET_UNITS[attack.threat_model],
         n=len(plain),
         ssim=ssim,

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cipherlens.cli.attackers import Means, choose_attack
 from cipherlens.cli.console import Json, OptionalKeyFile, PassphraseFile, emit, load_key, progress_bar, say
-from cipherlens.cli.runs import check_same_scheme
 from cipherlens.data.manifest import choose_split
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sources import pick_evenly
@@ -31,6 +31,7 @@ def attack(
     passphrase_file: PassphraseFile = None,
     run: Path | None = None,
     round: int | None = None,
+    public: Path | None = None,
     classifier: Path | None = None,
     as_json: Json = False,
 ) -> None:
@@ -40,8 +41,8 @@ def attack(
     ----------
     name
         Ciphertext only: covariance, correlation, neighbours, feature-reconstruction, minimum-difference. Known
-        pictures: hill-known-plaintext, known-plaintext. Chosen pictures (needs --key): chosen-plaintext. Labels
-        (needs --run): adaptation.
+        pictures: hill-known-plaintext, known-plaintext. Chosen pictures: chosen-plaintext (--key). Labels:
+        adaptation (--run). The model in hand: locked-model (--run, --key), folded-model (--run, --public).
     sealed
         Folder made by encrypt.
     plain
@@ -52,13 +53,17 @@ def attack(
     budget
         Ciphertexts the attacker sees, pairs it knows, or pictures it may have encrypted.
     key
-        The victim's key: it encrypts the pictures that the attacker chooses. No attack sees it.
+        The client's key. It encrypts the pictures that the attacker chooses, or makes the locked model that the
+        attacker uses; no attack sees it.
     pictures
         Write a PNG with rows of plain, encrypted and reconstructed images.
     run
-        adaptation: run folder of a classifier with an adaptation network, trained on this sealed data.
+        Run folder for this sealed data. adaptation: of a classifier with an adaptation network; locked-model,
+        folded-model: of the keyed model.
     round
         adaptation: use the network as it was after so many rounds.
+    public
+        folded-model: run folder of the plain network that was folded.
     classifier
         Run folder trained on plain images: also say how many reconstructions, and classes, it recognises.
     """
@@ -69,20 +74,16 @@ def attack(
     if plain is None:
         raise UsageError("an attack needs the plain images to be scored", hint="give --plain SOURCE")
     dataset = SealedDataset.open(sealed)
-    chosen = _choose_attack(name, dataset, run, round)
+    means = Means(run, round, public, key, passphrase_file)
+    chosen = choose_attack(name, dataset, means)
     known, asks = chosen.threat_model == "kpa", chosen.threat_model == "cpa"
-    if asks and key is None:
-        raise UsageError(f"{name} has pictures of its choice encrypted", hint="give the client's --key")
-    if key is not None and not asks:
-        raise UsageError(f"{name} has no use for a key", hint="leave --key away")
     if budget is not None and budget < 1:
         raise UsageError("a budget is at least 1")
     default = default_count(dataset)
     size = budget if budget is not None else {"kpa": 1, "cpa": MAX_QUERIES}.get(chosen.threat_model, default)
     # Pairs are spent, so an attack that knows some needs other images to be scored on.
     count = size + default if known else default if asks else size
-    oracle_key = load_key(key, passphrase_file) if asks and key is not None else None
-    target = load_target(dataset, plain, split, count, prior, oracle_key)
+    target = load_target(dataset, plain, split, count, prior, means.load_key() if asks else None)
     if budget is None and not known and not asks:
         size = len(target.plain)
     result = evaluate(chosen, target, size, seed)
@@ -110,27 +111,6 @@ def attack(
         *recognised,
     ]
     emit(facts, as_json, lines)
-
-
-def _choose_attack(name: str, dataset: SealedDataset, run: Path | None, round: int | None) -> Any:
-    from cipherlens.attacks.harness import find_attack
-
-    if name != "adaptation":
-        if run is not None or round is not None:
-            raise UsageError(f"--run and --round are for the adaptation attack, not for {name}")
-        return find_attack(name, dataset.plan.cipher, dataset.plan.params)
-    if run is None:
-        raise UsageError(
-            "the adaptation attack needs a trained classifier", hint="give --run RUN, trained with --adapt"
-        )
-    from cipherlens.attacks import require_applicable
-    from cipherlens.attacks.adaptation import create_adaptation_attack
-    from cipherlens.train.record import read_record
-
-    chosen = create_adaptation_attack(run, round)
-    require_applicable(chosen, dataset.plan.cipher, dataset.plan.params)
-    check_same_scheme(read_record(run).provenance, dataset, "give a run that was trained on this sealed data set")
-    return chosen
 
 
 def _recognise(

@@ -1,0 +1,89 @@
+"""From an attack's name and what the command line gives it to the attack: runs, networks, the victim's key."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cipherlens.attacks import require_applicable
+from cipherlens.attacks.base import Attack
+from cipherlens.cli.console import load_key
+from cipherlens.cli.runs import check_same_scheme
+from cipherlens.data.sealed import SealedDataset
+from cipherlens.errors import UsageError
+from cipherlens.keys import Key
+
+if TYPE_CHECKING:
+    from cipherlens.train.run import Run
+
+
+@dataclass(frozen=True)
+class Means:
+    """What an attacker is given: folders of runs, the number of a round, the client's key file."""
+
+    run: Path | None = None
+    round: int | None = None
+    public: Path | None = None
+    key: Path | None = None
+    passphrase_file: Path | None = None
+
+    def load_key(self) -> Key | None:
+        """The client's key, if a key file is given."""
+        return None if self.key is None else load_key(self.key, self.passphrase_file)
+
+
+NEEDS = {
+    "adaptation": ("run",),
+    "locked-model": ("run", "key"),
+    "folded-model": ("run", "public"),
+    "chosen-plaintext": ("key",),
+}
+"""What attacks need besides images; other attacks need none of it."""
+_OPTIONAL = {"adaptation": ("round",)}
+
+
+def choose_attack(name: str, dataset: SealedDataset, means: Means) -> Attack:
+    """The attack, ready to run; UsageError where it lacks something, or is given what it has no use for."""
+    from cipherlens.attacks.harness import find_attack
+
+    needed = NEEDS.get(name, ())
+    for option in ("run", "round", "public", "key"):
+        given = getattr(means, option) is not None
+        if option in needed and not given:
+            raise UsageError(f"the {name} attack needs --{option}", hint="see cipherlens attack --help")
+        if given and option not in (*needed, *_OPTIONAL.get(name, ())):
+            raise UsageError(f"--{option} is not for the {name} attack", hint="leave it away")
+    if means.run is None:
+        return find_attack(name, dataset.plan.cipher, dataset.plan.params)
+    chosen = _create(name, dataset, means, means.run)
+    require_applicable(chosen, dataset.plan.cipher, dataset.plan.params)
+    return chosen
+
+
+def _create(name: str, dataset: SealedDataset, means: Means, run: Path) -> Attack:
+    """An attack with a run of the provider's."""
+    from cipherlens.train.record import read_record
+
+    check_same_scheme(read_record(run).provenance, dataset, "give a run for this sealed data set")
+    if name == "adaptation":
+        from cipherlens.attacks.adaptation import create_adaptation_attack
+
+        return create_adaptation_attack(run, means.round)
+    from cipherlens.attacks.model_in_hand import create_folded_attack, create_locked_attack
+    from cipherlens.train.run import load_run
+
+    if name == "locked-model":
+        if read_record(run).config.lock is None:
+            raise UsageError(f"{run} is not locked", hint="lock it, or train it with --key")
+        key = means.load_key()
+        assert key is not None
+        locked = load_run(run, "last", dataset.plan.bind(key))
+        return create_locked_attack(locked.model, load_run(run, "last", plain=True).model)
+    assert means.public is not None
+    folded, plain = load_run(run, "last"), load_run(means.public, "last")
+    _require_plain(plain, means.public)
+    return create_folded_attack(folded.model, plain.model, plain.normalization.std)
+
+
+def _require_plain(run: "Run", path: Path) -> None:
+    if run.provenance.get("cipher") != "identity":
+        raise UsageError(f"{path} was not trained on plain images", hint="give the run that was folded")
