@@ -7,7 +7,7 @@ import cipherlens as cl
 from cipherlens.attacks import ATTACKS, list_attacks
 from cipherlens.attacks.harness import MAX_QUERIES, Target, default_budgets, evaluate, find_attack, run_controls
 from cipherlens.audit.auditing import check_thresholds, parse_limits
-from cipherlens.audit.metrics import mean_and_interval, score, structural_similarity
+from cipherlens.audit.metrics import mean_and_interval, reidentify, score, structural_similarity
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
@@ -116,6 +116,18 @@ def test_scores():
     assert np.allclose(shifted.psnr, -20 * np.log10(10 / 255), atol=1e-3)
     assert shifted.exact.max() == 0
     assert np.isfinite(score(np.full_like(plain, np.nan), plain).ssim).all()
+
+
+def test_originals_are_found_again():
+    plain = noisy_images(20).astype(np.float32) / 255
+    assert reidentify(plain * 0.2 + 0.7, plain) == 1
+    mixed = plain.copy()
+    mixed[:5] = plain[5:10]
+    assert reidentify(mixed, plain) == 0.75
+    assert reidentify(np.zeros_like(plain), plain) == 0
+    noise = np.random.default_rng(0).random((200, 3, 16, 16), dtype=np.float32)
+    assert reidentify(noise, noisy_images(200).astype(np.float32)) < 0.05  # chance: 1 in 200
+    assert reidentify(plain[:1], plain[:1]) is None
 
 
 def test_ssim_equals_a_slow_reference():

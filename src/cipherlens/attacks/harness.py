@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cipherlens.attacks import ATTACKS, View, list_attacks, require_applicable
 from cipherlens.attacks.alignment import ALIGNMENTS
 from cipherlens.attacks.base import Attack, AttackResult, Images, Oracle
-from cipherlens.audit.metrics import mean_and_interval, score
+from cipherlens.audit.metrics import mean_and_interval, reidentify, score
 from cipherlens.ciphers import BoundCipher, create_cipher
 from cipherlens.errors import UsageError, unknown_name
 from cipherlens.keys import Key
@@ -85,6 +85,7 @@ class Evaluation:
     ssim_ci95: tuple[float, float]
     psnr: float
     exact_pixels: float
+    reidentified: float | None
     guess_ssim: float
     beats_guessing: bool
     seconds: float
@@ -192,7 +193,7 @@ def _score(
     result = replace(result, reconstruction=_align(attack, result.reconstruction, plain))
     scores = score(result.reconstruction, plain)
     ssim, interval = mean_and_interval(scores.ssim)
-    guess = float(score(_align(attack, _guess(target, plain), plain), plain).ssim.mean())
+    guess = _score_guess(attack, target, plain)
     flags = []
     if len(plain) < FEW_IMAGES:
         flags.append(f"only {len(plain)} image{'s' * (len(plain) > 1)} scored")
@@ -209,6 +210,7 @@ def _score(
         ssim_ci95=interval,
         psnr=float(scores.psnr.mean()),
         exact_pixels=float(scores.exact.mean()),
+        reidentified=reidentify(result.reconstruction, plain),
         guess_ssim=guess,
         beats_guessing=len(plain) > 1 and interval[0] > guess + _GUESS_MARGIN,
         seconds=result.seconds,
@@ -226,14 +228,17 @@ def _align(attack: Attack, found: Images, plain: Images) -> Images:
     return found if attack.alignment == "none" else ALIGNMENTS[attack.alignment](found, plain)
 
 
-def _guess(target: Target, plain: Images) -> Images:
-    """What somebody who has seen no ciphertext would answer: the mean public image, or its mean colour."""
-    if target.public is None:
-        return np.full_like(plain, 0.5)
-    public = to_unit(target.public)
-    same_size = public.shape[1:] == plain.shape[1:]
-    mean = public.mean(axis=0) if same_size else public.mean(axis=(0, 2, 3)).reshape(-1, 1, 1)
-    return np.broadcast_to(mean, plain.shape).astype(np.float32)
+def _score_guess(attack: Attack, target: Target, plain: Images) -> float:
+    """SSIM of what somebody who has seen no ciphertext would answer, with the same help as the attack.
+
+    The better of the mean public picture and its mean colour (mean grey where nothing is public).
+    """
+    public = np.full((1, plain.shape[1], 1, 1), 0.5) if target.public is None else to_unit(target.public)
+    guesses = [public.mean(axis=(0, 2, 3)).reshape(-1, 1, 1)]
+    if public.shape[1:] == plain.shape[1:]:
+        guesses.append(public.mean(axis=0))
+    pictures = [np.broadcast_to(guess, plain.shape).astype(np.float32) for guess in guesses]
+    return max(float(score(_align(attack, picture, plain), plain).ssim.mean()) for picture in pictures)
 
 
 @dataclass(frozen=True)

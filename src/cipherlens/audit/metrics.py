@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 Images = NDArray[np.float32]
 
 _BATCH_VALUES = 4_000_000
+_MOST_COMPARED = 200
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,25 @@ def structural_similarity(first: Images, second: Images) -> NDArray[np.float64]:
         for start in range(0, len(first), step)
     ]
     return np.asarray(torch.cat(parts).numpy(), np.float64)
+
+
+def reidentify(reconstruction: Images, plain: Images) -> float | None:
+    """Share of reconstructions (N, C, H, W) to which their own original, among all N, is the most alike.
+
+    Alike: correlation of the values, whatever the brightness and contrast. Chance is 1 / N. At most 200 images are
+    compared; None for a single one, which nothing could be mistaken for.
+    """
+    count = min(len(plain), _MOST_COMPARED)
+    if count < 2:
+        return None
+    rows = [np.nan_to_num(images[:count]).reshape(count, -1) for images in (reconstruction, plain)]
+    centred = [part - part.mean(axis=1, keepdims=True) for part in rows]
+    found, known = (part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-6) for part in centred)
+    likeness = found @ known.T
+    own = likeness.diagonal()
+    # Who is as alike to somebody else has not been found.
+    better = (likeness >= own[:, None]).sum(axis=1)
+    return float((better == 1).mean())
 
 
 def mean_and_interval(values: NDArray[np.float64]) -> tuple[float, tuple[float, float]]:

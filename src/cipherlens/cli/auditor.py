@@ -108,6 +108,7 @@ def attack(
         f"{name} with {result.budget} {result.budget_unit} ({result.prior}): {result.n} images scored",
         f"SSIM {result.ssim:.3f} [{low:.3f}, {high:.3f}] (guessing {result.guess_ssim:.3f}), "
         f"PSNR {result.psnr:.1f} dB, exact pixels {result.exact_pixels:.1%}, {result.seconds:.1f} s",
+        *([] if result.reidentified is None else [f"original found among all: {result.reidentified:.1%} of them"]),
         *recognised,
     ]
     emit(facts, as_json, lines)
