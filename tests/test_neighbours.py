@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 from cipherlens.attacks import ATTACKS
-from cipherlens.attacks.alignment import fit_images
+from cipherlens.attacks.alignment import fit_images, name_colours
 from cipherlens.attacks.base import View
 from cipherlens.attacks.feature_reconstruction import attack_differences
 from cipherlens.attacks.harness import Target, evaluate, run_controls
@@ -46,7 +46,7 @@ def make_target(name: str, count: int, seed: int = 0, **params: object) -> Targe
     ("name", "params"), [("negpos", {}), ("np", {"block": 4}), ("pe", {"colour": False}), ("pe", {})]
 )
 def test_one_key_for_all_is_read_from_ciphertexts_alone(name: str, params: dict, seed: int) -> None:
-    result = evaluate(NEIGHBOURS, make_target(name, 40, seed, **params), 40)
+    result = evaluate(replace(NEIGHBOURS, alignment="none"), make_target(name, 40, seed, **params), 40)
     assert result.exact_pixels == 1
     assert result.threat_model == "coa"
 
@@ -55,6 +55,13 @@ def test_without_public_images_too() -> None:
     target = make_target("pe", 60)
     result = evaluate(NEIGHBOURS, Target(**{**vars(target), "public": None}), 60)
     assert result.exact_pixels == 1
+
+
+def test_colours_are_named_and_turned_for_scoring() -> None:
+    plain = landscapes(30).astype(np.float32) / 255
+    assert np.allclose(name_colours(1 - plain[:, [2, 0, 1]], plain), plain, atol=1e-6)
+    noise = np.random.default_rng(0).random(plain.shape, np.float32)
+    assert not np.allclose(name_colours(noise, plain), plain, atol=0.2)
 
 
 @pytest.mark.parametrize("brightness", [60, 200])

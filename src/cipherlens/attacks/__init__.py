@@ -58,6 +58,7 @@ ATTACKS: dict[str, Attack] = {
             ("negpos", "np", "pe", "identity"),
             "finds from a few encrypted images which values are dark where their neighbours are bright",
             attack_neighbours,
+            alignment="colours",
         ),
         Attack(
             "feature-reconstruction",

@@ -1,6 +1,7 @@
 """What an attack cannot know, and is therefore scored without: colours of its own, mirror images."""
 
 from collections.abc import Callable
+from itertools import permutations
 
 import numpy as np
 
@@ -37,8 +38,22 @@ def lay(found: Images, plain: Images) -> Images:
     return max(fitting, key=lambda way: float(score(np.ascontiguousarray(way[few]), plain[few]).ssim.mean()))
 
 
+def name_colours(found: Images, plain: Images) -> Images:
+    """``found`` with its colours in another order, or as negatives, all images alike, so that it fits best."""
+    few = slice(None, _FEW_IMAGES)
+    ways = [
+        (images[few][:, order], order, negative)
+        for negative, images in ((False, found), (True, 1 - found))
+        for order in map(list, permutations(range(found.shape[1])))
+    ]
+    _, order, negative = max(ways, key=lambda way: float(score(way[0], plain[few]).ssim.mean()))
+    best: Images = (1 - found if negative else found)[:, order]
+    return best
+
+
 ALIGNMENTS: dict[str, Callable[[Images, Images], Images]] = {
     "affine": fit_channels,
     "affine each": fit_images,
     "symmetries": lay,
+    "colours": name_colours,
 }

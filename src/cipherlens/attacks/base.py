@@ -74,7 +74,8 @@ class Attack:
     A composition is attacked where all its parts are in ``composes``.
     ``alignment`` "affine": what it finds has colours of its own, and is scored after the best fit per channel;
     "affine each": after the best fit for each image and channel; "symmetries": it cannot tell a picture from its
-    mirror image, and is scored in the best of the eight ways to lay the pictures, one for all.
+    mirror image, and is scored in the best of the eight ways to lay the pictures, one for all; "colours": the same
+    for negatives and orders of the colours.
     ``reaches``: the SSIM that it must reach on plain images, less than nearly 1 only where its way loses something
     by nature. With fewer than ``least`` images, or images of more than ``most_pixels``, it says nothing.
     """

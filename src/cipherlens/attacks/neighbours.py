@@ -2,7 +2,7 @@
 
 Over many pictures a value and its neighbour are bright and dark together; where one of them was inverted, the other
 is dark when it is bright. The surest such relations that connect all values (a maximum spanning tree) fix all signs
-but that of the whole, which the mean brightness of natural images fixes. Colours of neighbouring pixels are matched
+but that of the whole, which the brightness of natural images fixes. Colours of neighbouring pixels are matched
 in the same way, along a tree, and the order of them all by the colours of public images. One picture alone tells
 less: see feature_reconstruction.py.
 """
@@ -20,6 +20,7 @@ from cipherlens.ciphers.rearrangement import Order
 Signs = NDArray[np.bool_]
 
 _NATURAL_MEAN = 0.46
+_BINS = 64
 _PRODUCTS = 20_000_000
 """So many products are in memory at a time."""
 
@@ -33,12 +34,25 @@ def attack_neighbours(view: View) -> tuple[Images, dict[str, Any]]:
         units[layout.places] = np.arange(layout.places.shape[1])[:, None]  # alike in every block
     inverted = find_signs(view.ciphertexts, units.reshape(view.plain_shape), moves)
     upright = np.where(inverted, 1 - view.ciphertexts, view.ciphertexts)
-    natural = _NATURAL_MEAN if view.public_images is None else float(view.public_images.mean())
-    if abs(1 - upright.mean() - natural) < abs(upright.mean() - natural):
+    if _is_negative(upright, view.public_images):
         upright = 1 - upright
     if moves:
         upright = _order_colours(upright, view.public_images)
     return upright.astype(np.float32), {}
+
+
+def _is_negative(images: Images, public: Images | None) -> bool:
+    """Whether the negatives of the images have the more natural brightness.
+
+    That is: the likelier one under the histogram of public images; without any, a mean that is nearer to that of
+    photos.
+    """
+    grey = images.mean(axis=1)
+    if public is None:
+        return bool(abs(1 - grey.mean() - _NATURAL_MEAN) < abs(grey.mean() - _NATURAL_MEAN))
+    counts = [np.histogram(part, _BINS, (0, 1))[0] for part in (public.mean(axis=1), grey)]
+    likelihood = np.log(counts[0] + 1.0)
+    return bool(counts[1][::-1] @ likelihood > counts[1] @ likelihood)
 
 
 def find_signs(images: Images, units: Order, moves: bool) -> Signs:
