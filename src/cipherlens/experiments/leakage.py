@@ -87,8 +87,9 @@ def run_leakage(settings: Settings, out: Path, report: Reporter) -> dict[str, An
 
 
 def _read(source: Source, split: str, count: int) -> NDArray[np.uint8]:
-    """At most ``count`` images of a split, evenly spread."""
-    items = source.read(split, pick_evenly(source.splits[split], count).tolist())
+    """At most ``count`` images of a split, evenly spread, in random order: the first few are of all classes too."""
+    chosen = np.random.default_rng(0).permutation(pick_evenly(source.splits[split], count))
+    items = source.read(split, chosen.tolist())
     return np.stack([Preprocess(None).apply(item) for item in items])
 
 
