@@ -1,6 +1,6 @@
 """How many known pictures, and how many chosen ones, each scheme takes until every other picture is read.
 
-python benchmarks/known_pairs.py --cifar10 CIFAR --imagenette IMAGENETTE --out results/known-pairs.json
+python benchmarks/known_pairs.py --cifar10 CIFAR [--imagenette IMAGENETTE] --out results/known-pairs.json
 
 ``pairs``: the fewest known pictures with which all others are exact, under all keys (doubled, then bisected);
 ``queries``: the fewest chosen ones. ``noisy_pairs``: the fewest with noise on all ciphertexts (standard deviation
@@ -87,12 +87,13 @@ def add_noise(ct: np.ndarray, seed: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cifar10", required=True)
-    parser.add_argument("--imagenette", required=True)
+    parser.add_argument("--imagenette", help="leave out the large pictures without it")
     parser.add_argument("--keys", type=int, default=3)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows = []
-    for place, (source, most) in enumerate(((options.cifar10, MOST), (options.imagenette, MOST // 8))):
+    sources = [(options.cifar10, MOST)] + ([(options.imagenette, MOST // 8)] if options.imagenette else [])
+    for place, (source, most) in enumerate(sources):
         plain = read_photos(source, SCORED + most)
         for scheme, *params in CASES:
             known = "hill-known-plaintext" if scheme == "hill" else "known-plaintext"
@@ -105,7 +106,8 @@ def main() -> None:
             rows.append(row)
             print(row, flush=True)
     if options.out:
-        command = "python benchmarks/known_pairs.py --cifar10 cifar10-jpeg --imagenette imagenette-224"
+        command = "python benchmarks/known_pairs.py --cifar10 cifar10-jpeg"
+        command += " --imagenette imagenette-224" if options.imagenette else ""
         write_record(options.out, command, {"keys": options.keys, "scored": SCORED, "rows": rows})
 
 
