@@ -133,26 +133,18 @@ def find_best(axis: str) -> Callable[[Record], str]:
     return describe
 
 
-def compare_images(results: Record) -> str:
-    words = []
-    for model in results["axes"]["model"]:
-        found = {row["axes"]["images"]: row["mean"] for row in results["rows"] if row["axes"]["model"] == model}
-        words.append(
-            f"{model}: plain {found['plain']:.1%}, encrypted {found['sealed']:.1%} without and "
-            f"{found['adapted']:.1%} with adaptation"
-        )
-    return "; ".join(words)
+def compare_images(axis: str) -> Callable[[Record], str]:
+    def describe(results: Record) -> str:
+        words = []
+        for value in results["axes"][axis]:
+            found = {row["axes"]["images"]: row["mean"] for row in results["rows"] if row["axes"][axis] == value}
+            words.append(
+                f"{value}: plain {found['plain']:.1%}, encrypted {found['sealed']:.1%} without and "
+                f"{found['adapted']:.1%} with adaptation"
+            )
+        return "; ".join(words)
 
-
-def compare_starts(results: Record) -> str:
-    words = []
-    for start in results["axes"]["start"]:
-        found = {row["axes"]["images"]: row["mean"] for row in results["rows"] if row["axes"]["start"] == start}
-        words.append(
-            f"{start}: plain {found['plain']:.1%}, encrypted {found['sealed']:.1%} without and "
-            f"{found['adapted']:.1%} with adaptation"
-        )
-    return "; ".join(words)
+    return describe
 
 
 def compare_windows(results: Record) -> str:
@@ -189,9 +181,14 @@ FIGURES: tuple[tuple[str, str, str, Callable[[Record], str]], ...] = (
     ("4-1, 4-2, 4-3", "batch-size", "32 chosen", find_best("batch_size")),
     ("4-4", "learning-rate", "0.002 chosen", find_best("lr")),
     ("4-5", "kernel-size", "4, the cipher's block, best of 2, 4, 8", find_best("adapt_block")),
-    ("4-6", "models-32", "adaptation hurts every model; best 84.25 %, ConvNeXt-Base without it", compare_images),
-    ("4-7, 4-8", "models-224", "ConvNeXt-Base 94.28 % without, 96.04 % with adaptation", compare_images),
-    ("none", "pretraining", "no such control", compare_starts),
+    (
+        "4-6",
+        "models-32",
+        "adaptation hurts every model; best 84.25 %, ConvNeXt-Base without it",
+        compare_images("model"),
+    ),
+    ("4-7, 4-8", "models-224", "ConvNeXt-Base 94.28 % without, 96.04 % with adaptation", compare_images("model")),
+    ("none", "pretraining", "no such control", compare_images("start")),
     ("none", "legacy-padding", "no figure: its public code pads by one pixel", compare_windows),
     ("5-2, 5-3, 5-4", "multi-round", "pictures improve over the rounds; best accuracy 96.72 %", follow_rounds),
     ("5-7, 5-8", "approach-one", "pretraining 57.46 %, encrypted 56.60 %; recognisable pictures", follow_rounds),
