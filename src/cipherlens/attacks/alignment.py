@@ -8,7 +8,8 @@ import numpy as np
 from cipherlens.attacks.base import Images
 from cipherlens.audit.metrics import score
 
-_FEW_IMAGES = 20
+_COMPARED = 20
+"""Images by which the best way for all is chosen."""
 
 
 def fit_channels(found: Images, plain: Images) -> Images:
@@ -34,13 +35,13 @@ def lay(found: Images, plain: Images) -> Images:
     """``found`` turned and mirrored, all images alike, so that it is most like ``plain``."""
     ways = [np.rot90(images, turns, axes=(2, 3)) for images in (found, found[..., ::-1]) for turns in range(4)]
     fitting = [way for way in ways if way.shape == plain.shape]
-    few = slice(None, _FEW_IMAGES)
+    few = slice(None, _COMPARED)
     return max(fitting, key=lambda way: float(score(np.ascontiguousarray(way[few]), plain[few]).ssim.mean()))
 
 
 def name_colours(found: Images, plain: Images) -> Images:
     """``found`` with its colours in another order, or as negatives, all images alike, so that it fits best."""
-    few = slice(None, _FEW_IMAGES)
+    few = slice(None, _COMPARED)
     ways = [
         (images[few][:, order], order, negative)
         for negative, images in ((False, found), (True, 1 - found))

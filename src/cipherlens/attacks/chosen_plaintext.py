@@ -43,7 +43,7 @@ def design_queries(view: View) -> Bytes:
     if view.cipher == "ffx":
         return _design_levels(view, shape)
     if view.cipher == "patch" and view.params.get("orthogonal"):
-        return _design_bright_patches(view, shape)
+        return _draw_pictures(view, shape)
     return _number_members(find_layout(view.cipher, view.params, shape), shape)
 
 
@@ -70,7 +70,7 @@ def _design_bright_pixels(view: View, shape: Shape) -> Bytes:
     return np.ascontiguousarray(merge_blocks(np, blocks, block))
 
 
-def _design_bright_patches(view: View, shape: Shape) -> Bytes:
+def _draw_pictures(view: View, shape: Shape) -> Bytes:
     """Random pictures: they tell the places of patches by their lengths, and any matrix."""
     size = view.block**2 * shape[0]
     images = -(-size // (shape[1] * shape[2] // view.block**2)) + 1
