@@ -1,6 +1,7 @@
 """``fold``: plain-trained networks with a patch embedding take encrypted images and answer the same."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from timm.models.mlp_mixer import MlpMixer  # noqa: E402
 import cipherlens as cl  # noqa: E402
 from cipherlens.ciphers.rearrangement import index_blocks  # noqa: E402
 from cipherlens.data.sealed import SealedDataset  # noqa: E402
-from cipherlens.errors import ShapeError, UsageError  # noqa: E402
+from cipherlens.errors import PrecisionWarning, ShapeError, UsageError  # noqa: E402
 from cipherlens.keyed.blockmap import find_block_map  # noqa: E402
 from cipherlens.keys import Key  # noqa: E402
 
@@ -163,6 +164,18 @@ def test_networks_that_cannot_be_folded_say_why():
         cl.fold(make_vit(), bind("hill", shape=(3, 16, 16), block=4))
     with pytest.raises(UsageError, match="std above 0"):
         cl.fold(make_vit(), bind("hill", block=4), (0, 0, 0), (1, 0, 1))
+
+
+def test_a_badly_conditioned_key_is_said_to_be_one():
+    cipher = cl.create_cipher("hill", block=4)
+    drawn = [cipher.bind(Key(bytes([number] * 32)), SHAPE) for number in range(60)]
+    good, poor = min(drawn, key=lambda b: b.condition), max(drawn, key=lambda b: b.condition)
+    assert poor.condition > 1000
+    with pytest.warns(PrecisionWarning, match="condition number"):
+        cl.fold(make_vit(), poor)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PrecisionWarning)
+        cl.fold(make_vit(), good)
 
 
 def test_the_map_that_is_read_off_is_the_ciphers_own():

@@ -56,6 +56,10 @@ class PartialResult(CipherlensError):
     exit_code = 6
 
 
+class PrecisionWarning(UserWarning):
+    """A result that rounding makes less exact than usual."""
+
+
 def unknown_name(kind: str, name: str, known: list[str]) -> UsageError:
     """Error for a name that a registry does not hold: lists the valid ones."""
     return UsageError(f"unknown {kind} {name!r}", hint=f"choose one of: {', '.join(sorted(known))}")

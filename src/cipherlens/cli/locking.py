@@ -1,11 +1,12 @@
 """``cipherlens lock``, ``fold`` and ``invert``: what a client with a key can make for a provider."""
 
+import warnings
 from pathlib import Path
 from typing import Literal
 
 from cipherlens.cli.console import Json, KeyFile, PassphraseFile, emit, load_key, say
 from cipherlens.data.sealed import SealedDataset
-from cipherlens.errors import UsageError
+from cipherlens.errors import PrecisionWarning, UsageError
 
 
 def lock(
@@ -71,7 +72,11 @@ def fold(
 
     secret = load_key(key, passphrase_file)
     dataset = SealedDataset.open(sealed, secret)
-    record = fold_run(run, out, dataset, secret)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PrecisionWarning)
+        record = fold_run(run, out, dataset, secret)
+    for message in {str(warning.message) for warning in caught if warning.category is PrecisionWarning}:
+        say(f"note: {message}")
     say("note: whoever has the folded run and the plain one can read the key out of them")
     emit(
         {

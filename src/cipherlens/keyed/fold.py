@@ -5,6 +5,7 @@ block-wise affine cipher into that matrix: same answers, same speed, no training
 """
 
 import copy
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,8 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cipherlens.ciphers.base import BoundCipher
-from cipherlens.errors import ShapeError, UsageError
+from cipherlens.errors import PrecisionWarning, ShapeError, UsageError
 from cipherlens.keyed.blockmap import BlockMap, find_block_map
+
+POOR_CONDITION = 1000.0
+"""Above it the rounding of weights and ciphertext to float32 has moved logits of ConvNeXt by up to 1e-4."""
 
 
 def fold(
@@ -27,6 +31,9 @@ def fold(
     cuts patches (kernel equal to stride, no padding), with patches that hold whole blocks of the cipher. Block
     scrambling folds into the position embedding of timm's vision transformers where patch and block are the same.
 
+    Warns (PrecisionWarning) of a key whose matrix has a condition number above 1,000: the inverse multiplies what
+    float32 rounds off by up to that number, and logits may differ by more than 1e-4 of the largest.
+
     Raises UsageError, with the reason, for a cipher or model that this cannot work for. Whoever holds the folded
     and the plain model can read the key out of their difference.
     """
@@ -38,6 +45,14 @@ def fold(
     name, stem = _find_stem(folded, bound)
     found = find_block_map(bound)
     patch = _check_patch(name, stem, found)
+    condition = float(np.linalg.cond(found.matrix))
+    if condition > POOR_CONDITION:
+        warnings.warn(
+            f"the matrix of this key has condition number {condition:,.0f}: logits may differ by more than 1e-4 of the "
+            "largest; orthogonal matrices, and nine keys in ten, do better",
+            PrecisionWarning,
+            stacklevel=2,
+        )
     if found.moves:
         _move_positions(folded, name, found, bound)
     _fold_into(stem, found, patch, np.asarray(mean, np.float64), np.asarray(std, np.float64))
