@@ -2,8 +2,8 @@
 
 Networks with random weights, generated images at 224x224, every cipher that folds. Logits, decisions (after the
 mean logits are taken away: a random network calls all images the same), seconds to fold, and the time of a batch of
-8: the median, over rounds, of its ratio to the plain network's in the same round. Hill keys by their condition number,
-on which the rounding depends: the median and the worst of a hundred.
+8: the median, over rounds, of its ratio to the plain network's in the same round. Hill keys by their condition
+number, on which the rounding depends: the median and the worst of a hundred.
 """
 
 import argparse

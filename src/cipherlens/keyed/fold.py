@@ -48,8 +48,8 @@ def fold(
     condition = float(np.linalg.cond(found.matrix))
     if condition > POOR_CONDITION:
         warnings.warn(
-            f"the matrix of this key has condition number {condition:,.0f}: logits may differ by more than 1e-4 of the "
-            "largest; orthogonal matrices, and nine keys in ten, do better",
+            f"the matrix of this key has condition number {condition:,.0f}: logits may differ by more than 1e-4 of "
+            "the largest; orthogonal matrices, and nine keys in ten, do better",
             PrecisionWarning,
             stacklevel=2,
         )
