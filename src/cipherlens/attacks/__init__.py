@@ -2,31 +2,18 @@
 
 from typing import Any
 
-from cipherlens.attacks.base import THREAT_MODELS, Attack, AttackResult, Images, View
-from cipherlens.attacks.block_statistics import block_statistics
+from cipherlens.attacks.base import THREAT_MODELS, Attack, AttackResult, View
+from cipherlens.attacks.block_linear import BLOCK_LINEAR, HALVED, attack_covariance
 from cipherlens.attacks.chosen_plaintext import attack_chosen_plaintext
 from cipherlens.attacks.correlation import MOST_PIXELS, attack_correlation
-from cipherlens.attacks.covariance import recover
 from cipherlens.attacks.feature_reconstruction import attack_differences, attack_features
 from cipherlens.attacks.known_plaintext import SOLVED, attack_known_plaintext
 from cipherlens.attacks.layout import REARRANGEMENTS
 from cipherlens.attacks.neighbours import attack_neighbours
-from cipherlens.attacks.prior import parametric_statistics
 from cipherlens.errors import UsageError, unknown_name
 
-
-def _covariance(view: View) -> tuple[Images, dict[str, Any]]:
-    """Statistics of the public images, or the parametric ones where there are none, against the ciphertexts'."""
-    if view.public_images is None:
-        prior = parametric_statistics(view.block, view.ciphertexts.shape[1])
-    else:
-        prior = block_statistics(view.public_images, view.block)
-    found = recover(view.ciphertexts, prior, view.block, view.seed)
-    return found.reconstruction, {"objective": found.objective, "agreement": found.agreement}
-
-
-# Hill ciphers over the reals are block-linear; so is the identity, which makes it the positive control.
-_BLOCK_LINEAR = ("hill", "identity")
+# So is the identity, which makes it the positive control.
+_MATRICES = ("hill", "identity")
 _PIXELWISE = ("negpos", "pe")
 _FOLDED = 0.25
 """A picture that is folded at the middle grey is not the picture."""
@@ -37,10 +24,11 @@ ATTACKS: dict[str, Attack] = {
         Attack(
             "covariance",
             "coa",
-            _BLOCK_LINEAR,
+            (*BLOCK_LINEAR, HALVED, "identity"),
             "compares block statistics of many encrypted images with those of natural images, "
             "and finds the matrix that connects them",
-            _covariance,
+            attack_covariance,
+            composes=BLOCK_LINEAR,
         ),
         Attack(
             "correlation",
@@ -81,7 +69,7 @@ ATTACKS: dict[str, Attack] = {
         Attack(
             "hill-known-plaintext",
             "kpa",
-            _BLOCK_LINEAR,
+            _MATRICES,
             "solves linear equations for the matrix from pictures it knows with their encrypted form",
             attack_known_plaintext,
         ),
@@ -96,7 +84,7 @@ ATTACKS: dict[str, Attack] = {
         Attack(
             "chosen-plaintext",
             "cpa",
-            (*SOLVED, *_BLOCK_LINEAR),
+            (*SOLVED, *_MATRICES),
             "has a few made-up pictures encrypted that number every value, and reads the key off them",
             attack_chosen_plaintext,
             composes=REARRANGEMENTS,

@@ -1,8 +1,8 @@
 """Second-order statistics of image blocks, as the covariance attack compares them between public and sealed images.
 
-Every statistic here moves predictably under a block-linear cipher y = x K (one matrix per channel): means
-become m K and covariances K^T C K. The activity by which blocks are normalised does not move at all, because a
-Mahalanobis distance is the same in any linear coordinates.
+Every statistic here moves predictably under a block-linear cipher y = x K, with one matrix per channel or one for
+all channels of a block together: means become m K and covariances K^T C K. The activity by which blocks are
+normalised does not move at all, because a Mahalanobis distance is the same in any linear coordinates.
 """
 
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ _CHUNK = 2**24
 class BlockStatistics:
     """Statistics of b x b blocks of C-channel images; n = b*b pixels, blocks flattened row-major.
 
+    With one matrix for all channels together, C is 1 and n the number of channels times b*b, channel after channel.
     ``mean`` (C, n) is the block mean. ``covariance`` (k, k), k = SPAN*SPAN*C*n, is that of activity-normalised
     neighbourhoods in the order (block of the neighbourhood, channel, pixel). ``brightness`` is the mean over the
     images of log(0.99 quantile of the pixels), which tells the contrast; ``count`` is the number of blocks.
@@ -45,6 +46,11 @@ class BlockStatistics:
         """Number of channels."""
         return len(self.mean)
 
+    @property
+    def joint(self) -> bool:
+        """Whether all channels of a block are one vector."""
+        return int(self.mean.shape[1]) != self.block**2
+
     def displaced(self, dy: int, dx: int) -> Floats:
         """Covariance (C, n, C, n) between a block and the one dy blocks below and dx to the right; |d| < SPAN."""
         c, n = self.mean.shape
@@ -59,14 +65,15 @@ def displaced(grid: Floats, dy: int, dx: int) -> Floats:
     return np.asarray(np.mean([grid[y, x, :, :, y + dy, x + dx] for y, x in places], axis=0), np.float64)
 
 
-def block_statistics(images: NDArray[Any], block: int) -> BlockStatistics:
+def block_statistics(images: NDArray[Any], block: int, joint: bool = False) -> BlockStatistics:
     """Statistics of images (N, C, H, W), floats (plain pixels in [0, 1], or a ciphertext), on the block grid.
 
+    ``joint``: the channels of a block are one vector, as where a cipher mixes them.
     Raises ShapeError for sides that are no multiple of the block or hold fewer than 2 x 2 blocks, and DataError
     for images that do not vary or hold values that are not finite.
     """
     _check(images, block)
-    blocks = split_blocks(np, np.asarray(images), block)
+    blocks = cut_blocks(images, block, joint)
     channels, n, rows, columns, size = blocks.shape
     flat = blocks.reshape(channels, -1, size).astype(np.float64)
     mean = flat.mean(axis=1)
@@ -78,6 +85,14 @@ def block_statistics(images: NDArray[Any], block: int) -> BlockStatistics:
     whitened /= np.sqrt(activity + np.float32(_ACTIVITY_FLOOR))[None, ..., None]
     covariance = transform(_neighbourhood_covariance(whitened), np.stack([r for _, r in roots]))
     return BlockStatistics(block, mean, covariance, brightness(images), n * rows * columns)
+
+
+def cut_blocks(images: NDArray[Any], block: int, joint: bool) -> NDArray[Any]:
+    """Images (N, C, H, W) -> (C, N, H/b, W/b, b*b), or where ``joint`` (1, N, H/b, W/b, C*b*b)."""
+    blocks = np.asarray(split_blocks(np, np.asarray(images), block))
+    if not joint:
+        return blocks
+    return blocks.transpose(1, 2, 3, 0, 4).reshape(1, *blocks.shape[1:4], -1)
 
 
 def brightness(images: NDArray[Any]) -> float:
@@ -108,11 +123,17 @@ def transform(covariance: Floats, matrices: Floats) -> Floats:
 
 
 def apply_maps(images: NDArray[Any], block: int, matrices: Floats, offsets: Floats) -> NDArray[np.float32]:
-    """Every block y of images (N, C, H, W) replaced by y @ matrices[c] + offsets[c]; float32."""
-    blocks = split_blocks(np, np.asarray(images), block)
-    flat = blocks.reshape(len(blocks), -1, block * block).astype(np.float32)
+    """Every block y of images (N, C, H, W) replaced by y @ matrices[c] + offsets[c]; float32.
+
+    One matrix of C * b * b rows maps all channels of a block together.
+    """
+    size = matrices.shape[1]
+    blocks = cut_blocks(images, block, joint=size != block * block)
+    flat = blocks.reshape(len(blocks), -1, size).astype(np.float32)
     mapped = np.matmul(flat, matrices.astype(np.float32)) + offsets[:, None].astype(np.float32)
-    merged: NDArray[np.float32] = merge_blocks(np, mapped.reshape(blocks.shape), block)
+    apart = mapped.reshape(*blocks.shape[1:4], -1, block * block) if len(blocks) == 1 else None
+    parts = mapped.reshape(blocks.shape) if apart is None else np.moveaxis(apart, 3, 0)
+    merged: NDArray[np.float32] = merge_blocks(np, parts, block)
     return merged
 
 

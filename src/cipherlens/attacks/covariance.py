@@ -1,4 +1,4 @@
-"""Second-order ciphertext-only attack on block-linear ciphers y = x K with one matrix per channel.
+"""Second-order ciphertext-only attack on block-linear ciphers y = x K, one matrix per channel or one for all.
 
 A linear map that is the same for all images is fixed by second-order statistics up to the symmetries of natural
 images. The attack compares covariances of neighbouring blocks, over all channel pairs, between public images and
@@ -7,6 +7,7 @@ a start by eigenvectors, Procrustes iterations, plane turns and reflections find
 channel then maximises the likelihood. No key, pair or label is used.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,6 +49,7 @@ _REFLECTIONS_TRIED = 8
 _REFLECTION_RISE = 0.1
 _ESCAPE_GAIN = 0.003
 _MAX_ESCAPES = 40
+_SEEDS_APART = 1_000_003
 _DISPLACEMENTS = [(0, 1), (1, 0), (1, 1), (1, -1)]
 
 
@@ -75,16 +77,28 @@ class Recovery:
 
 
 def recover(
-    ct_images: NDArray[Any], prior: BlockStatistics, block: int, seed: int = 0, offset: bool = False
+    ct_images: NDArray[Any],
+    prior: BlockStatistics,
+    block: int,
+    seed: int = 0,
+    offset: bool = False,
 ) -> Recovery:
     """Estimate the plain images behind ciphertexts (N, C, H, W), floats, and the map that decrypts them.
 
     ``prior`` holds the statistics of public images with as many channels (``block_statistics``), or a model of
     them (``parametric_statistics``). ``offset=True`` is for affine ciphers, y = x K + o: the mean of the plain
-    images is then unknown and taken from the prior. Raises UsageError where the prior does not fit, ShapeError or
-    DataError where the images do not (see ``block_statistics``).
+    images is then unknown and taken from the prior. A prior with all channels of a block together is for ciphers
+    that mix them. Raises UsageError where the prior does not fit, ShapeError or DataError where the images do not
+    (see ``block_statistics``).
     """
-    target = block_statistics(ct_images, block)
+    return next(search(ct_images, prior, block, seed, offset, tries=1))
+
+
+def search(
+    ct_images: NDArray[Any], prior: BlockStatistics, block: int, seed: int, offset: bool, tries: int
+) -> Iterator[Recovery]:
+    """``tries`` results of :func:`recover` that start from other random draws, one by one."""
+    target = block_statistics(ct_images, block, prior.joint)
     if prior.block != block or prior.channels != target.channels:
         raise UsageError(
             f"the prior describes blocks of {prior.block} in {prior.channels} channels, "
@@ -93,14 +107,15 @@ def recover(
         )
     plain_frame, ct_frame = _Frame(prior), _Frame(target)
     divergence = Divergence(plain_frame.covariance, ct_frame.covariance, target.channels, _FLOOR)
-    rotation, reached = _find_rotation(divergence, plain_frame, ct_frame, seed)
-    start = np.repeat(rotation[None], target.channels, axis=0)
-    maps, objective = fit_maps(divergence, start, _MAP_STEPS, _TOLERANCE)
-    matrices = ct_frame.into @ maps @ plain_frame.out_of
-    agreement = _agreement(divergence, maps)
-    offsets = np.zeros_like(target.mean)
-    found = Recovery(np.empty(0, np.float32), matrices, offsets, block, objective, agreement, reached)
-    return _set_level(found, ct_images, prior, target, offset)
+    for number in range(tries):
+        rotation, reached = _find_rotation(divergence, plain_frame, ct_frame, seed + _SEEDS_APART * number)
+        start = np.repeat(rotation[None], target.channels, axis=0)
+        maps, objective = fit_maps(divergence, start, _MAP_STEPS, _TOLERANCE)
+        matrices = ct_frame.into @ maps @ plain_frame.out_of
+        agreement = _agreement(divergence, maps)
+        offsets = np.zeros_like(target.mean)
+        found = Recovery(np.empty(0, np.float32), matrices, offsets, block, objective, agreement, reached)
+        yield _set_level(found, ct_images, prior, target, offset)
 
 
 class _Frame:

@@ -34,14 +34,14 @@ def attack_neighbours(view: View) -> tuple[Images, dict[str, Any]]:
         units[layout.places] = np.arange(layout.places.shape[1])[:, None]  # alike in every block
     inverted = find_signs(view.ciphertexts, units.reshape(view.plain_shape), moves)
     upright = np.where(inverted, 1 - view.ciphertexts, view.ciphertexts)
-    if _is_negative(upright, view.public_images):
+    if is_negative(upright, view.public_images):
         upright = 1 - upright
     if moves:
         upright = _order_colours(upright, view.public_images)
     return upright.astype(np.float32), {}
 
 
-def _is_negative(images: Images, public: Images | None) -> bool:
+def is_negative(images: Images, public: Images | None) -> bool:
     """Whether the negatives of the images have the more natural brightness.
 
     That is: the likelier one under the histogram of public images; without any, a mean that is nearer to that of

@@ -21,7 +21,7 @@ _WHOLE = (2.4, 0.01, 1.0)
 _NOISE = 1e-5
 
 
-def parametric_statistics(block: int, channels: int) -> BlockStatistics:
+def parametric_statistics(block: int, channels: int, joint: bool = False) -> BlockStatistics:
     """Block statistics of typical natural images with ``channels`` channels, for blocks of ``block`` x ``block``.
 
     Power spectra fall as a power of the frequency, and are flat below one period per 600 pixels (power laws of
@@ -36,10 +36,11 @@ def parametric_statistics(block: int, channels: int) -> BlockStatistics:
         )
     luma, chroma = _covariance(block, *_LUMA), _covariance(block, *_CHROMA)
     common, apart = np.ones((channels, channels)), np.eye(channels) - 1 / channels
-    joint = np.einsum("piqj,cd->pciqdj", luma, common) + np.einsum("piqj,cd->pciqdj", chroma, apart)
+    both = np.einsum("piqj,cd->pciqdj", luma, common) + np.einsum("piqj,cd->pciqdj", chroma, apart)
     k = SPAN * SPAN * channels * block**2
-    covariance = _VARIANCE * (joint.reshape(k, k) + _NOISE * np.eye(k))
-    return BlockStatistics(block, np.full((channels, block**2), _MEAN), covariance, _BRIGHTNESS, _COUNT)
+    covariance = _VARIANCE * (both.reshape(k, k) + _NOISE * np.eye(k))
+    mean = np.full((1, channels * block**2) if joint else (channels, block**2), _MEAN)
+    return BlockStatistics(block, mean, covariance, _BRIGHTNESS, _COUNT)
 
 
 def _covariance(block: int, exponent: float, lowest: float, variance: float) -> Floats:

@@ -1,0 +1,143 @@
+"""The covariance attack on keys for all channels of a block: rearrangements come back exactly, matrices nearly."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from cipherlens.attacks import ATTACKS
+from cipherlens.attacks.base import View
+from cipherlens.attacks.block_linear import attack_covariance, merge_halves, split_halves
+from cipherlens.attacks.block_statistics import apply_maps, block_statistics, cut_blocks
+from cipherlens.attacks.harness import Target, evaluate, run_controls
+from cipherlens.attacks.prior import parametric_statistics
+from cipherlens.attacks.snapping import _flip, snap
+from cipherlens.attacks.swaps import _price, swap_pairs
+from cipherlens.ciphers import create_cipher
+from cipherlens.data import synthetic
+from cipherlens.errors import UsageError
+from cipherlens.keys import Key
+
+ATTACK = ATTACKS["covariance"]
+
+
+@pytest.fixture(scope="module")
+def images():
+    """200 images to attack and 300 public ones."""
+    return synthetic.generate(range(200)).images, synthetic.generate(range(1000, 1300)).images
+
+
+def make_target(images, name, key=1, **params):
+    plain, public = images
+    cipher = create_cipher(name, **params)
+    ct = cipher.bind(Key(bytes([key] * 32)), plain.shape[1:]).encrypt(plain)
+    return Target(cipher.name, cipher.params, plain, ct, public, "other images")
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [("shf", {"block": 4}), ("np", {"block": 4}), ("patch", {"block": 4}), ("np+shf", {"block": 4})],
+)
+def test_a_rearrangement_of_blocks_is_read_exactly_from_ciphertexts_alone(images, name, params):
+    result = evaluate(ATTACK, make_target(images, name, **params), 200)
+    assert result.exact_pixels == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "params"), [("patch", {"block": 4, "orthogonal": True}), ("hill+shf", {"block": 4})]
+)
+def test_a_matrix_for_all_channels_is_read_nearly(images, name, params):
+    result = evaluate(ATTACK, make_target(images, name, **params), 200)
+    assert 0.8 < result.ssim < 1
+    assert result.beats_guessing
+
+
+def test_controls(images):
+    outcomes = {c.control: c for c in run_controls(ATTACK, make_target(images, "shf", block=4), 199)}
+    assert outcomes["identity"].ssim > 0.999999
+    assert outcomes["stream"].ssim < 0.1
+
+
+def test_a_matrix_modulo_256_is_not_read(images):
+    target = make_target(images, "hill-mod256", block=4)
+    result = evaluate(replace(ATTACK, ciphers=("hill-mod256",)), target, 200)
+    assert not result.beats_guessing
+
+
+def test_half_bytes_come_apart_and_together():
+    images = np.random.default_rng(0).integers(0, 256, (3, 2, 4, 4)).astype(np.float32) / np.float32(255)
+    halves = split_halves(images)
+    assert halves.shape == (3, 4, 4, 4)
+    np.testing.assert_allclose(15 * halves[:, 2:] * 16 + 15 * halves[:, :2], 255 * images, atol=1e-4)
+    np.testing.assert_allclose(merge_halves(halves), images, atol=1e-6)
+    view = View("le", {"block": 4}, "coa", np.zeros((2, 3, 8, 8), np.float32))
+    with pytest.raises(UsageError, match="half bytes"):
+        attack_covariance(view)
+
+
+def test_joint_statistics_move_as_one_matrix_says(images):
+    plain = images[0].astype(np.float32) / 255
+    size = 3 * 16
+    matrix = np.linalg.qr(np.random.default_rng(0).normal(size=(size, size)))[0]
+    moved = apply_maps(plain, 4, matrix[None], np.zeros((1, size)))
+    np.testing.assert_allclose(cut_blocks(moved, 4, True), cut_blocks(plain, 4, True) @ matrix, atol=1e-5)
+    before, after = (block_statistics(part, 4, joint=True) for part in (plain, moved))
+    assert before.joint and before.channels == 1
+    np.testing.assert_allclose(after.mean, before.mean @ matrix, atol=1e-5)
+    expected = matrix.T @ before.displaced(0, 1)[0, :, 0] @ matrix
+    np.testing.assert_allclose(after.displaced(0, 1)[0, :, 0], expected, atol=2e-4)
+    assert not block_statistics(plain, 4).joint
+    assert parametric_statistics(4, 3, joint=True).mean.shape == (1, size)
+
+
+def test_prices_of_swaps_in_a_stack_equal_a_slow_count():
+    rng = np.random.default_rng(0)
+    weights, seen = (_symmetric_stack(rng, 3, 7) for _ in range(2))
+    value, prices = np.vdot(weights, seen), _price(weights, seen)
+    for i in range(7):
+        for j in range(7):
+            order = np.arange(7)
+            order[[i, j]] = order[[j, i]]
+            assert prices[i, j] == pytest.approx(np.vdot(weights, seen[:, order][:, :, order]) - value)
+    found = swap_pairs(weights, seen, np.arange(7))
+    assert np.vdot(weights, seen[:, found][:, :, found]) < value
+
+
+def _symmetric_stack(rng, places, size):
+    matrix = rng.normal(size=(places * size, places * size))
+    return (matrix + matrix.T).reshape(places, size, places, size).transpose(0, 2, 1, 3).reshape(-1, size, size)
+
+
+def test_inversions_only_help_and_come_to_an_end():
+    rng = np.random.default_rng(1)
+    weights, seen = (_symmetric_stack(rng, 2, 6) for _ in range(2))
+    source, signs = rng.permutation(6), np.ones(6)
+    found = _flip(weights, seen, source, signs)
+
+    def value(signs):
+        moved = seen * np.outer(signs, signs)
+        return np.vdot(weights, moved[:, source][:, :, source])
+
+    assert value(found) < value(signs)
+    for place in range(6):
+        flipped = found.copy()
+        flipped[place] *= -1
+        assert value(flipped) >= value(found) - 1e-9
+
+
+def test_a_blurred_map_snaps_to_the_rearrangement(images):
+    plain = images[0].astype(np.float32) / 255
+    rng = np.random.default_rng(2)
+    source, signs = rng.permutation(48), rng.choice([-1.0, 1.0], 48)
+    matrix = np.zeros((48, 48))
+    matrix[source, np.arange(48)] = signs[source]
+    encrypted = apply_maps(plain, 4, matrix.T[None], np.zeros((1, 48)))
+    prior, target = (block_statistics(part, 4, joint=True) for part in (plain, encrypted))
+    blurred = matrix + 0.05 * rng.normal(size=matrix.shape)
+    mixed = np.concatenate([blurred[:, 16:32], blurred[:, :16], blurred[:, 32:]], axis=1)  # red and green exchanged
+    for start in (blurred, mixed):
+        found = snap(start, prior, target, 3, inverts=True)
+        np.testing.assert_array_equal(found.source, source)
+        assert abs(found.signs @ signs) == 48
