@@ -4,6 +4,11 @@ from typing import Any
 
 from record_tables import hardware, load, table
 
+HALF = 0.5
+BESIDE = ("copy", "decode JPEG")
+UNHELPED = ("locked", "folded")
+"""Ways that need the key at the provider's."""
+
 
 def jpeg() -> str:
     record = load("etc-jpeg.json")
@@ -45,9 +50,14 @@ def throughput() -> str:
         "of a JPEG decode",
         "times the loop's speed (32x32)",
     ]
+    shares = {name: value / large["milliseconds"]["decode JPEG"] for name, value in large["milliseconds"].items()}
+    slow = [f"{name} {share:.2f}" for name, share in shares.items() if share > HALF and name not in BESIDE]
     return (
-        f"### Encryption, one core\n\n{table(header, lines)}\n\n{small['images']} images of 32x32 in blocks of "
-        f"{small['block']}, {large['images']} photos of 224x224 in blocks of {large['block']}; JPEG quality "
+        f"### Encryption, one core\n\n{table(header, lines)}\n\nMore than half of a JPEG decode: "
+        f"{', '.join(slow)}. Half bytes are gathered twice, and a key per image is expanded anew; matrices "
+        "multiply every value, and one for whole patches has the most to do: there the limit is arithmetic.\n\n"
+        f"{small['images']} images of 32x32 in blocks of {small['block']}, {large['images']} photos of 224x224 in "
+        f"blocks of {large['block']}; JPEG quality "
         f"{record['results']['quality']}. The loop goes over images, blocks and values "
         "in Python; key schedules do not count.\n\n"
         f"{hardware(record)}\n"
@@ -111,9 +121,59 @@ def comparison() -> str:
     seeds = len(results["seeds"])
     images = ", ".join(f"{count:,} {split}" for split, count in results["images"].items())
     return (
-        f"### Schemes side by side\n\n{table(header, lines)}\n\n{results['source']} ({images} images), {base}, "
-        f"{seeds} seeds, last epoch; every network got the same budget.\n\n{hardware(record)}\n"
+        f"### Schemes side by side\n\n{find(results['rows'])}\n\n{table(header, lines)}\n\n{results['source']} "
+        f"({images} images), {base}, {seeds} seeds, last epoch; every network got the same budget.\n\n"
+        f"{hardware(record)}\n"
     )
+
+
+def find(rows: list[dict[str, Any]]) -> str:
+    """What the table says, in words."""
+    plain = {row["model"]: row["mean"] for row in rows if row["scheme"] == "identity"}
+
+    def known(row: dict[str, Any]) -> float:
+        return float(plain.get(row["model"], 1.0))
+
+    learned = [row for row in rows if row["scheme"] != "identity" and row["way"] not in UNHELPED]
+    learned.sort(key=lambda row: known(row) - row["mean"])
+    best = learned[0]
+    quiet = min(learned, key=lambda row: (max(map(excess, row["leakage"]), default=0.0), -row["mean"]))
+    changes = [
+        f"{row['scheme']} {100 * (row['mean'] - bare['mean']):+.1f} points ({row['way']})"
+        for row in learned
+        if row["way"] != "none"
+        for bare in learned
+        if (bare["scheme"], bare["model"], bare["way"]) == (row["scheme"], row["model"], "none")
+    ]
+    kept = "; ".join(
+        f"{row['scheme']} on {row['model']}, {row['way']}: {row['mean']:.1%} (plain {known(row):.1%})"
+        for row in rows
+        if row["way"] in UNHELPED
+    )
+    return (
+        f"**Most accuracy**, trained on encrypted images: {best['scheme']} on {best['model']} (help: "
+        f"{best['way']}) with {best['mean']:.1%}, plain {known(best):.1%}; {describe_leak(best)}. **Least "
+        f"leakage** to the attacks that were run: {quiet['scheme']} on {quiet['model']} (help: {quiet['way']}) "
+        f"with {quiet['mean']:.1%}; {describe_leak(quiet)}. **Adaptation networks** change the accuracy by: "
+        f"{', '.join(changes)}. **With the key in the model** nothing is lost: {kept}."
+    )
+
+
+def excess(attack: dict[str, Any]) -> float:
+    return float(attack["ssim"] - attack["guess_ssim"])
+
+
+def describe_leak(row: dict[str, Any]) -> str:
+    parts = []
+    for model, name in (("coa", "ciphertexts only"), ("kpa", "known pictures")):
+        attacks = [attack for attack in row["leakage"] if attack["threat_model"] == model]
+        if attacks:
+            worst = max(attacks, key=excess)
+            parts.append(
+                f"{name}: {worst['attack']} with {worst['budget']:,} reaches SSIM {worst['ssim']:.2f} "
+                f"(guessing {worst['guess_ssim']:.2f})"
+            )
+    return "; ".join(parts) or "no attack of ours applies, which does not mean that none exists"
 
 
 def section() -> str:

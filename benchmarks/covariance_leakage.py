@@ -1,8 +1,9 @@
-"""The ciphertext-only attack on Hill ciphers, several keys, with the stream control.
+"""The ciphertext-only attack on block-linear ciphers, several keys, with the stream control.
 
     python benchmarks/covariance_leakage.py SOURCE --block 4 --images 1000 --out results/covariance-NAME.json
 
-Attacked are test images; the prior comes from training images.
+Attacked are test images; the prior comes from training images, of this source or another. With --alone every image
+is attacked by itself, under one key after the other.
 """
 
 import argparse
@@ -30,33 +31,41 @@ def main() -> None:
     parser.add_argument("--block", type=int, required=True)
     parser.add_argument("--images", type=int, required=True)
     parser.add_argument("--prior", type=int, default=2000, help="public images; 0: the parametric prior")
+    parser.add_argument("--prior-source", help="where they come from, if not from the source itself")
+    parser.add_argument("--cipher", default="hill")
+    parser.add_argument("--orthogonal", action="store_true")
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--keys", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     source = open_source(options.source)
     plain = read(source, "test", options.images)
-    public = read(source, "train", options.prior) if options.prior else None
-    hill = create_cipher("hill", block=options.block)
-    attack = ATTACKS["covariance"]
+    public_source = open_source(options.prior_source) if options.prior_source else source
+    public = read(public_source, "train", options.prior) if options.prior else None
+    cipher = create_cipher(
+        options.cipher, block=options.block, **({"orthogonal": True} if options.orthogonal else {})
+    )
     rows = []
     for number in range(options.keys):
-        ct = hill.bind(Key.generate(), plain.shape[1:]).encrypt(plain)
-        rows.append(
-            summarize(evaluate(attack, Target("hill", hill.params, plain, ct, public, ""), len(plain), number))
-        )
-        print(rows[-1])
+        ct = cipher.bind(Key.generate(), plain.shape[1:]).encrypt(plain)
+        rows.append(attack(cipher, plain, ct, public, number, options.alone))
+        print(rows[-1], flush=True)
     ct = create_cipher("stream").bind(Key.generate(), plain.shape[1:]).encrypt(plain)
-    control = summarize(evaluate(attack, Target("hill", hill.params, plain, ct, public, ""), len(plain)))
+    control = attack(cipher, plain, ct, public, 0, options.alone)
+    origin = f" of {Path(options.prior_source).name}" if options.prior_source else ""
     results = {
         "source": Path(options.source).name,
+        "cipher": options.cipher + (", orthogonal" if options.orthogonal else ""),
         "block": options.block,
-        "ciphertexts": options.images,
-        "prior": f"{options.prior} training images" if options.prior else "parametric, no images",
+        "ciphertexts": 1 if options.alone else options.images,
+        "images": options.images,
+        "prior": f"{options.prior} training images{origin}" if options.prior else "parametric, no images",
         "keys": options.keys,
         "ssim": statistics.mean(row["ssim"] for row in rows),
         "ssim_min": min(row["ssim"] for row in rows),
         "ssim_max": max(row["ssim"] for row in rows),
         "psnr": statistics.mean(row["psnr"] for row in rows),
+        "exact_pixels": statistics.mean(row["exact_pixels"] for row in rows),
         "seconds": statistics.mean(row["seconds"] for row in rows),
         "guess_ssim": rows[0]["guess_ssim"],
         "stream_control_ssim": control["ssim"],
@@ -66,14 +75,29 @@ def main() -> None:
     command = (
         f"python benchmarks/covariance_leakage.py {results['source']} --block {options.block} "
         f"--images {options.images} --prior {options.prior} --keys {options.keys}"
+        + (f" --cipher {options.cipher}" if options.cipher != "hill" else "")
+        + (" --orthogonal" if options.orthogonal else "")
+        + (f" --prior-source {Path(options.prior_source).name}" if options.prior_source else "")
+        + (" --alone" if options.alone else "")
     )
     write_record(options.out, command, results)
     print({name: value for name, value in results.items() if name != "per_key"})
 
 
-def summarize(evaluation) -> dict[str, float]:
-    names = ("ssim", "psnr", "exact_pixels", "guess_ssim", "seconds", "n")
-    return {name: getattr(evaluation, name) for name in names}
+def attack(cipher, plain, ct, public, seed: int, alone: bool) -> dict[str, float]:
+    """Scores of one run on all images, or the mean over runs on each image alone."""
+    groups = [slice(number, number + 1) for number in range(len(plain))] if alone else [slice(None)]
+    found = [
+        evaluate(
+            ATTACKS["covariance"],
+            Target(cipher.name, cipher.params, plain[group], ct[group], public, ""),
+            len(plain[group]),
+            seed,
+        )
+        for group in groups
+    ]
+    names = ("ssim", "psnr", "exact_pixels", "guess_ssim", "seconds")
+    return {name: statistics.mean(getattr(one, name) for one in found) for name in names} | {"n": len(plain)}
 
 
 if __name__ == "__main__":

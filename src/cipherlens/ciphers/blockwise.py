@@ -43,7 +43,7 @@ class ShfCipher(_AlikeCipher):
 
     name: ClassVar[str] = "shf"
     summary: ClassVar[str] = "values of a block permuted, in every block alike; any dtype"
-    threat_note: ClassVar[str] = "obfuscation, not encryption: one or two known pictures give the whole key"
+    threat_note: ClassVar[str] = "obfuscation, not encryption: a few ciphertexts give the pictures"
 
     def key_bits(self, shape: Shape) -> float:
         """A permutation of the values of a block."""

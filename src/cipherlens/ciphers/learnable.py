@@ -28,7 +28,7 @@ class LeCipher(BlockCipher):
 
     name: ClassVar[str] = "le"
     summary: ClassVar[str] = "half bytes of a block permuted and inverted, in every block alike"
-    threat_note: ClassVar[str] = "obfuscation, not encryption: a few known pictures give the whole key"
+    threat_note: ClassVar[str] = "obfuscation, not encryption: ciphertexts, or a known picture, give the pictures"
 
     def key_bits(self, shape: Shape) -> float:
         """A permutation of the half bytes of a block."""

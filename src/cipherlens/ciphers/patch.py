@@ -32,7 +32,7 @@ class PatchCipher(BlockCipher):
     scramble: bool = False
     name: ClassVar[str] = "patch"
     summary: ClassVar[str] = "values of a patch permuted or times an orthogonal matrix; patches may be moved too"
-    threat_note: ClassVar[str] = "obfuscation, not encryption: a few known pictures give the whole key"
+    threat_note: ClassVar[str] = "obfuscation, not encryption: a few ciphertexts, or known pictures, give the key"
 
     def key_bits(self, shape: Shape) -> float:
         """The matrix (an orthogonal one has n (n - 1) / 2 real parameters), and the places of the patches."""
