@@ -10,6 +10,7 @@ from cipherlens.attacks.feature_reconstruction import attack_differences, attack
 from cipherlens.attacks.known_plaintext import SOLVED, attack_known_plaintext
 from cipherlens.attacks.layout import REARRANGEMENTS
 from cipherlens.attacks.neighbours import attack_neighbours
+from cipherlens.attacks.value_correlation import MOST_PLACES, attack_value_correlation
 from cipherlens.errors import UsageError, unknown_name
 
 # So is the identity, which makes it the positive control.
@@ -39,6 +40,17 @@ ATTACKS: dict[str, Attack] = {
             alignment="symmetries",
             least=50,
             most_pixels=MOST_PIXELS,
+        ),
+        Attack(
+            "value-correlation",
+            "coa",
+            ("block-scrambling", "etc", "ele", "identity"),
+            "finds from many encrypted images which values vary together, wherever they went and inverted or not",
+            attack_value_correlation,
+            alignment="symmetries",
+            composes=REARRANGEMENTS,
+            least=100,
+            most_pixels=MOST_PLACES,
         ),
         Attack(
             "neighbours",

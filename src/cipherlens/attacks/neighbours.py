@@ -80,7 +80,7 @@ def find_signs(images: Images, units: Order, moves: bool) -> Signs:
     _, parent = breadth_first_order(tree, 0, directed=False)
     ways = np.maximum(parent, 0), np.arange(count)
     related = np.asarray(evidence[np.minimum(*ways), np.maximum(*ways)]).ravel()
-    signs = _follow(parent, related < 0)
+    signs = follow(parent, related < 0)
     return np.asarray(signs[units])
 
 
@@ -96,7 +96,7 @@ def _list_pairs(shape: tuple[int, ...], moves: bool) -> tuple[Order, Order]:
     return first, second
 
 
-def _follow(parent: NDArray[np.int32], differs: Signs) -> Signs:
+def follow(parent: NDArray[np.int32], differs: Signs) -> Signs:
     """Signs of all units: products along the ways to the root, in as many steps as the longest way has digits."""
     ancestor, signs = parent.copy(), differs & (parent >= 0)
     root = int(np.flatnonzero(parent < 0)[0])
