@@ -61,14 +61,22 @@ class Target:
 
         Those with chosen pictures only where there is a victim to encrypt them.
         """
-        count, (_, _, height, width) = images or len(self.plain), self.plain.shape
         return [
             attack
             for attack in list_attacks(self.cipher, self.params)
-            if (attack.threat_model != "cpa" or self.bound is not None)
-            and attack.least + (attack.threat_model == "kpa") <= count
-            and height * width <= attack.most_pixels
+            if self.say_lack(attack, images or len(self.plain)) is None
         ]
+
+    def say_lack(self, attack: Attack, images: int) -> str | None:
+        """What an attack that applies to the cipher lacks on so many images of this size; None where it can run."""
+        least, (_, _, height, width) = attack.least + (attack.threat_model == "kpa"), self.plain.shape
+        if attack.threat_model == "cpa" and self.bound is None:
+            return "needs somebody who encrypts chosen pictures: give the client's --key"
+        if images < least:
+            return f"needs {least} images or more"
+        if height * width > attack.most_pixels:
+            return f"takes images of at most {attack.most_pixels:,} pixels"
+        return None
 
 
 @dataclass(frozen=True)

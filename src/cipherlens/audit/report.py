@@ -14,7 +14,7 @@ from cipherlens.audit.figures import PictureRow, draw_accuracy, draw_leakage, ta
 from cipherlens.data.files import write_atomic
 from cipherlens.errors import DataError, unknown_name
 
-__all__ = ["PictureRow", "summary_lines", "write_report"]
+__all__ = ["PictureRow", "find_worst", "summary_lines", "write_report"]
 
 _FORMAT = ("cipherlens-audit", 1)
 _HEADLINES = {
@@ -91,7 +91,7 @@ def _require_sound(report: dict[str, Any]) -> None:
 
 def _conclude(report: dict[str, Any]) -> dict[str, Any]:
     """The computed keys of a report."""
-    worst = _find_worst(report["attacks"])
+    worst = find_worst(report["attacks"])
     verdict, best = _judge(worst)
     text = words.verdict_words(verdict, best, bool(report["attacks"]))
     if failed := _failed_controls(report):
@@ -101,7 +101,7 @@ def _conclude(report: dict[str, Any]) -> dict[str, Any]:
     return {"worst": worst, "verdict": verdict, "verdict_text": text, "advice": advice}
 
 
-def _find_worst(attacks: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
+def find_worst(attacks: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
     """Per threat model that was tried the attack with the highest SSIM; among equals the one that needs least."""
     worst: dict[str, dict[str, Any] | None] = {}
     for model in words.ATTACKERS:
@@ -131,7 +131,7 @@ def _describe_worst(report: dict[str, Any], model: str) -> str:
     tried = [attack for attack in report["attacks"] if attack["threat_model"] == model]
     if not tried:
         return "not tried"
-    attack = _find_worst(tried)[model] or max(tried, key=lambda attack: attack["ssim"])
+    attack = find_worst(tried)[model] or max(tried, key=lambda attack: attack["ssim"])
     return (
         f"{words.score_words(attack)}; {attack['attack']} from {words.budget_words(attack)}: "
         f"similarity {words.similarity(attack['ssim'])} of 1, guessing {words.similarity(attack['guess_ssim'])}"

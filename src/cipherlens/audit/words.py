@@ -86,11 +86,23 @@ def unit_words(attack: Record) -> str:
     return str(attack["budget_unit"]).replace("ciphertexts", "encrypted images")
 
 
+def title_words(attack: Record) -> str:
+    """What an attack at a budget is called above its pictures: ``covariance (1,000 ciphertexts)``."""
+    return f"{attack['attack']} ({attack['budget']:,} {attack['budget_unit']})"
+
+
 def budget_words(attack: Record) -> str:
     """The attack's material for a sentence, for example ``1,000 encrypted images``; known pairs are explained."""
     unit = unit_words(attack)
     singular, plural = _PAIRS if unit == "known pairs" else (unit.removesuffix("s"), unit)
     return f"{attack['budget']:,} {singular if attack['budget'] == 1 else plural}"
+
+
+def missing_words(row: Record) -> str:
+    """What was not run, for a list: an attack, an attack with its material, or its controls."""
+    if row["what"] == "controls":
+        return f"the controls of {row['attack']}"
+    return str(row["attack"]) if row["budget"] is None else f"{row['attack']} with {budget_words(row)}"
 
 
 def attacker_words(attack: Record) -> str:

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
@@ -21,10 +21,12 @@ def run_in_processes(
     workers: int,
     initializer: Callable[..., None],
     arguments: tuple[Any, ...],
+    seconds: float | None = None,
 ) -> Iterator[Any]:
     """Results as they come; the first error, or an interrupt, ends the workers at once.
 
-    New processes, not forks: torch may be loaded. Raises CipherlensError if a worker is killed.
+    So do the given ``seconds``: what is not done by then gives no result. New processes, not forks: torch may be
+    loaded. Raises CipherlensError if a worker is killed.
     """
     before = set(active_children())
     with (
@@ -32,8 +34,9 @@ def run_in_processes(
         ProcessPoolExecutor(workers, get_context("spawn"), _start, (initializer, *arguments)) as pool,
     ):
         futures = [pool.submit(work, task) for task in tasks]
+        done = as_completed(futures, seconds)
         try:
-            for future in as_completed(futures):
+            while (future := _wait(done)) is not None:
                 yield future.result()
         except BrokenProcessPool:
             raise CipherlensError(
@@ -44,6 +47,14 @@ def run_in_processes(
                 for child in set(active_children()) - before:
                     child.terminate()
             pool.shutdown(cancel_futures=True)
+
+
+def _wait(done: Iterator[Future[Any]]) -> Future[Any] | None:
+    """The next that is done; None where there are no more, or no more time."""
+    try:
+        return next(done, None)
+    except TimeoutError:
+        return None
 
 
 @contextmanager
