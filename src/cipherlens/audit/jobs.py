@@ -1,8 +1,11 @@
 """The audit's work in processes of its own: attacks and their controls, each a job, the most telling first."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +74,7 @@ def plan_jobs(attacks: Sequence[Attack], total: int, seed: int) -> list[Job]:
 
 def run_jobs(
     target: Target, jobs: Sequence[Job], key: Key | None, workers: int, seconds: float
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Outcomes as they come, for so many ``seconds``; then the workers are ended, and nothing more comes.
 
     An outcome depends on its job alone, not on the number of workers or on other jobs (but for the stream control,
@@ -79,20 +82,32 @@ def run_jobs(
     """
     if not jobs:
         return
-    # A bound cipher cannot be passed on: it is the key.
-    arguments = (replace(target, bound=None), None if key is None else key.to_bytes())
-    yield from run_in_processes(run_job, jobs, min(workers, len(jobs)), start_worker, arguments, seconds)
+    with TemporaryDirectory(prefix="cipherlens-audit-") as folder:
+        for name in _ARRAYS:
+            if (images := getattr(target, name)) is not None:
+                np.save(Path(folder) / f"{name}.npy", images)
+        # Workers share the images as files; and a bound cipher cannot be passed on: it is the key.
+        facts = {name: getattr(target, name) for name in ("cipher", "params", "prior")}
+        arguments = (facts, folder, None if key is None else key.to_bytes())
+        yield from run_in_processes(run_job, jobs, min(workers, len(jobs)), start_worker, arguments, seconds)
 
 
+_ARRAYS = ("plain", "ct", "public")
 _target: Target
 
 
-def start_worker(target: Target, key: bytes | None) -> None:
-    """Keep what all jobs of a worker share."""
+def start_worker(facts: dict[str, Any], folder: str, key: bytes | None) -> None:
+    """Keep what all jobs of a worker share: the target, with its images from the files of a folder."""
     global _target  # noqa: PLW0603 (a worker process holds it)
-    channels, height, width = target.plain.shape[1:]
-    cipher = create_cipher(target.cipher, **target.params)
-    _target = target if key is None else replace(target, bound=cipher.bind(Key(key), (channels, height, width)))
+    paths = {name: Path(folder) / f"{name}.npy" for name in _ARRAYS}
+    images: dict[str, Any] = {
+        name: np.asarray(np.load(path, mmap_mode="r")) if path.exists() else None for name, path in paths.items()
+    }
+    bound = None
+    if key is not None:
+        cipher = create_cipher(facts["cipher"], **facts["params"])
+        bound = cipher.bind(Key(key), images["plain"].shape[1:])
+    _target = Target(**facts, **images, bound=bound)
 
 
 def run_job(job: Job) -> Outcome:

@@ -33,9 +33,11 @@ def run_in_processes(
         _one_thread_each(),
         ProcessPoolExecutor(workers, get_context("spawn"), _start, (initializer, *arguments)) as pool,
     ):
-        futures = [pool.submit(work, task) for task in tasks]
-        done = as_completed(futures, seconds)
+        futures: list[Future[Any]] = []
         try:
+            with _hold_interrupts():
+                futures += [pool.submit(work, task) for task in tasks]
+            done = as_completed(futures, seconds)
             while (future := _wait(done)) is not None:
                 yield future.result()
         except BrokenProcessPool:
@@ -47,6 +49,24 @@ def run_in_processes(
                 for child in set(active_children()) - before:
                     child.terminate()
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _hold_interrupts() -> Iterator[None]:
+    """An interrupt waits while workers are started (half of one complains), and they keep it blocked."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        raise KeyboardInterrupt
 
 
 def _wait(done: Iterator[Future[Any]]) -> Future[Any] | None:
