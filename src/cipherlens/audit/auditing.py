@@ -4,6 +4,7 @@ import datetime
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.harness import Evaluation, Target, to_unit
+from cipherlens.audit.conclusions import list_late
 from cipherlens.audit.jobs import Job, Outcome, plan_jobs, run_jobs
 from cipherlens.audit.limits import check_thresholds
 from cipherlens.audit.records import describe_environment
 from cipherlens.audit.report import PictureRow, find_worst
-from cipherlens.audit.scope import choose_attacks, list_late, list_missing
+from cipherlens.audit.scope import choose_attacks, list_missing
 from cipherlens.audit.words import title_words
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.sealed import SealedDataset
@@ -97,14 +99,16 @@ def _collect(
 
     def tell() -> None:
         # Jobs are begun in this order, so the first that are not done are being run.
-        running = [job.name for job in jobs if job not in outcomes][: effort.workers]
+        begun = [job.name for job in jobs if job not in outcomes][: effort.workers]
         if progress:
-            progress(len(outcomes), len(jobs), "; ".join(running))
+            progress(len(outcomes), len(jobs), "; ".join(begun))
 
     tell()
-    for outcome in run_jobs(target, jobs, key, effort.workers, 60 * effort.minutes):
-        outcomes[outcome.job] = outcome
-        tell()
+    # Closed, so that an error or an interrupt here ends the workers too.
+    with closing(run_jobs(target, jobs, key, effort.workers, 60 * effort.minutes)) as running:
+        for outcome in running:
+            outcomes[outcome.job] = outcome
+            tell()
     return outcomes
 
 

@@ -1,6 +1,6 @@
 """The limits of ``--fail-above``: how much may leak."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cipherlens.attacks.harness import Evaluation
@@ -24,7 +24,7 @@ def parse_limits(texts: Sequence[str]) -> dict[str, float]:
 
 
 def check_thresholds(
-    evaluations: Sequence[Evaluation], limits: dict[str, float], late: Sequence[dict[str, Any]] = ()
+    evaluations: Sequence[Evaluation], limits: dict[str, float], late: Sequence[Mapping[str, Any]] = ()
 ) -> list[dict[str, Any]]:
     """For each limit the worst measured value, whether it exceeds the limit, and whether ``late`` ones are missing.
 

@@ -6,10 +6,10 @@ from typing import Any
 from cipherlens.attacks import list_attacks
 from cipherlens.attacks.base import Attack
 from cipherlens.attacks.harness import BUDGET_UNITS, Target
+from cipherlens.audit.conclusions import OUT_OF_TIME
 from cipherlens.audit.jobs import Job
 from cipherlens.errors import UsageError
 
-OUT_OF_TIME = "out of time"
 _NOT_ASKED = "not asked for"
 
 
@@ -43,8 +43,3 @@ def list_missing(target: Target, chosen: Sequence[Attack], late: Sequence[Job]) 
             if job.attack == attack.name:
                 add(attack, "controls" if job.budget is None else "attack", job.budget, OUT_OF_TIME)
     return rows
-
-
-def list_late(missing: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of what was not run, what only more time was needed for."""
-    return [row for row in missing if row["reason"] == OUT_OF_TIME]

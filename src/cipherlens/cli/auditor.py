@@ -202,7 +202,7 @@ def audit(
 
 def _judge(report: dict[str, Any], page: Path) -> None:
     """Say what was not run, and fail where a limit is exceeded, or may be for all that was run."""
-    from cipherlens.audit.scope import list_late
+    from cipherlens.audit.conclusions import list_late
     from cipherlens.audit.words import missing_words
 
     late = [missing_words(row) for row in list_late(report["not_run"])]
