@@ -42,6 +42,8 @@ def make_attack(**changes: Any) -> dict[str, Any]:
         "ssim": 0.97,
         "psnr": 35.0,
         "exact_pixels": 0.5,
+        "ms_ssim": None,
+        "st_lpips": None,
         "guess_ssim": 0.12,
         "beats_guessing": True,
         "seconds": 1.5,
@@ -204,6 +206,14 @@ def test_the_worst_case_has_its_sentence_and_pictures(tmp_path: Path) -> None:
 def make_missing(**changes: Any) -> dict[str, Any]:
     row = {"attack": "covariance", "threat_model": "coa", "what": "attack", "budget": 10}
     return row | {"budget_unit": "ciphertexts", "reason": "out of time"} | changes
+
+
+def test_further_measures_are_shown_where_there_are_any(tmp_path: Path) -> None:
+    page = render(tmp_path, make_report())
+    assert "MS-SSIM" not in page and "ST-LPIPS" not in page
+    page = render(tmp_path, make_report([make_attack(ms_ssim=0.8765), make_attack(budget=10)]))
+    assert "0.876" in page and '<th scope="col" class="n">MS-SSIM</th>' in page and ">none</td>" in page
+    assert ">ST-LPIPS</th>" not in page
 
 
 def test_what_was_not_run_is_listed(tmp_path: Path) -> None:

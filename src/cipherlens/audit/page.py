@@ -17,6 +17,8 @@ _HEADLINES = {
     words.PARTLY: "These encrypted images can be read in part without the key",
     words.UNREAD: "No attack of this audit read these images",
 }
+_MORE = (("MS-SSIM", "ms_ssim"), ("ST-LPIPS", "st_lpips"))
+"""Measures that not every audit has."""
 _FILTERS = (
     words.attacker_words,
     words.budget_words,
@@ -52,6 +54,7 @@ def render(report: dict[str, Any], pictures: Sequence[PictureRow], failed: Seque
         attackers=words.ATTACKERS,
         controls=words.CONTROLS,
         metrics=words.METRICS,
+        more=[(title, name) for title, name in _MORE if any(attack[name] is not None for attack in attacks)],
         levels=words.LEVELS,
         best_guess=max((attack["guess_ssim"] for attack in attacks), default=0.0),
         picture_titles=titles,
