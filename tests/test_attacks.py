@@ -6,7 +6,7 @@ import pytest
 import cipherlens as cl
 from cipherlens.attacks import ATTACKS, list_attacks
 from cipherlens.attacks.harness import MAX_QUERIES, Target, default_budgets, evaluate, find_attack, run_controls
-from cipherlens.audit.auditing import check_thresholds, parse_limits
+from cipherlens.audit.limits import check_thresholds, parse_limits
 from cipherlens.audit.metrics import mean_and_interval, reidentify, score, structural_similarity
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError

@@ -19,6 +19,7 @@ pytest.importorskip("matplotlib")
 from PIL import Image
 
 from cipherlens.attacks import THREAT_MODELS
+from cipherlens.audit import page as page_module
 from cipherlens.audit import report as report_module
 from cipherlens.audit import words
 from cipherlens.audit.figures import display_ciphertext, draw_accuracy, draw_leakage, picture_uri
@@ -41,6 +42,8 @@ def make_attack(**changes: Any) -> dict[str, Any]:
         "ssim": 0.97,
         "psnr": 35.0,
         "exact_pixels": 0.5,
+        "ms_ssim": None,
+        "st_lpips": None,
         "guess_ssim": 0.12,
         "beats_guessing": True,
         "seconds": 1.5,
@@ -95,6 +98,8 @@ def make_report(attacks: list[dict[str, Any]] | None = None, **changes: Any) -> 
             for name in names
             for control, ssim in (("identity", 0.99), ("stream", 0.11))
         ],
+        "effort": {"workers": 2, "minutes": 10.0, "seconds": 12.5},
+        "not_run": [],
         "accuracy": ACCURACY,
         "thresholds": [],
     }
@@ -106,7 +111,7 @@ def make_rows() -> list[PictureRow]:
     plain = rng.integers(0, 256, (2, 3, 32, 32), dtype=np.uint8)
     ct = rng.normal(0, 3, (2, 3, 32, 32)).astype(np.float32)
     guess = np.full((3, 32, 32), 0.5, np.float32)
-    titles: list[dict[str, Any]] = [{"covariance (9 ciphertexts)": guess}, {"known (4 known pairs)": guess}]
+    titles: list[dict[str, Any]] = [{"covariance (1,000 ciphertexts)": guess}, {"known (4 known pairs)": guess}]
     return [PictureRow(*row) for row in zip(plain, ct, titles, strict=True)]
 
 
@@ -151,7 +156,8 @@ def test_page_loads_nothing_from_outside(tmp_path: Path, hostile: bool) -> None:
     names = {tag for tag, _ in elements.tags}
     assert not names & {"script", "iframe", "object", "embed", "video", "audio", "svg", "form", "base"}
     loaded = [(tag, attrs[name]) for tag, attrs in elements.tags for name in ("src", "href") if name in attrs]
-    assert len([tag for tag, _ in loaded if tag == "img"]) == 2 + 2 * 3 + (3 if hostile else 0)
+    shown = 2 + 2 * 3 + 2 * 2 + 2 * 2 * 1 + (3 + 2 if hostile else 0)  # plots, table, outsider, two worst cases
+    assert len([tag for tag, _ in loaded if tag == "img"]) == shown
     for tag, target in loaded:
         assert target is not None
         assert target.startswith("#" if tag == "a" else "data:"), target[:60]
@@ -171,13 +177,66 @@ def test_all_attacks_and_pictures_are_in_the_page(tmp_path: Path) -> None:
     assert page.count('class="name">covariance') == 2 + 2  # two attacks, two controls
     alts = re.findall(r'alt="(picture [^"]*)"', page)
     assert alts == [
+        *(f"picture {number}, {what}" for what in ("original", "stored and sent") for number in (1, 2)),
         "picture 1, original",
         "picture 1, encrypted",
-        "picture 1, covariance (9 ciphertexts)",
+        "picture 1, covariance (1,000 ciphertexts)",
         "picture 2, original",
         "picture 2, encrypted",
         "picture 2, known (4 known pairs)",
     ]
+
+
+def test_the_worst_case_has_its_sentence_and_pictures(tmp_path: Path) -> None:
+    attacks = [make_attack(ssim=0.4, budget=10), make_attack(), make_known(budget=1, exact_pixels=1, seconds=0.01)]
+    rows = make_rows()
+    page = render(tmp_path, make_report(attacks), rows)
+    text = " ".join(Elements(page).text.split())
+    assert (
+        "Anybody who sees the encrypted images gets back pictures that are close to the originals, "
+        "from 1,000 encrypted images in 1.5 s." in text
+    )
+    assert "gets back pictures that are exactly the originals, every pixel of them, from 1 original" in text
+    assert "Not tried" in text
+    alts = re.findall(r'alt="(Eavesdropper, [^"]*|Knows some pictures, [^"]*)"', page)
+    assert alts == ["Eavesdropper, picture 1, original", "Eavesdropper, picture 1, given back"]
+    assert page.count(picture_uri(np.full((3, 32, 32), 128, np.uint8))) == 1 + 2  # the worst case's, the table's
+
+
+def make_missing(**changes: Any) -> dict[str, Any]:
+    row = {"attack": "covariance", "threat_model": "coa", "what": "attack", "budget": 10}
+    return row | {"budget_unit": "ciphertexts", "reason": "out of time"} | changes
+
+
+def test_further_measures_are_shown_where_there_are_any(tmp_path: Path) -> None:
+    page = render(tmp_path, make_report())
+    assert "MS-SSIM" not in page and "ST-LPIPS" not in page
+    page = render(tmp_path, make_report([make_attack(ms_ssim=0.8765), make_attack(budget=10)]))
+    assert "0.876" in page and '<th scope="col" class="n">MS-SSIM</th>' in page and ">none</td>" in page
+    assert ">ST-LPIPS</th>" not in page
+
+
+def test_what_was_not_run_is_listed(tmp_path: Path) -> None:
+    rows = [
+        make_missing(),
+        make_missing(what="controls", budget=None),
+        make_missing(attack="chosen", threat_model="cpa", budget=None, reason="needs the key"),
+    ]
+    limit = {"metric": "ssim", "limit": 2.0, "measured": 0.97, "attack": "covariance", "exceeded": False}
+    for late in (True, False):
+        report = make_report(not_run=rows if late else rows[2:], thresholds=[limit | {"complete": not late}])
+        page = render(tmp_path, report)
+        text = " ".join(Elements(page).text.split())
+        assert "chosen: needs the key" in text
+        assert "Not tried (needs the key), which says nothing either way." in text
+        assert ("covariance with 10 encrypted images: out of time" in text) == late
+        assert ("the controls of covariance: out of time" in text) == late
+        assert ("Not everything was run" in page[: page.index("<h2>")]) == late
+        assert ("Time was too short for all of it (covariance)" in report["verdict_text"]) == late
+        assert ("Time was too short" in summary_lines(report)[-1]) == late
+        assert any("more time" in advice for advice in report["advice"]) == late
+        assert ("kept by those that were run" in text) == late
+    assert "Every attack that an audit has for this method was run" in render(tmp_path, make_report())
 
 
 def test_a_failed_control_is_said_first(tmp_path: Path) -> None:
@@ -305,6 +364,7 @@ def test_pictures_that_are_easy_to_guess_call_for_caution(tmp_path: Path, guess:
 @pytest.mark.parametrize("exceeded", [True, False])
 def test_exceeded_limits_are_said_first(tmp_path: Path, exceeded: bool) -> None:
     row = {"metric": "ssim", "limit": 0.3, "measured": 0.97, "attack": "covariance", "exceeded": exceeded}
+    row |= {"complete": True}
     report = make_report(thresholds=[row, row | {"measured": None, "attack": None, "exceeded": False}])
     page = render(tmp_path, report)
     assert ("Limit exceeded: covariance reached similarity (SSIM) 0.97; you allowed 0.3" in page) == exceeded
@@ -350,7 +410,7 @@ def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.Mon
     def fail(*_: Any) -> str:
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(report_module, "draw_leakage", fail)
+    monkeypatch.setattr(page_module, "draw_leakage", fail)
     with pytest.raises(RuntimeError, match="no ink"):
         render(tmp_path, make_report([make_attack(ssim=0.31)]))
     assert {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()} == before
@@ -405,6 +465,7 @@ def test_leakage_is_drawn_at_any_budgets(budgets: tuple[int, ...]) -> None:
 def test_material_in_words() -> None:
     assert words.budget_words(make_known(budget=1)) == "1 original picture with its encrypted form"
     assert words.budget_words(make_attack(budget=1)) == "1 encrypted image"
+    assert words.budget_words(make_attack(budget=1, budget_unit="oracle queries")) == "1 chosen picture"
     assert words.budget_words(make_attack(budget_unit="queries", budget=2000)) == "2,000 queries"
 
 

@@ -6,7 +6,7 @@ from itertools import permutations
 import numpy as np
 
 from cipherlens.attacks.base import Images
-from cipherlens.audit.metrics import score
+from cipherlens.audit.metrics import mean_similarity
 
 _COMPARED = 20
 """Images by which the best way for all is chosen."""
@@ -36,7 +36,7 @@ def lay(found: Images, plain: Images) -> Images:
     ways = [np.rot90(images, turns, axes=(2, 3)) for images in (found, found[..., ::-1]) for turns in range(4)]
     fitting = [way for way in ways if way.shape == plain.shape]
     few = slice(None, _COMPARED)
-    return max(fitting, key=lambda way: float(score(np.ascontiguousarray(way[few]), plain[few]).ssim.mean()))
+    return max(fitting, key=lambda way: mean_similarity(way[few], plain[few]))
 
 
 def name_colours(found: Images, plain: Images) -> Images:
@@ -47,7 +47,7 @@ def name_colours(found: Images, plain: Images) -> Images:
         for negative, images in ((False, found), (True, 1 - found))
         for order in map(list, permutations(range(found.shape[1])))
     ]
-    _, order, negative = max(ways, key=lambda way: float(score(way[0], plain[few]).ssim.mean()))
+    _, order, negative = max(ways, key=lambda way: mean_similarity(way[0], plain[few]))
     best: Images = (1 - found if negative else found)[:, order]
     return best
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cipherlens.attacks import ATTACKS, View, list_attacks, require_applicable
 from cipherlens.attacks.alignment import ALIGNMENTS
 from cipherlens.attacks.base import Attack, AttackResult, Images, Oracle
-from cipherlens.audit.metrics import mean_and_interval, reidentify, score
+from cipherlens.audit.metrics import mean_and_interval, mean_similarity, reidentify, score
 from cipherlens.ciphers import BoundCipher, create_cipher
 from cipherlens.errors import UsageError, unknown_name
 from cipherlens.keys import Key
@@ -61,14 +61,22 @@ class Target:
 
         Those with chosen pictures only where there is a victim to encrypt them.
         """
-        count, (_, _, height, width) = images or len(self.plain), self.plain.shape
         return [
             attack
             for attack in list_attacks(self.cipher, self.params)
-            if (attack.threat_model != "cpa" or self.bound is not None)
-            and attack.least + (attack.threat_model == "kpa") <= count
-            and height * width <= attack.most_pixels
+            if self.say_lack(attack, images or len(self.plain)) is None
         ]
+
+    def say_lack(self, attack: Attack, images: int) -> str | None:
+        """What an attack that applies to the cipher lacks on so many images of this size; None where it can run."""
+        least, (_, _, height, width) = attack.least + (attack.threat_model == "kpa"), self.plain.shape
+        if attack.threat_model == "cpa" and self.bound is None:
+            return "needs somebody who encrypts chosen pictures: give the client's --key"
+        if images < least:
+            return f"needs {least} images or more"
+        if height * width > attack.most_pixels:
+            return f"takes images of at most {attack.most_pixels:,} pixels"
+        return None
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,8 @@ class Evaluation:
     psnr: float
     exact_pixels: float
     reidentified: float | None
+    ms_ssim: float | None
+    st_lpips: float | None
     guess_ssim: float
     beats_guessing: bool
     seconds: float
@@ -211,6 +221,8 @@ def _score(
         psnr=float(scores.psnr.mean()),
         exact_pixels=float(scores.exact.mean()),
         reidentified=reidentify(result.reconstruction, plain),
+        ms_ssim=None if scores.ms_ssim is None else float(scores.ms_ssim.mean()),
+        st_lpips=None if scores.st_lpips is None else float(scores.st_lpips.mean()),
         guess_ssim=guess,
         beats_guessing=len(plain) > 1 and interval[0] > guess + _GUESS_MARGIN,
         seconds=result.seconds,
@@ -238,7 +250,7 @@ def _score_guess(attack: Attack, target: Target, plain: Images) -> float:
     if public.shape[1:] == plain.shape[1:]:
         guesses.append(public.mean(axis=0))
     pictures = [np.broadcast_to(guess, plain.shape).astype(np.float32) for guess in guesses]
-    return max(float(score(_align(attack, picture, plain), plain).ssim.mean()) for picture in pictures)
+    return max(mean_similarity(_align(attack, picture, plain), plain) for picture in pictures)
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,49 @@
 
 import datetime
 import json
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cipherlens.attacks.harness import Evaluation, Target, default_budgets, evaluate, run_controls
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks.harness import Evaluation, Target, to_unit
+from cipherlens.audit.conclusions import list_late
+from cipherlens.audit.jobs import Job, Outcome, plan_jobs, run_jobs
+from cipherlens.audit.limits import check_thresholds
 from cipherlens.audit.records import describe_environment
-from cipherlens.audit.report import PictureRow
+from cipherlens.audit.report import PictureRow, find_worst
+from cipherlens.audit.scope import choose_attacks, list_missing
+from cipherlens.audit.words import title_words
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.sealed import SealedDataset
-from cipherlens.errors import CipherlensError, DataError, UsageError
+from cipherlens.errors import DataError, UsageError
+from cipherlens.keys import Key
 
-METRICS = ("ssim", "psnr", "exact_pixels")
-_PICTURES = 6
+_MOST_MINUTES = 1e6
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much an audit does: which attacks (none named: all that can run), in how many processes, for how long."""
+
+    attacks: tuple[str, ...] = ()
+    workers: int = 1
+    minutes: float = 10.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise UsageError("workers are at least 1")
+        if not 0 < self.minutes <= _MOST_MINUTES:
+            raise UsageError(f"minutes are above 0, and at most {_MOST_MINUTES:,.0f}")
+
+
+Progress = Callable[[int, int, str], None]
 
 
 def audit(
@@ -24,36 +53,63 @@ def audit(
     command: str,
     runs: Sequence[Path] = (),
     limits: dict[str, float] | None = None,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    effort: Effort | None = None,
+    key: Key | None = None,
+    progress: Progress | None = None,
 ) -> tuple[dict[str, Any], list[PictureRow]]:
-    """Run all attacks that apply to the data set's cipher; return the report's content and its pictures."""
-    attacks = target.list_attacks()
-    jobs = [(attack, budget) for attack in attacks for budget in default_budgets(attack, len(target.plain))]
-    evaluations = []
-    for done, (attack, budget) in enumerate(jobs):
-        evaluations.append(evaluate(attack, target, budget, seed))
-        if progress:
-            progress(done + 1, len(jobs) + len(attacks))
-    controls = []
-    for done, attack in enumerate(attacks):
-        largest = max(e.budget for e in evaluations if e.attack == attack.name)
-        controls += run_controls(attack, target, largest, seed)
-        if progress:
-            progress(len(jobs) + done + 1, len(jobs) + len(attacks))
-    report = {
+    """Run the attacks that apply to the data set's cipher; return the report's content and its pictures.
+
+    ``key`` is the victim's, where ``target`` has one to encrypt chosen pictures. ``progress`` is called with the
+    number of jobs done, of all jobs, and what is being run. Raises UsageError for attacks that cannot be run here.
+    """
+    effort, accuracy = effort or Effort(), [read_accuracy(run) for run in runs]
+    attacks = choose_attacks(target, effort.attacks)
+    jobs = plan_jobs(attacks, len(target.plain), effort.seed)
+    started = time.monotonic()
+    outcomes = _collect(target, jobs, key, effort, progress)
+    seconds = time.monotonic() - started
+    names = [attack.name for attack in attacks]
+    # Whoever was done first: by attack and material.
+    ordered = sorted(outcomes, key=lambda job: (names.index(job.attack), job.budget or 0))
+    done = [outcomes[job] for job in ordered]
+    evaluations = [outcome.evaluation for outcome in done if outcome.evaluation is not None]
+    missing = list_missing(target, attacks, [job for job in jobs if job not in outcomes])
+    report: dict[str, Any] = {
         "format": "cipherlens-audit",
         "version": 1,
         "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "command": command,
         "sealed": _describe(dataset),
         "environment": describe_environment(),
+        "effort": {"workers": effort.workers, "minutes": effort.minutes, "seconds": seconds},
         "attacks": [summarize(evaluation) for evaluation in evaluations],
-        "controls": [asdict(control) for control in controls],
-        "accuracy": [read_accuracy(run) for run in runs],
-        "thresholds": check_thresholds(evaluations, limits or {}),
+        "controls": [asdict(control) for outcome in done for control in outcome.controls],
+        "not_run": missing,
+        "accuracy": accuracy,
+        "thresholds": check_thresholds(evaluations, limits or {}, list_late(missing)),
     }
-    return report, _pick_pictures(target, evaluations)
+    pictures = {title_words(vars(o.evaluation)): o.pictures for o in done if o.evaluation is not None}
+    return report, _pick_pictures(target, report["attacks"], pictures)
+
+
+def _collect(
+    target: Target, jobs: Sequence[Job], key: Key | None, effort: Effort, progress: Progress | None
+) -> dict[Job, Outcome]:
+    outcomes: dict[Job, Outcome] = {}
+
+    def tell() -> None:
+        # Jobs are begun in this order, so the first that are not done are being run.
+        begun = [job.name for job in jobs if job not in outcomes][: effort.workers]
+        if progress:
+            progress(len(outcomes), len(jobs), "; ".join(begun))
+
+    tell()
+    # Closed, so that an error or an interrupt here ends the workers too.
+    with closing(run_jobs(target, jobs, key, effort.workers, 60 * effort.minutes)) as running:
+        for outcome in running:
+            outcomes[outcome.job] = outcome
+            tell()
+    return outcomes
 
 
 def summarize(evaluation: Evaluation) -> dict[str, Any]:
@@ -98,59 +154,21 @@ def read_accuracy(run: Path) -> dict[str, Any]:
     }
 
 
-def parse_limits(texts: Sequence[str]) -> dict[str, float]:
-    """``["ssim=0.3"]`` -> ``{"ssim": 0.3}``; raises UsageError for anything else."""
-    limits = {}
-    for text in texts:
-        name, _, value = text.partition("=")
-        try:
-            limits[name] = float(value)
-        except ValueError:
-            raise UsageError(f"--fail-above takes METRIC=NUMBER, not {text!r}", hint="e.g. ssim=0.3") from None
-        if name not in METRICS:
-            raise UsageError(f"unknown metric {name!r}", hint=f"choose one of: {', '.join(METRICS)}")
-    return limits
+def _pick_pictures(
+    target: Target, records: Sequence[dict[str, Any]], pictures: dict[str, dict[int, NDArray[np.uint8]]]
+) -> list[PictureRow]:
+    """The same few images for all: every attack's with its most material, and the worst case's per threat model.
 
-
-def check_thresholds(evaluations: Sequence[Evaluation], limits: dict[str, float]) -> list[dict[str, Any]]:
-    """For each limit the worst measured value and whether it exceeds the limit."""
-    rows = []
-    if limits and not evaluations:
-        raise CipherlensError(
-            "no attack of this version applies to this cipher: the limits cannot be checked",
-            hint="leave --fail-above out; an audit without attacks says nothing",
+    ``pictures``: of every attack at every budget, by title and number of the image.
+    """
+    largest = {record["attack"]: record for record in records}  # budgets grow
+    worst = [record for record in find_worst(records).values() if record is not None]
+    titles = list(dict.fromkeys(map(title_words, [*largest.values(), *worst])))
+    return [
+        PictureRow(
+            target.plain[image],
+            target.ct[image],
+            {title: to_unit(pictures[title][image]) for title in titles if image in pictures[title]},
         )
-    for metric, limit in limits.items():
-        worst = max(evaluations, key=lambda e: float(getattr(e, metric)))
-        measured = float(getattr(worst, metric))
-        rows.append(
-            {
-                "metric": metric,
-                "limit": limit,
-                "measured": measured,
-                "attack": worst.attack,
-                "exceeded": measured > limit,
-            }
-        )
-    return rows
-
-
-def _pick_pictures(target: Target, evaluations: Sequence[Evaluation]) -> list[PictureRow]:
-    """The same few images for all attacks: the last of those that every attack's largest budget reconstructs."""
-    best: dict[str, Evaluation] = {}
-    for evaluation in evaluations:
-        if evaluation.attack not in best or evaluation.budget >= best[evaluation.attack].budget:
-            best[evaluation.attack] = evaluation
-    common = set(range(len(target.plain)))
-    for evaluation in best.values():
-        common &= set(evaluation.scored.tolist())
-    rows = []
-    for image in sorted(common)[-_PICTURES:]:
-        columns = {
-            f"{e.attack} ({e.budget:,} {e.budget_unit})": e.reconstruction[e.scored.tolist().index(image)].clip(
-                0, 1
-            )
-            for e in best.values()
-        }
-        rows.append(PictureRow(target.plain[image], target.ct[image], columns))
-    return rows
+        for image in sorted({image for title in titles for image in pictures[title]})
+    ]

@@ -1,23 +1,34 @@
 """Scores of a reconstruction against the truth, per image. Clipping happens here, not in attacks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cipherlens.audit.perceptual import perceptual_distance
 
 Images = NDArray[np.float32]
 
 _BATCH_VALUES = 4_000_000
 _MOST_COMPARED = 200
+_SMALLEST_OF_FIVE = 11 * 2**4
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Per-image scores, each (N,) float64: SSIM, PSNR in dB, share of exactly equal pixels."""
+    """Per-image scores, each (N,) float64: SSIM, PSNR in dB, share of exactly equal pixels.
+
+    ``ms_ssim`` is None for images that are too small for it, ``st_lpips`` (of the first images only) where its
+    weights are not installed; see docs/attacks.md.
+    """
 
     ssim: NDArray[np.float64]
     psnr: NDArray[np.float64]
     exact: NDArray[np.float64]
+    ms_ssim: NDArray[np.float64] | None = None
+    st_lpips: NDArray[np.float64] | None = None
 
 
 def score(reconstruction: Images, plain: Images) -> Scores:
@@ -26,21 +37,53 @@ def score(reconstruction: Images, plain: Images) -> Scores:
     SSIM is Wang et al. 2004 (Gaussian window of 11, sigma 1.5), averaged over positions and channels. PSNR of an
     exact image is capped at 100 dB. A pixel is exact if it rounds to the same of 256 levels in a channel.
     """
-    guess = np.clip(np.nan_to_num(reconstruction, nan=0.0), 0.0, 1.0).astype(np.float32)
+    guess = _clip(reconstruction)
     error = np.mean((guess - plain) ** 2, axis=(1, 2, 3), dtype=np.float64)
     psnr = -10 * np.log10(np.maximum(error, 1e-10))
     exact = np.mean(np.rint(guess * 255) == np.rint(plain * 255), axis=(1, 2, 3))
-    return Scores(structural_similarity(guess, plain), psnr, exact)
+    return Scores(
+        structural_similarity(guess, plain),
+        psnr,
+        exact,
+        multiscale_similarity(guess, plain),
+        perceptual_distance(guess, plain),
+    )
+
+
+def mean_similarity(reconstruction: Images, plain: Images) -> float:
+    """Mean SSIM of (N, C, H, W) images, clipped as in :func:`score`: for where nothing else is asked."""
+    return float(structural_similarity(_clip(reconstruction), plain).mean())
+
+
+def _clip(reconstruction: Images) -> Images:
+    return np.clip(np.nan_to_num(reconstruction, nan=0.0), 0.0, 1.0).astype(np.float32)
 
 
 def structural_similarity(first: Images, second: Images) -> NDArray[np.float64]:
     """SSIM per image, (N,), by torchmetrics, in batches that fit in memory."""
-    import torch
     from torchmetrics.functional.image import structural_similarity_index_measure
+
+    return _compare(structural_similarity_index_measure, first, second)
+
+
+def multiscale_similarity(first: Images, second: Images) -> NDArray[np.float64] | None:
+    """MS-SSIM (Wang, Simoncelli and Bovik 2003; five scales) per image, (N,), by torchmetrics.
+
+    None where a side is below 176 pixels: the window of 11 does not fit into the smallest scale, a sixteenth.
+    """
+    if min(first.shape[2:]) < _SMALLEST_OF_FIVE:
+        return None
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+    return _compare(multiscale_structural_similarity_index_measure, first, second)
+
+
+def _compare(measure: Callable[..., Any], first: Images, second: Images) -> NDArray[np.float64]:
+    import torch
 
     step = max(1, _BATCH_VALUES // max(1, int(np.prod(first.shape[1:]))))
     parts = [
-        structural_similarity_index_measure(
+        measure(
             torch.from_numpy(np.ascontiguousarray(first[start : start + step])),
             torch.from_numpy(np.ascontiguousarray(second[start : start + step])),
             data_range=1.0,

@@ -72,7 +72,22 @@ CONTROLS = {
 METRICS = {"ssim": "similarity (SSIM)", "psnr": "PSNR in dB", "exact_pixels": "share of exact pixel values"}
 """The measures that a limit can be set on."""
 
-_PAIRS = ("original picture with its encrypted form", "original pictures with their encrypted form")
+_EXACT, _CLOSE, _SEEN = "exactly the originals", "close to the originals", "one can see what is in the pictures"
+_OUTLINES = "outlines and colours show, some pictures can be recognised"
+_LITTLE, _NOTHING = "more than a guess, hardly anything to recognise", "no better than guessing"
+_GOT = {
+    _EXACT: "pictures that are exactly the originals, every pixel of them",
+    _CLOSE: "pictures that are close to the originals",
+    _SEEN: "pictures in which one can see what is shown",
+    _OUTLINES: "outlines and colours, in which some pictures can be recognised",
+    _LITTLE: "more than a guess, but hardly anything to recognise",
+    _NOTHING: "nothing better than a guess",
+}
+
+_UNITS = {
+    "known pairs": ("original picture with its encrypted form", "original pictures with their encrypted form"),
+    "oracle queries": ("chosen picture", "chosen pictures"),
+}
 
 
 def printable(text: str, limit: int | None = None) -> str:
@@ -86,11 +101,23 @@ def unit_words(attack: Record) -> str:
     return str(attack["budget_unit"]).replace("ciphertexts", "encrypted images")
 
 
+def title_words(attack: Record) -> str:
+    """What an attack at a budget is called above its pictures: ``covariance (1,000 ciphertexts)``."""
+    return f"{attack['attack']} ({attack['budget']:,} {attack['budget_unit']})"
+
+
 def budget_words(attack: Record) -> str:
-    """The attack's material for a sentence, for example ``1,000 encrypted images``; known pairs are explained."""
+    """The attack's material for a sentence: ``1,000 encrypted images``; known pairs are explained."""
     unit = unit_words(attack)
-    singular, plural = _PAIRS if unit == "known pairs" else (unit.removesuffix("s"), unit)
+    singular, plural = _UNITS.get(unit, (unit.removesuffix("s"), unit))
     return f"{attack['budget']:,} {singular if attack['budget'] == 1 else plural}"
+
+
+def missing_words(row: Record) -> str:
+    """What was not run, for a list: an attack, an attack with its material, or its controls."""
+    if row["what"] == "controls":
+        return f"the controls of {row['attack']}"
+    return str(row["attack"]) if row["budget"] is None else f"{row['attack']} with {budget_words(row)}"
 
 
 def attacker_words(attack: Record) -> str:
@@ -106,14 +133,20 @@ def similarity(ssim: float) -> str:
 def score_words(attack: Record) -> str:
     """What the pictures that an attack gave back look like."""
     if not attack["beats_guessing"]:
-        return "no better than guessing"
-    if attack["ssim"] >= 0.9:
-        return "close to the originals"
-    if attack["ssim"] >= LEVELS[READABLE]:
-        return "one can see what is in the pictures"
-    if attack["ssim"] >= LEVELS[PARTLY]:
-        return "outlines and colours show, some pictures can be recognised"
-    return "more than a guess, hardly anything to recognise"
+        return _NOTHING
+    if attack["exact_pixels"] == 1:
+        return _EXACT
+    levels = {_CLOSE: 0.9, _SEEN: LEVELS[READABLE], _OUTLINES: LEVELS[PARTLY]}
+    return next((said for said, level in levels.items() if attack["ssim"] >= level), _LITTLE)
+
+
+def worst_words(attack: Record) -> str:
+    """One sentence: who gets what, from how much, how fast."""
+    got = _GOT[score_words(attack)]
+    return (
+        f"{ATTACKERS[attack['threat_model']].who} gets back {got}, "
+        f"from {budget_words(attack)} in {duration_words(attack['seconds'])}."
+    )
 
 
 def params_words(params: Record) -> str:
@@ -142,29 +175,6 @@ def duration_words(seconds: float) -> str:
     return f"{seconds:.1f}\u00a0s" if seconds < 90 else f"{seconds / 60:.1f}\u00a0min"
 
 
-def verdict_words(verdict: str, best: Record | None, attacked: bool) -> str:
-    """The verdict in a few sentences; ``best`` is the attack that it rests on."""
-    if not attacked:
-        return "No attack was run, so this audit says nothing about these images."
-    caution = "That is no proof that nobody can: other attacks may get further."
-    if best is None:
-        return f"No attack of this audit did better than guessing. {caution}"
-    got = (
-        f"the {best['attack']} attack, given {budget_words(best)}, gave back pictures with a similarity of "
-        f"{similarity(best['ssim'])} of 1 to the originals (guessing: {similarity(best['guess_ssim'])})"
-    )
-    if verdict == UNREAD:
-        return f"No attack of this audit gave back recognisable pictures. Something leaks: {got}. {caution}"
-    extent = "can read them" if verdict == READABLE else "can read part of what they show"
-    return f"{ATTACKERS[best['threat_model']].who} {extent}: {got}."
-
-
-def control_words(failed: Sequence[Record]) -> str:
-    """The warning that failed controls call for."""
-    names = ", ".join(f"{control['attack']} on {control['control']}" for control in failed)
-    return f"Do not believe these numbers: a control failed ({names})."
-
-
 def best_accuracies(cipher: str, accuracy: Sequence[Record]) -> dict[str, float]:
     """Best accuracy on plain and on encrypted images, without and with adaptation, and of guessing, by name.
 
@@ -186,49 +196,3 @@ def gain_words(best: Mapping[str, float]) -> str:
     if not best:
         return "none was given, so this audit says what leaks but not what is gained"
     return ", ".join(f"{name} {accuracy:.1%}" for name, accuracy in best.items())
-
-
-def advise(cipher: str, verdict: str, worst: Mapping[str, Record | None], exceeded: bool) -> list[str]:
-    """What to do, the most pressing first."""
-    if cipher == "stream":
-        return [
-            "This is real encryption: keep the key, and the pictures stay private. No model can learn from them "
-            "either; decrypt them where you train.",
-        ]
-    advice = []
-    if exceeded:
-        advice.append("More leaks than the limit you set: do not hand these images out.")
-    if cipher == "identity":
-        advice.append("These images are not encrypted at all: choose a cipher, or handle them as what they are.")
-    advice.append(
-        "Treat the sealed images like the plain ones toward everybody outside your contract with the provider: "
-        "the same access rights, the same deletion dates, the same law."
-    )
-    if verdict == UNREAD:
-        advice.append(
-            "Do not take this result for a guarantee: it covers the attacks listed here with the material "
-            "listed here, and attacks get better with time."
-        )
-    known = worst.get("kpa")
-    if known is not None and known["ssim"] >= LEVELS[PARTLY]:
-        advice.append(
-            f"Keep originals apart from their encrypted form: {budget_words(known)} "
-            f"{'was' if known['budget'] == 1 else 'were'} enough to read others. Where originals got out, count "
-            "every image under that key as open."
-        )
-    return advice + _STANDING_ADVICE
-
-
-# The costs are published ones for CIFAR-10: OpenFHE ResNet-20 1,145 s a picture, CKKS on a GPU 1.4 s; three-party
-# computation of VGG-16 on a LAN 0.5-2.1 s and 40-88 MB; an H100 as TEE usually below 7 % overhead.
-_STANDING_ADVICE = [
-    "A keyed transform is obfuscation and access control, not encryption: it keeps pictures from a casual "
-    "look and decides who can use a model. It does not keep out somebody who wants to look.",
-    "For transport and storage add real encryption: TLS on the way, AES on the disk.",
-    "Use a new key for every data set: all images under one key fall together.",
-    "Where the provider must not be able to see the pictures at all, use a technique made for that, and know "
-    "its cost. Fully homomorphic encryption (FHE): about twenty minutes for one picture of 32 x 32 pixels on a "
-    "processor, seconds on a GPU. Multi-party computation (MPC): several operators who do not collude, about a "
-    "second and tens of megabytes of traffic for such a picture. A trusted execution environment (TEE): usually "
-    "less than a tenth slower, on special hardware whose maker must be trusted.",
-]

@@ -1,5 +1,6 @@
 """The auditor's commands: attack, audit. They play the eavesdropper; the plain images serve scoring only."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from cipherlens.cli.console import Json, OptionalKeyFile, PassphraseFile, emit, 
 from cipherlens.data.manifest import choose_split
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sources import pick_evenly
-from cipherlens.errors import ThresholdExceeded, UsageError
+from cipherlens.errors import PartialResult, ThresholdExceeded, UsageError
 
 _DEFAULT_VALUES = 20_000_000
 """An attack's default budget is at most so many ciphertext values: about 1,000 images of 32x32, 130 of 224x224."""
@@ -139,6 +140,9 @@ def audit(
     prior: str = "plain",
     split: str | None = None,
     budget: int | None = None,
+    attacks: list[str] | None = None,
+    minutes: float = 10.0,
+    workers: int | None = None,
     run: list[Path] | None = None,
     fail_above: list[str] | None = None,
     key: OptionalKeyFile = None,
@@ -148,7 +152,7 @@ def audit(
 ) -> None:
     """Measure what a sealed data set gives away: all attacks that apply, with controls, in one report.
 
-    Exits with 5 if a --fail-above limit is exceeded.
+    Exits with 5 if a --fail-above limit is exceeded; with 6 if none is, but time was too short for some attacks.
 
     Parameters
     ----------
@@ -162,6 +166,13 @@ def audit(
         As for attack.
     budget
         Most ciphertexts an attack sees.
+    attacks
+        Run only these: names, separated by commas; may be repeated.
+    minutes
+        Time for the attacks. What is not done by then is ended, and the report says so. Every attack gets its most
+        material first, then its controls.
+    workers
+        Worker processes; all cores by default.
     run
         Run folders trained on this data, for the accuracy part; may be repeated.
     fail_above
@@ -169,25 +180,45 @@ def audit(
     key
         The client's key, for attacks that have pictures of their choice encrypted; without it they are left out.
     """
-    from cipherlens.audit import auditing
+    from cipherlens.audit.auditing import Effort
+    from cipherlens.audit.auditing import audit as run_audit
+    from cipherlens.audit.limits import parse_limits
     from cipherlens.audit.report import summary_lines, write_report
     from cipherlens.audit.target import load_target
 
-    limits = auditing.parse_limits(fail_above or [])
+    limits = parse_limits(fail_above or [])
+    names = tuple(name.strip() for text in attacks or () for name in text.split(","))
+    effort = Effort(names, (os.cpu_count() or 1) if workers is None else workers, minutes, seed)
     dataset = SealedDataset.open(sealed)
     oracle_key = None if key is None else load_key(key, passphrase_file)
     target = load_target(dataset, plain, split, budget or default_count(dataset), prior, oracle_key)
     command = shlex.join(["cipherlens", *sys.argv[1:]])
     with progress_bar("attacking") as progress:
-        report, pictures = auditing.audit(dataset, target, command, run or [], limits, seed, progress)
+        report, pictures = run_audit(dataset, target, command, run or [], limits, effort, oracle_key, progress)
     page = write_report(report, pictures, out)
     emit({"report": str(page), **report}, as_json, [*summary_lines(report), str(page)])
+    _judge(report, page)
+
+
+def _judge(report: dict[str, Any], page: Path) -> None:
+    """Say what was not run, and fail where a limit is exceeded, or may be for all that was run."""
+    from cipherlens.audit.conclusions import list_late
+    from cipherlens.audit.words import missing_words
+
+    late = [missing_words(row) for row in list_late(report["not_run"])]
+    if late:
+        say(f"not run, out of time ({report['effort']['minutes']:g} minutes): {'; '.join(late)}")
     exceeded = [row for row in report["thresholds"] if row["exceeded"]]
     if exceeded:
         worst = exceeded[0]
         raise ThresholdExceeded(
-            f"{worst['metric']} {worst['measured']:.3f} of {worst['attack']} is above {worst['limit']}",
+            f"{worst['metric']} {worst['measured']:.3f} of {worst['attack']} is above {worst['limit']}"
+            f"{'; some attacks did not run' * bool(late)}",
             hint=f"see {page}",
+        )
+    if late and report["thresholds"]:
+        raise PartialResult(
+            "no limit was exceeded, but some attacks did not run", hint="give them more time with --minutes"
         )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from cipherlens.ciphers import CIPHERS, Cipher, create_cipher
+from cipherlens.ciphers.broken import describe_breaks, find_breaks
 from cipherlens.cli.console import Json, KeyFile, PassphraseFile, emit, load_key, progress_bar, read_passphrase, say
 from cipherlens.cli.inspecting import inspect
 from cipherlens.data.images import Preprocess
@@ -134,7 +135,7 @@ def encrypt(
         public = {**asdict(plan), "shards": len(tasks)}
         emit(public, as_json, [f"{name}: {value}" for name, value in public.items()])
         return
-    say(f"note: {chosen.threat_note}")
+    say(f"note: {chosen.threat_note}\nbroken by: {describe_breaks(chosen)}")
     with progress_bar("encrypting") as progress:
         report = seal(source, destination, chosen, secret, options, progress)
     _report_sealing(report, destination, secret, as_json)
@@ -187,6 +188,7 @@ def ciphers(*, as_json: Json = False) -> None:
         name: {
             "summary": kind.summary,
             "threat": kind.threat_note,
+            "broken_by": find_breaks(create_cipher(name)),
             "parameters": create_cipher(name).params,
             "key_space_bits_32x32": round(create_cipher(name).key_bits((3, 32, 32))),
         }
@@ -195,6 +197,7 @@ def ciphers(*, as_json: Json = False) -> None:
     width = max(map(len, rows))
     lines = [
         f"{name:{width}}  {row['summary']}\n{'':{width}}  {row['threat']}\n"
+        f"{'':{width}}  broken by: {describe_breaks(create_cipher(name))}\n"
         f"{'':{width}}  parameters {row['parameters']}; 2^{row['key_space_bits_32x32']} transforms of 32x32"
         for name, row in rows.items()
     ]

@@ -1,10 +1,10 @@
 """What people see: data on stdout, messages and progress on stderr."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -33,13 +33,24 @@ def say(text: str) -> None:
     messages.print(text, markup=False, soft_wrap=True)
 
 
+class Progressing(Protocol):
+    """What a bar is fed with: what is done and all there is, and what is being done."""
+
+    def __call__(self, done: int, total: int, doing: str = "") -> None:
+        """Move the bar."""
+
+
 @contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(label: str) -> Iterator[Progressing]:
     """A bar on stderr, fed with (done, total); silent when stderr is not a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=messages, disable=not messages.is_terminal) as bars:
         task = bars.add_task(label, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+        def tell(done: int, total: int, doing: str = "") -> None:
+            bars.update(task, completed=done, total=total, description=f"{label} {doing}".rstrip())
+
+        yield tell
 
 
 def load_key(path: Path, passphrase_file: Path | None) -> Key:

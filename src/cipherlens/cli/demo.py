@@ -1,5 +1,6 @@
 """``cipherlens demo``: the whole story on the embedded data, in a few minutes."""
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ def demo(*, out: Path = Path("demo"), source: str = SOURCE, epochs: int = EPOCHS
     epochs
         Epochs of each of the three trainings.
     """
-    from cipherlens.audit.auditing import audit
+    from cipherlens.audit.auditing import Effort, audit
     from cipherlens.audit.report import summary_lines, write_report
     from cipherlens.audit.target import load_target
     from cipherlens.cli.auditor import default_count
@@ -52,7 +53,8 @@ def demo(*, out: Path = Path("demo"), source: str = SOURCE, epochs: int = EPOCHS
     say("3/4 eavesdropper: attack the sealed test images, with controls")
     target = load_target(sealed, source, "test", default_count(sealed))
     with progress_bar("attacking") as progress:
-        report, pictures = audit(sealed, target, "cipherlens demo", runs, None, 0, progress)
+        effort = Effort(workers=os.cpu_count() or 1)
+        report, pictures = audit(sealed, target, "cipherlens demo", runs, effort=effort, progress=progress)
     say("4/4 report")
     page = write_report(report, pictures, out / "report")
     minutes = (time.monotonic() - started) / 60

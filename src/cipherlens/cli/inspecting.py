@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cipherlens.ciphers import create_cipher
+from cipherlens.ciphers.broken import describe_breaks, find_breaks
 from cipherlens.cli.console import Json, emit
 from cipherlens.data.manifest import FILE_NAME
 from cipherlens.data.sealed import SealedDataset
@@ -21,7 +22,11 @@ def inspect(path: Path, *, as_json: Json = False) -> None:
         Key file, sealed data set, or run folder.
     """
     facts = describe(path)
-    emit(facts, as_json, [f"{name.replace('_', ' ')}: {_show(value)}" for name, value in facts.items()])
+    shown = facts
+    if "broken_by" in facts:
+        cipher = create_cipher(facts["cipher"], **facts["params"])
+        shown = facts | {"broken_by": describe_breaks(cipher)}
+    emit(facts, as_json, [f"{name.replace('_', ' ')}: {_show(value)}" for name, value in shown.items()])
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -56,6 +61,7 @@ def _describe_sealed(path: Path) -> dict[str, Any]:
         "shards": len(dataset.manifest.shards),
         "bytes": sum(shard.bytes for shard in dataset.manifest.shards),
         "what_leaks": cipher.threat_note,
+        "broken_by": find_breaks(cipher),
         "key_space_bits": round(cipher.key_bits(plan.padded_shape)),
     }
 

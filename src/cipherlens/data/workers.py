@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context
@@ -21,19 +21,24 @@ def run_in_processes(
     workers: int,
     initializer: Callable[..., None],
     arguments: tuple[Any, ...],
+    seconds: float | None = None,
 ) -> Iterator[Any]:
     """Results as they come; the first error, or an interrupt, ends the workers at once.
 
-    New processes, not forks: torch may be loaded. Raises CipherlensError if a worker is killed.
+    So do the given ``seconds``: what is not done by then gives no result. New processes, not forks: torch may be
+    loaded. Raises CipherlensError if a worker is killed.
     """
     before = set(active_children())
     with (
         _one_thread_each(),
         ProcessPoolExecutor(workers, get_context("spawn"), _start, (initializer, *arguments)) as pool,
     ):
-        futures = [pool.submit(work, task) for task in tasks]
+        futures: list[Future[Any]] = []
         try:
-            for future in as_completed(futures):
+            with _hold_interrupts():
+                futures += [pool.submit(work, task) for task in tasks]
+            done = as_completed(futures, seconds)
+            while (future := _wait(done)) is not None:
                 yield future.result()
         except BrokenProcessPool:
             raise CipherlensError(
@@ -44,6 +49,32 @@ def run_in_processes(
                 for child in set(active_children()) - before:
                     child.terminate()
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _hold_interrupts() -> Iterator[None]:
+    """An interrupt waits while workers are started (half of one complains), and they keep it blocked."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
+def _wait(done: Iterator[Future[Any]]) -> Future[Any] | None:
+    """The next that is done; None where there are no more, or no more time."""
+    try:
+        return next(done, None)
+    except TimeoutError:
+        return None
 
 
 @contextmanager

@@ -1,0 +1,102 @@
+"""What an audit comes to, in words: the verdict, what limits it, what to do."""
+
+from collections.abc import Mapping, Sequence
+
+from cipherlens.audit.words import (
+    ATTACKERS,
+    LEVELS,
+    PARTLY,
+    READABLE,
+    UNREAD,
+    Record,
+    budget_words,
+    list_words,
+    similarity,
+)
+
+OUT_OF_TIME = "out of time"
+"""Why something was not run that only more time was needed for."""
+
+
+def list_late(missing: Sequence[Record]) -> list[Record]:
+    """Of what was not run, what only more time was needed for."""
+    return [row for row in missing if row["reason"] == OUT_OF_TIME]
+
+
+def verdict_words(verdict: str, best: Record | None, attacked: bool) -> str:
+    """The verdict in a few sentences; ``best`` is the attack that it rests on."""
+    if not attacked:
+        return "No attack was run, so this audit says nothing about these images."
+    caution = "That is no proof that nobody can: other attacks may get further."
+    if best is None:
+        return f"No attack of this audit did better than guessing. {caution}"
+    got = (
+        f"the {best['attack']} attack, given {budget_words(best)}, gave back pictures with a similarity of "
+        f"{similarity(best['ssim'])} of 1 to the originals (guessing: {similarity(best['guess_ssim'])})"
+    )
+    if verdict == UNREAD:
+        return f"No attack of this audit gave back recognisable pictures. Something leaks: {got}. {caution}"
+    extent = "can read them" if verdict == READABLE else "can read part of what they show"
+    return f"{ATTACKERS[best['threat_model']].who} {extent}: {got}."
+
+
+def control_words(failed: Sequence[Record]) -> str:
+    """The warning that failed controls call for."""
+    names = ", ".join(f"{control['attack']} on {control['control']}" for control in failed)
+    return f"Do not believe these numbers: a control failed ({names})."
+
+
+def late_words(late: Sequence[Record]) -> str:
+    """What it means that time was too short for these."""
+    names = list(dict.fromkeys(row["attack"] for row in late))
+    return f"Time was too short for all of it ({list_words(names)}), so more may leak than was found."
+
+
+def advise(
+    cipher: str, verdict: str, worst: Mapping[str, Record | None], exceeded: bool, late: Sequence[Record] = ()
+) -> list[str]:
+    """What to do, the most pressing first."""
+    if cipher == "stream":
+        return [
+            "This is real encryption: keep the key, and the pictures stay private. No model can learn from them "
+            "either; decrypt them where you train.",
+        ]
+    advice = []
+    if exceeded:
+        advice.append("More leaks than the limit you set: do not hand these images out.")
+    if cipher == "identity":
+        advice.append("These images are not encrypted at all: choose a cipher, or handle them as what they are.")
+    advice.append(
+        "Treat the sealed images like the plain ones toward everybody outside your contract with the provider: "
+        "the same access rights, the same deletion dates, the same law."
+    )
+    if verdict == UNREAD:
+        advice.append(
+            "Do not take this result for a guarantee: it covers the attacks listed here with the material "
+            "listed here, and attacks get better with time."
+        )
+    if late:
+        advice.append("Run the audit again with more time (--minutes): some of the attacks were not finished.")
+    known = worst.get("kpa")
+    if known is not None and known["ssim"] >= LEVELS[PARTLY]:
+        advice.append(
+            f"Keep originals apart from their encrypted form: {budget_words(known)} "
+            f"{'was' if known['budget'] == 1 else 'were'} enough to read others. Where originals got out, count "
+            "every image under that key as open."
+        )
+    return advice + _STANDING_ADVICE
+
+
+# The costs are published ones for CIFAR-10: OpenFHE ResNet-20 1,145 s a picture, CKKS on a GPU 1.4 s; three-party
+# computation of VGG-16 on a LAN 0.5-2.1 s and 40-88 MB; an H100 as TEE usually below 7 % overhead.
+_STANDING_ADVICE = [
+    "A keyed transform is obfuscation and access control, not encryption: it keeps pictures from a casual "
+    "look and decides who can use a model. It does not keep out somebody who wants to look.",
+    "For transport and storage add real encryption: TLS on the way, AES on the disk.",
+    "Use a new key for every data set: all images under one key fall together.",
+    "Where the provider must not be able to see the pictures at all, use a technique made for that, and know "
+    "its cost. Fully homomorphic encryption (FHE): about twenty minutes for one picture of 32 x 32 pixels on a "
+    "processor, seconds on a GPU. Multi-party computation (MPC): several operators who do not collude, about a "
+    "second and tens of megabytes of traffic for such a picture. A trusted execution environment (TEE): usually "
+    "less than a tenth slower, on special hardware whose maker must be trusted.",
+]

@@ -1,0 +1,129 @@
+"""The audit's work in processes of its own: attacks and their controls, each a job, the most telling first."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks import ATTACKS, THREAT_MODELS
+from cipherlens.attacks.base import Attack
+from cipherlens.attacks.harness import (
+    MAX_SCORED,
+    Control,
+    Evaluation,
+    Target,
+    default_budgets,
+    evaluate,
+    run_controls,
+)
+from cipherlens.ciphers import create_cipher
+from cipherlens.data.workers import run_in_processes
+from cipherlens.keys import Key
+
+_PICTURES = 6
+
+
+@dataclass(frozen=True)
+class Job:
+    """One attack at one budget; without a budget, its two controls."""
+
+    attack: str
+    budget: int | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """For people who wait."""
+        return f"{self.attack}, controls" if self.budget is None else f"{self.attack}, {self.budget:,}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job gave: its two controls, or an evaluation without its reconstruction and a few pictures of that.
+
+    ``pictures`` are (C, H, W) uint8, by the number of their image.
+    """
+
+    job: Job
+    evaluation: Evaluation | None = None
+    controls: tuple[Control, ...] = ()
+    pictures: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+
+
+def plan_jobs(attacks: Sequence[Attack], total: int, seed: int) -> list[Job]:
+    """All jobs on ``total`` images, in the order in which somebody who runs out of time needs them.
+
+    First the worst case: every attack with its most material, the threat models in turn. Then the controls, without
+    which no figure is to be believed. Then less and less material.
+    """
+    by_model = [[attack for attack in attacks if attack.threat_model == model] for model in THREAT_MODELS]
+    turns = [attack for turn in zip_longest(*by_model) for attack in turn if attack is not None]
+    budgets = [sorted(default_budgets(attack, total), reverse=True) for attack in turns]
+    waves = [
+        [Job(attack.name, budget, seed) for attack, budget in zip(turns, wave, strict=True) if budget is not None]
+        for wave in zip_longest(*budgets)
+    ]
+    waves.insert(1, [Job(attack.name, None, seed) for attack in turns])
+    return [job for wave in waves for job in wave]
+
+
+def run_jobs(
+    target: Target, jobs: Sequence[Job], key: Key | None, workers: int, seconds: float
+) -> Generator[Outcome, None, None]:
+    """Outcomes as they come, for so many ``seconds``; then the workers are ended, and nothing more comes.
+
+    An outcome depends on its job alone, not on the number of workers or on other jobs (but for the stream control,
+    whose nonces are fresh by nature). ``key`` is the victim's, for attacks with chosen pictures.
+    """
+    if not jobs:
+        return
+    with TemporaryDirectory(prefix="cipherlens-audit-") as folder:
+        for name in _ARRAYS:
+            if (images := getattr(target, name)) is not None:
+                np.save(Path(folder) / f"{name}.npy", images)
+        # Workers share the images as files; and a bound cipher cannot be passed on: it is the key.
+        facts = {name: getattr(target, name) for name in ("cipher", "params", "prior")}
+        arguments = (facts, folder, None if key is None else key.to_bytes())
+        yield from run_in_processes(run_job, jobs, min(workers, len(jobs)), start_worker, arguments, seconds)
+
+
+_ARRAYS = ("plain", "ct", "public")
+_target: Target
+
+
+def start_worker(facts: dict[str, Any], folder: str, key: bytes | None) -> None:
+    """Keep what all jobs of a worker share: the target, with its images from the files of a folder."""
+    global _target  # noqa: PLW0603 (a worker process holds it)
+    paths = {name: Path(folder) / f"{name}.npy" for name in _ARRAYS}
+    images: dict[str, Any] = {
+        name: np.asarray(np.load(path, mmap_mode="r")) if path.exists() else None for name, path in paths.items()
+    }
+    bound = None
+    if key is not None:
+        cipher = create_cipher(facts["cipher"], **facts["params"])
+        bound = cipher.bind(Key(key), images["plain"].shape[1:])
+    _target = Target(**facts, **images, bound=bound)
+
+
+def run_job(job: Job) -> Outcome:
+    """Run one job; in a worker process, after :func:`start_worker`."""
+    attack = ATTACKS[job.attack]
+    if job.budget is None:
+        # The budget of chosen pictures is no number of images: the fewest images that controls take will do.
+        size = 1 if attack.threat_model == "cpa" else max(default_budgets(attack, len(_target.plain)))
+        return Outcome(job, controls=tuple(run_controls(attack, _target, size, job.seed)))
+    evaluation = evaluate(attack, _target, job.budget, job.seed)
+    bare = replace(evaluation, reconstruction=evaluation.reconstruction[:0], scored=evaluation.scored[:0])
+    return Outcome(job, bare, pictures=_keep_pictures(evaluation))
+
+
+def _keep_pictures(evaluation: Evaluation) -> dict[int, NDArray[np.uint8]]:
+    """The last few of the images that attacks with any material score, so that the same are shown for all."""
+    places = np.flatnonzero(evaluation.scored < MAX_SCORED)[-_PICTURES:]
+    shown = np.rint(255 * np.clip(np.nan_to_num(evaluation.reconstruction[places]), 0, 1)).astype(np.uint8)
+    return dict(zip(evaluation.scored[places].tolist(), shown, strict=True))

@@ -1,0 +1,52 @@
+"""The limits of ``--fail-above``: how much may leak."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cipherlens.attacks.harness import Evaluation
+from cipherlens.errors import CipherlensError, UsageError
+
+METRICS = ("ssim", "psnr", "exact_pixels")
+
+
+def parse_limits(texts: Sequence[str]) -> dict[str, float]:
+    """``["ssim=0.3"]`` -> ``{"ssim": 0.3}``; raises UsageError for anything else."""
+    limits = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            limits[name] = float(value)
+        except ValueError:
+            raise UsageError(f"--fail-above takes METRIC=NUMBER, not {text!r}", hint="e.g. ssim=0.3") from None
+        if name not in METRICS:
+            raise UsageError(f"unknown metric {name!r}", hint=f"choose one of: {', '.join(METRICS)}")
+    return limits
+
+
+def check_thresholds(
+    evaluations: Sequence[Evaluation], limits: dict[str, float], late: Sequence[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """For each limit the worst measured value, whether it exceeds the limit, and whether ``late`` ones are missing.
+
+    Without any evaluation nothing is measured (None) where time was short; CipherlensError where no attack applies.
+    """
+    rows = []
+    if limits and not evaluations and not late:
+        raise CipherlensError(
+            "no attack of this version applies to this cipher: the limits cannot be checked",
+            hint="leave --fail-above out; an audit without attacks says nothing",
+        )
+    for metric, limit in limits.items():
+        worst = max(evaluations, key=lambda e: float(getattr(e, metric)), default=None)
+        measured = None if worst is None else float(getattr(worst, metric))
+        rows.append(
+            {
+                "metric": metric,
+                "limit": limit,
+                "measured": measured,
+                "attack": None if worst is None else worst.attack,
+                "exceeded": measured is not None and measured > limit,
+                "complete": not late,
+            }
+        )
+    return rows

@@ -1,0 +1,91 @@
+"""The report's page: one self-contained file of HTML that people read."""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+from cipherlens.audit import words
+from cipherlens.audit.conclusions import list_late
+from cipherlens.audit.figures import PictureRow, draw_accuracy, draw_leakage, tabulate_pictures
+
+_STRIP = 4
+"""Pictures side by side; more would be too small on a phone."""
+_HEADLINES = {
+    words.READABLE: "These encrypted images can be read without the key",
+    words.PARTLY: "These encrypted images can be read in part without the key",
+    words.UNREAD: "No attack of this audit read these images",
+}
+_MORE = (("MS-SSIM", "ms_ssim"), ("ST-LPIPS", "st_lpips"))
+"""Measures that not every audit has."""
+_FILTERS = (
+    words.attacker_words,
+    words.budget_words,
+    words.duration_words,
+    words.gain_words,
+    words.list_words,
+    words.missing_words,
+    words.params_words,
+    words.score_words,
+    words.shape_words,
+    words.similarity,
+    words.unit_words,
+    words.worst_words,
+)
+
+
+def render(report: dict[str, Any], pictures: Sequence[PictureRow], failed: Sequence[words.Record]) -> str:
+    """The page of a concluded report; ``failed`` are the controls that did."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {function.__name__: function for function in _FILTERS}
+    source = files("cipherlens.audit").joinpath("templates/report.html.j2").read_text("utf-8")
+    attacks, measured = report["attacks"], [e for e in report["accuracy"] if e["accuracy"] is not None]
+    titles, rows = tabulate_pictures(pictures)
+    return environment.from_string(source).render(
+        report=report,
+        sealed=report["sealed"],
+        headline=_choose_headline(report["verdict"], bool(attacks), bool(failed)),
+        failed=failed,
+        doubted={control["attack"] for control in failed},
+        unchecked=_find_unchecked(report),
+        late=list_late(report["not_run"]),
+        gain=words.best_accuracies(report["sealed"]["cipher"], report["accuracy"]),
+        attackers=words.ATTACKERS,
+        controls=words.CONTROLS,
+        metrics=words.METRICS,
+        more=[(title, name) for title, name in _MORE if any(attack[name] is not None for attack in attacks)],
+        levels=words.LEVELS,
+        best_guess=max((attack["guess_ssim"] for attack in attacks), default=0.0),
+        picture_titles=titles,
+        picture_rows=rows,
+        strips=_find_strips(report["worst"], titles, rows),
+        leakage_plot=draw_leakage(attacks) if attacks else None,
+        accuracy_plot=draw_accuracy(measured) if measured else None,
+    )
+
+
+def _find_strips(
+    worst: Mapping[str, words.Record | None], titles: Sequence[str], rows: Sequence[Sequence[str | None]]
+) -> dict[str, list[tuple[str | None, ...]]]:
+    """For each threat model a few originals and what its worst case made of them, side by side."""
+    strips = {}
+    for model, attack in worst.items():
+        if attack is not None and (title := words.title_words(attack)) in titles:
+            place = 2 + titles.index(title)
+            pairs = [(row[0], row[place]) for row in rows if row[place]]
+            strips[model] = list(zip(*pairs[:_STRIP], strict=True))
+    return strips
+
+
+def _choose_headline(verdict: str, attacked: bool, failed: bool) -> str:
+    if failed:
+        return "A control failed: do not use this audit"
+    return _HEADLINES[verdict] if attacked else "Nothing was attacked"
+
+
+def _find_unchecked(report: dict[str, Any]) -> list[str]:
+    """Attacks for which one of the two controls was not run."""
+    run = {(control["attack"], control["control"]) for control in report["controls"]}
+    names = dict.fromkeys(attack["attack"] for attack in report["attacks"])
+    return [name for name in names if any((name, control) not in run for control in words.CONTROLS)]

@@ -1,0 +1,45 @@
+"""What an audit covers: the attacks that can run, and what was not run, and why."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from cipherlens.attacks import list_attacks
+from cipherlens.attacks.base import Attack
+from cipherlens.attacks.harness import BUDGET_UNITS, Target
+from cipherlens.audit.conclusions import OUT_OF_TIME
+from cipherlens.audit.jobs import Job
+from cipherlens.errors import UsageError
+
+_NOT_ASKED = "not asked for"
+
+
+def choose_attacks(target: Target, names: Sequence[str]) -> list[Attack]:
+    """The attacks of these names, or all that can run; UsageError, listing those, for one that cannot."""
+    able = target.list_attacks()
+    unknown = sorted(set(names) - {attack.name for attack in able})
+    if unknown:
+        fitting = list_attacks(target.cipher, target.params)
+        reasons = {attack.name: target.say_lack(attack, len(target.plain)) for attack in fitting}
+        because = "; ".join(f"{name} {reasons.get(name) or 'does not apply'}" for name in unknown)
+        raise UsageError(
+            f"cannot run on this {target.cipher} data set: {because}",
+            hint=f"attacks that can: {', '.join(attack.name for attack in able) or 'none'}",
+        )
+    return [attack for attack in able if not names or attack.name in names]
+
+
+def list_missing(target: Target, chosen: Sequence[Attack], late: Sequence[Job]) -> list[dict[str, Any]]:
+    """What was not run, and why: whole attacks (no budget), and budgets and controls that time was short for."""
+    rows = []
+
+    def add(attack: Attack, what: str, budget: int | None, reason: str) -> None:
+        facts = {"attack": attack.name, "threat_model": attack.threat_model, "what": what, "budget": budget}
+        rows.append(facts | {"budget_unit": BUDGET_UNITS[attack.threat_model], "reason": reason})
+
+    for attack in list_attacks(target.cipher, target.params):
+        if attack not in chosen:
+            add(attack, "attack", None, target.say_lack(attack, len(target.plain)) or _NOT_ASKED)
+        for job in late:
+            if job.attack == attack.name:
+                add(attack, "controls" if job.budget is None else "attack", job.budget, OUT_OF_TIME)
+    return rows
