@@ -8,6 +8,7 @@ from cipherlens.attacks.chosen_plaintext import attack_chosen_plaintext
 from cipherlens.attacks.correlation import MOST_PIXELS, attack_correlation
 from cipherlens.attacks.covariance import recover
 from cipherlens.attacks.feature_reconstruction import attack_differences, attack_features
+from cipherlens.attacks.jigsaw import MOST_ALONE, MOST_BLOCKS, attack_jigsaw
 from cipherlens.attacks.known_plaintext import SOLVED, attack_known_plaintext
 from cipherlens.attacks.layout import REARRANGEMENTS
 from cipherlens.attacks.neighbours import attack_neighbours
@@ -77,6 +78,17 @@ ATTACKS: dict[str, Attack] = {
             attack_differences,
             alignment="affine each",
             reaches=_FOLDED,
+        ),
+        Attack(
+            "jigsaw",
+            "coa",
+            ("block-scrambling", "etc", "identity"),
+            "puts the blocks of encrypted images together by their edges, like a jigsaw puzzle",
+            attack_jigsaw,
+            alignment="poses",
+            most_blocks=MOST_BLOCKS,
+            most_alone=MOST_ALONE,
+            settled=("block-scrambling", "identity"),
         ),
         Attack(
             "hill-known-plaintext",

@@ -29,7 +29,8 @@ def audit(
 ) -> tuple[dict[str, Any], list[PictureRow]]:
     """Run all attacks that apply to the data set's cipher; return the report's content and its pictures."""
     attacks = target.list_attacks()
-    jobs = [(attack, budget) for attack in attacks for budget in default_budgets(attack, len(target.plain))]
+    total, params = len(target.plain), target.params
+    jobs = [(attack, budget) for attack in attacks for budget in default_budgets(attack, total, params)]
     evaluations = []
     for done, (attack, budget) in enumerate(jobs):
         evaluations.append(evaluate(attack, target, budget, seed))
