@@ -23,20 +23,23 @@ class _Growth:
         self.best: dict[Cell, tuple[float, int]] = {}
         cells = cells - cells.min(axis=0) + puzzle.frame
         self.low, self.high = cells.min(axis=0), cells.max(axis=0)
-        for (row, column), piece, pose in zip(cells.tolist(), pieces.tolist(), poses.tolist(), strict=True):
-            self._lay((row, column), piece, pose)
+        self.grid[tuple(cells.T)], self.pose[tuple(cells.T)], self.free[pieces] = pieces, poses, False
+        for row, column in cells.tolist():
+            self._look_around((row, column))
 
     def _lay(self, cell: Cell, piece: int, pose: int) -> None:
         self.grid[cell], self.pose[cell], self.free[piece] = piece, pose, False
-        self.promise.pop(cell, None)
+        del self.promise[cell]
         self.low, self.high = np.minimum(self.low, cell), np.maximum(self.high, cell)
-        count, poses = len(self.free), len(self.puzzle.poses.turn)
+        self._look_around(cell)
+
+    def _look_around(self, cell: Cell) -> None:
+        """Note what the piece in a cell says about the open cells around it."""
+        pieces, poses = np.arange(len(self.free)), np.arange(len(self.puzzle.poses.turn))[:, None]
         for side, (down, right) in enumerate(SIDES.tolist()):
             near = cell[0] + down, cell[1] + right
             if self.grid[near] == EMPTY:
-                seen = self.puzzle.weigh(
-                    side, np.array(piece), np.array(pose), np.arange(count), np.arange(poses)[:, None]
-                )
+                seen = self.puzzle.weigh(side, self.grid[cell], self.pose[cell], pieces, poses)
                 self.promise[near] = self.promise.get(near, 0) + seen
                 self.best.pop(near, None)
 

@@ -1,8 +1,8 @@
 """Ciphertext-only attack on moved blocks: the picture is put together like a jigsaw puzzle.
 
 Chuman, Kurihara and Kiya (ICASSP 2017; IEICE Trans. E101-D, 2018) extended jigsaw solvers to blocks that are
-turned, mirrored, inverted and recoloured. Here the evidence of all pictures under one key is added up before the puzzle is
-solved, once for all of them; with a key per image every picture is a puzzle of its own.
+turned, mirrored, inverted and recoloured. Here the evidence of all pictures under one key is added up before the
+puzzle is solved, once for all of them; with a key per image every picture is a puzzle of its own.
 """
 
 from math import gcd

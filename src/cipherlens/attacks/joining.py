@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.puzzle import EMPTY, SIDES, Floats, Placement, Puzzle, list_neighbours
+from cipherlens.ciphers.etc import TURNS
 from cipherlens.ciphers.rearrangement import Order
 
-_NEAREST = 8
+_NEAREST = 6
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,10 @@ class Parts:
         if (grid[tuple(cells.T)] != EMPTY).any():
             return None
         near = grid[tuple((cells + SIDES[:, None]).transpose(2, 0, 1))]
-        total = 0.0
-        for side, others in enumerate(near):
-            met = np.flatnonzero(others != EMPTY)
-            other = others[met]
-            evidence = self.puzzle.weigh(side, move.moved[met], move.poses[met], other, self.pose[other])
-            total += float(evidence.sum())
-        return total
+        side, number = np.nonzero(near != EMPTY)
+        other = near[side, number]
+        evidence = self.puzzle.weigh(side, move.moved[number], move.poses[number], other, self.pose[other])
+        return float(evidence.sum())
 
     def join(self, move: _Move) -> None:
         """Make one part of two."""
@@ -119,7 +117,7 @@ def break_seams(puzzle: Puzzle, placement: Placement, broken: list[NDArray[np.bo
     graph = coo_array((np.ones(links.shape[1]), (links[0], links[1])), shape=(count, count))
     part = connected_components(graph, directed=False)[1].astype(np.int64)
     cell, pose = np.empty((count, 2), np.int64), np.empty(count, np.int64)
-    cell[placement.piece], pose[placement.piece] = np.stack(np.indices(puzzle.frame), axis=-1), placement.pose
+    cell[placement.piece], pose[placement.piece] = np.indices(puzzle.frame).transpose(1, 2, 0), placement.pose
     return Parts(puzzle, part, cell, pose)
 
 
@@ -133,14 +131,28 @@ def list_candidates(puzzle: Puzzle) -> Candidates:
         best = np.argpartition(-evidence, min(_NEAREST, evidence.shape[1] - 1), axis=1)[:, :_NEAREST]
         first = np.arange(count)[:, None].repeat(best.shape[1], axis=1)
         found.append(np.stack([which[best // count], first, best % count], axis=-1).reshape(-1, 3))
-    seams = np.concatenate(found)
+    seams = _list_once(np.concatenate(found), puzzle)
     evidence = puzzle.evidence[tuple(seams.T)]
     return Candidates(seams[evidence > 0], evidence[evidence > 0])
 
 
+def _list_once(seams: Order, puzzle: Puzzle) -> Order:
+    """Seams (K, 3) seen from the piece with the lower number, each once; half a turn exchanges the two pieces."""
+    if not puzzle.turnable:
+        return seams
+    poses, number = puzzle.poses, seams[:, 0]
+    half = int(np.flatnonzero(poses.turn == TURNS // 4)[0])
+    turned = poses.seam[
+        poses.down[number], poses.then[poses.second[number], half], poses.then[poses.first[number], half]
+    ]
+    backward = np.stack([turned, seams[:, 2], seams[:, 1]], axis=1)
+    return np.unique(np.where(seams[:, 1:2] < seams[:, 2:], seams, backward), axis=0)
+
+
 def join_surest(parts: Parts, candidates: Candidates, favour: Floats) -> None:
     """Join parts along the candidates for which most speaks, those of most evidence plus ``favour`` (K,) first."""
-    queue = [(-value, number) for number, value in enumerate((candidates.evidence + favour).tolist())]
+    apart = np.flatnonzero(parts.part[candidates.seams[:, 1]] != parts.part[candidates.seams[:, 2]])
+    queue = list(zip((-(candidates.evidence + favour)[apart]).tolist(), apart.tolist(), strict=True))
     heapq.heapify(queue)
     while queue and len(parts.members) > 1:
         promised, number = heapq.heappop(queue)

@@ -29,11 +29,15 @@ class Puzzle:
         """Whether pieces may have been turned."""
         return len(self.poses.turn) > 1
 
-    def weigh(self, side: int, piece: Order, pose: Order, other: Order, other_pose: Order) -> Floats:
-        """Evidence for the other pieces lying on a side of the pieces; all arrays are broadcast."""
-        if side >= 2:
-            return self.weigh(side - 2, other, other_pose, piece, pose)
-        found: Floats = self.evidence[self.poses.seam[side, pose, other_pose], piece, other]
+    def weigh(self, side: Order | int, piece: Order, pose: Order, other: Order, other_pose: Order) -> Floats:
+        """Evidence for the other pieces lying on sides (numbers of ``SIDES``) of the pieces; all are broadcast."""
+        before = side >= len(SIDES) // 2
+        if isinstance(side, np.ndarray):
+            piece, other = np.where(before, other, piece), np.where(before, piece, other)
+            pose, other_pose = np.where(before, other_pose, pose), np.where(before, pose, other_pose)
+        elif before:
+            piece, pose, other, other_pose = other, other_pose, piece, pose
+        found: Floats = self.evidence[self.poses.seam[side % 2, pose, other_pose], piece, other]
         return found
 
 

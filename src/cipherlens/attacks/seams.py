@@ -1,8 +1,8 @@
 """How well pieces fit together, as evidence for or against their being neighbours.
 
 Mahalanobis gradient compatibility (Gallagher, CVPR 2012): the step across a seam is compared with what the steps
-just before it, of either piece, let expect. Its logarithm (as under a Student distribution, so that no picture outvotes
-the others) is summed over pictures, and weighed against all else that could lie there.
+just before it, of either piece, let expect. Its logarithm (as under a Student distribution, so that no picture
+outvotes the others) is summed over pictures, and weighed against all else that could lie there.
 """
 
 import numpy as np
@@ -88,7 +88,7 @@ def _list_features(edge: Floats, expected: Floats, precision: Floats) -> tuple[F
 def _weigh_alternatives(table: Floats, poses: Poses) -> None:
     """Turn strangeness into evidence, in place: the mean of what it is from the view of either piece."""
     table *= -_STEEPNESS
-    own, facing = poses.sides[:, 0], flip_sides(poses.sides[:, 1])
+    own, facing = poses.sides[:, 0], np.minimum(poses.sides[:, 1], flip_sides(poses.sides[:, 1]))
     lost = [_sum_alternatives(table, sides, axis) for sides, axis in ((own, 2), (facing, 1))]
     for seam, part in enumerate(table):  # in place, because the table is large
         shares = part - lost[0][own[seam]][:, None], part - lost[1][facing[seam]]

@@ -6,7 +6,7 @@ from cipherlens.attacks.filling import choose_apart, exchange_pieces, grow_large
 from cipherlens.attacks.joining import Candidates, Parts, break_seams, join_surest, list_candidates, scatter_pieces
 from cipherlens.attacks.puzzle import Floats, Placement, Puzzle, weigh_placement
 
-_PATIENCE = 40
+_PATIENCE = 30
 _EXCHANGES = 3
 _DROPPED = 0.8
 """Up to this share of the surest evidence, seams may be broken."""

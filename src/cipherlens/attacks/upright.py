@@ -1,5 +1,7 @@
 """The pose that a whole picture most likely has: which side is up, is it a negative, which colour is red."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +26,7 @@ def choose_pose(images: Images, public: Images | None, poses: Poses) -> int:
     quarters = _average_quarters(images)[:, None].repeat(len(possible), axis=1)
     laid = lay_pieces(quarters, poses, possible) * poses.signs[possible][:, None, None, None]
     features = laid.reshape(*laid.shape[:2], -1)
-    precision: Floats = np.eye(features.shape[-1])
+    precision: NDArray[Any] = np.eye(features.shape[-1])
     if public is None:
         mean = _expect_light(images.shape[1])
     else:
