@@ -32,6 +32,9 @@ _PIXELWISE = ("negpos", "pe")
 _FOLDED = 0.25
 """A picture that is folded at the middle grey is not the picture."""
 
+_PUZZLE_ALONE = 0.5
+"""One picture alone leaves seams that nothing explains, and blank blocks that fit anywhere."""
+
 ATTACKS: dict[str, Attack] = {
     attack.name: attack
     for attack in (
@@ -86,6 +89,7 @@ ATTACKS: dict[str, Attack] = {
             "puts the blocks of encrypted images together by their edges, like a jigsaw puzzle",
             attack_jigsaw,
             alignment="poses",
+            reaches=_PUZZLE_ALONE,
             most_blocks=MOST_BLOCKS,
             most_alone=MOST_ALONE,
             settled=("block-scrambling", "identity"),
