@@ -7,6 +7,7 @@ from cipherlens.attacks.block_linear import BLOCK_LINEAR, HALVED, attack_covaria
 from cipherlens.attacks.chosen_plaintext import attack_chosen_plaintext
 from cipherlens.attacks.correlation import MOST_PIXELS, attack_correlation
 from cipherlens.attacks.feature_reconstruction import attack_differences, attack_features
+from cipherlens.attacks.jigsaw import MOST_ALONE, MOST_BLOCKS, attack_jigsaw
 from cipherlens.attacks.known_plaintext import SOLVED, attack_known_plaintext
 from cipherlens.attacks.layout import REARRANGEMENTS
 from cipherlens.attacks.neighbours import attack_neighbours
@@ -18,6 +19,9 @@ _MATRICES = ("hill", "identity")
 _PIXELWISE = ("negpos", "pe")
 _FOLDED = 0.25
 """A picture that is folded at the middle grey is not the picture."""
+
+_PUZZLE_ALONE = 0.5
+"""One picture alone leaves seams that nothing explains, and blank blocks that fit anywhere."""
 
 ATTACKS: dict[str, Attack] = {
     attack.name: attack
@@ -77,6 +81,18 @@ ATTACKS: dict[str, Attack] = {
             attack_differences,
             alignment="affine each",
             reaches=_FOLDED,
+        ),
+        Attack(
+            "jigsaw",
+            "coa",
+            ("block-scrambling", "etc", "identity"),
+            "puts the blocks of encrypted images together by their edges, like a jigsaw puzzle",
+            attack_jigsaw,
+            alignment="poses",
+            reaches=_PUZZLE_ALONE,
+            most_blocks=MOST_BLOCKS,
+            most_alone=MOST_ALONE,
+            settled=("block-scrambling", "identity"),
         ),
         Attack(
             "hill-known-plaintext",

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from itertools import permutations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Images
 from cipherlens.audit.metrics import mean_similarity
 
 _COMPARED = 20
 """Images by which the best way for all is chosen."""
+_WAYS = 8
 
 
 def fit_channels(found: Images, plain: Images) -> Images:
@@ -52,9 +54,53 @@ def name_colours(found: Images, plain: Images) -> Images:
     return best
 
 
+def lay_poses(found: Images, plain: Images) -> Images:
+    """``found`` turned, mirrored, inverted and recoloured, all images alike, so that it is nearest to ``plain``."""
+    errors = _compare_poses(found, plain)
+    way = np.unravel_index(errors.sum(axis=-1).argmin(), errors.shape[:-1])
+    return _lay(found, tuple(map(int, way)))
+
+
+def lay_poses_each(found: Images, plain: Images) -> Images:
+    """The same, every image in its own way."""
+    errors = _compare_poses(found, plain)
+    best = errors.reshape(-1, len(found)).argmin(axis=0)
+    aligned = np.empty_like(plain)
+    for number in np.unique(best):
+        way = np.unravel_index(number, errors.shape[:-1])
+        aligned[best == number] = _lay(found[best == number], tuple(map(int, way)))
+    return aligned
+
+
+def _compare_poses(found: Images, plain: Images) -> NDArray[np.float64]:
+    """Squared distances (ways to lay, negative or not, orders of colours, images); infinite where sides differ."""
+    orders = np.array(list(permutations(range(found.shape[1]))))
+    errors = np.full((_WAYS, 2, len(orders), len(found)), np.inf)
+    clean = np.clip(np.nan_to_num(found), 0, 1)
+    known = (plain**2).sum(axis=(1, 2, 3), dtype=np.float64)
+    for way in range(_WAYS):
+        if (laid := _lay(clean, (way, 0, 0))).shape != plain.shape:
+            continue
+        for negative, images in enumerate((laid, 1 - laid)):
+            products = np.einsum("ncyx,ndyx->ncd", images, plain, optimize=True)
+            alike = products[:, orders, np.arange(found.shape[1])].sum(axis=-1).T
+            errors[way, negative] = (images**2).sum(axis=(1, 2, 3), dtype=np.float64) - 2 * alike + known
+    return errors
+
+
+def _lay(images: Images, way: tuple[int, ...]) -> Images:
+    """Images in one of the eight ways to lay them, as negatives or not, in one of the orders of their colours."""
+    number, negative, colours = way
+    order = list(permutations(range(images.shape[1])))[colours]
+    laid = np.rot90(images[..., ::-1] if number >= _WAYS // 2 else images, number, axes=(2, 3))[:, list(order)]
+    return np.ascontiguousarray(1 - laid if negative else laid)
+
+
 ALIGNMENTS: dict[str, Callable[[Images, Images], Images]] = {
     "affine": fit_channels,
     "affine each": fit_images,
     "symmetries": lay,
     "colours": name_colours,
+    "poses": lay_poses,
+    "poses each": lay_poses_each,
 }

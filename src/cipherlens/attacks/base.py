@@ -23,6 +23,9 @@ THREAT_MODELS = {
 }
 
 
+ANY = 1 << 62
+
+
 @dataclass(frozen=True)
 class View:
     """Everything an eavesdropper has (Kerckhoffs: scheme and parameters are public, the key is not).
@@ -75,9 +78,11 @@ class Attack:
     ``alignment`` "affine": what it finds has colours of its own, and is scored after the best fit per channel;
     "affine each": after the best fit for each image and channel; "symmetries": it cannot tell a picture from its
     mirror image, and is scored in the best of the eight ways to lay the pictures, one for all; "colours": the same
-    for negatives and orders of the colours.
+    for negatives and orders of the colours; "poses": the same for all of these together, for each image where each
+    has a key of its own, and not for the ciphers in ``settled``, which leave none of it open.
     ``reaches``: the SSIM that it must reach on plain images, less than nearly 1 only where its way loses something
-    by nature. With fewer than ``least`` images, or images of more than ``most_pixels``, it says nothing.
+    by nature. With fewer than ``least`` images, or images of more than ``most_pixels`` or ``most_blocks``, it says
+    nothing. ``most_alone``: images that are worth attacking where each has a key of its own, one after the other.
     """
 
     name: str
@@ -89,7 +94,10 @@ class Attack:
     composes: tuple[str, ...] = ()
     reaches: float = 0.9
     least: int = 1
-    most_pixels: int = 1 << 62
+    most_pixels: int = ANY
+    most_blocks: int = ANY
+    most_alone: int = ANY
+    settled: tuple[str, ...] = ()
 
     def applies(self, cipher: str, params: dict[str, Any] | None = None) -> bool:
         """Whether it says anything about this cipher; ``params`` hold the parts of a composition."""
@@ -97,6 +105,21 @@ class Attack:
             return cipher in self.ciphers
         parts = (params or {}).get("ciphers", ())
         return bool(parts) and all(part["name"] in self.composes and not part.get("orthogonal") for part in parts)
+
+    def limit_pixels(self, params: dict[str, Any]) -> int:
+        """The most pixels that images may have, given the scheme's blocks."""
+        block: int | None = params.get("block")
+        return min(self.most_pixels, self.most_blocks * block**2 if block else ANY)
+
+    def most_images(self, params: dict[str, Any]) -> int:
+        """How many images are worth attacking."""
+        return self.most_alone if params.get("per_image") else ANY
+
+    def choose_alignment(self, cipher: str, params: dict[str, Any]) -> str:
+        """What its pictures of this scheme are scored without."""
+        if self.alignment != "poses":
+            return self.alignment
+        return "none" if cipher in self.settled else "poses each" if params.get("per_image") else "poses"
 
     def run(self, view: View) -> AttackResult:
         """Run on a view; raises UsageError if the view lacks what the threat model gives."""

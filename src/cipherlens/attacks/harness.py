@@ -74,8 +74,8 @@ class Target:
             return "needs somebody who encrypts chosen pictures: give the client's --key"
         if images < least:
             return f"needs {least} images or more"
-        if height * width > attack.most_pixels:
-            return f"takes images of at most {attack.most_pixels:,} pixels"
+        if height * width > (most := attack.limit_pixels(self.params)):
+            return f"takes images of at most {most:,} pixels"
         return None
 
 
@@ -131,8 +131,9 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0) -> Eval
     needed = budget + 1 if knows_pairs else 1 if asks or holds_model else budget
     if budget < attack.least:
         raise UsageError(f"{attack.name} needs {attack.least} images or more, not {budget}")
-    if np.prod(target.plain.shape[2:]) > attack.most_pixels:
-        raise UsageError(f"{attack.name} takes images of at most {attack.most_pixels} pixels")
+    most = attack.limit_pixels(target.params)
+    if np.prod(target.plain.shape[2:]) > most:
+        raise UsageError(f"{attack.name} takes images of at most {most} pixels", hint="use a smaller --size")
     if budget < 1 or needed > total:
         raise UsageError(f"budget {budget} needs {needed} images, there are {total}", hint="lower --budget")
     ct, plain = target.ciphertexts(), target.images()
@@ -200,7 +201,7 @@ def _make_oracle(bound: BoundCipher, queries: int) -> Oracle:
 def _score(
     attack: Attack, target: Target, result: AttackResult, plain: Images, seen: Any, budget: int, seed: int
 ) -> Evaluation:
-    result = replace(result, reconstruction=_align(attack, result.reconstruction, plain))
+    result = replace(result, reconstruction=_align(attack, target, result.reconstruction, plain))
     scores = score(result.reconstruction, plain)
     ssim, interval = mean_and_interval(scores.ssim)
     guess = _score_guess(attack, target, plain)
@@ -235,9 +236,10 @@ def _score(
     )
 
 
-def _align(attack: Attack, found: Images, plain: Images) -> Images:
+def _align(attack: Attack, target: Target, found: Images, plain: Images) -> Images:
     """Without what the attack cannot know. Guesses get the same help."""
-    return found if attack.alignment == "none" else ALIGNMENTS[attack.alignment](found, plain)
+    alignment = attack.choose_alignment(target.cipher, target.params)
+    return found if alignment == "none" else ALIGNMENTS[alignment](found, plain)
 
 
 def _score_guess(attack: Attack, target: Target, plain: Images) -> float:
@@ -250,7 +252,7 @@ def _score_guess(attack: Attack, target: Target, plain: Images) -> float:
     if public.shape[1:] == plain.shape[1:]:
         guesses.append(public.mean(axis=0))
     pictures = [np.broadcast_to(guess, plain.shape).astype(np.float32) for guess in guesses]
-    return max(mean_similarity(_align(attack, picture, plain), plain) for picture in pictures)
+    return max(mean_similarity(_align(attack, target, picture, plain), plain) for picture in pictures)
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,8 @@ def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> 
 
     The attack believes both to be the target's scheme.
     """
-    count = min(len(target.plain), max(budget, _CONTROL_IMAGES) + 1)
+    most = attack.most_images(target.params)
+    count = min(len(target.plain), max(budget, _CONTROL_IMAGES) + 1, most)
     outcomes = []
     for name in ("identity", "stream"):
         plain = target.plain[:count]
@@ -287,11 +290,11 @@ def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> 
     return outcomes
 
 
-def default_budgets(attack: Attack, total: int) -> list[int]:
+def default_budgets(attack: Attack, total: int, params: dict[str, Any] | None = None) -> list[int]:
     """1, 10, 100, ... up to what there is, and all of it; as many queries as an attack wants."""
     if attack.threat_model == "cpa":
         return [MAX_QUERIES]
-    limit = min(total, 10_000) if attack.threat_model == "coa" else total - 1
+    limit = min(total, 10_000, attack.most_images(params or {})) if attack.threat_model == "coa" else total - 1
     powers = [10**k for k in range(5) if attack.least <= 10**k < limit]
     return [*powers, limit] if attack.threat_model == "coa" else powers[:3] or [limit]
 

@@ -64,7 +64,7 @@ def audit(
     """
     effort, accuracy = effort or Effort(), [read_accuracy(run) for run in runs]
     attacks = choose_attacks(target, effort.attacks)
-    jobs = plan_jobs(attacks, len(target.plain), effort.seed)
+    jobs = plan_jobs(attacks, len(target.plain), effort.seed, target.params)
     started = time.monotonic()
     outcomes = _collect(target, jobs, key, effort, progress)
     seconds = time.monotonic() - started

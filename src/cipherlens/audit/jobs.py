@@ -55,15 +55,15 @@ class Outcome:
     pictures: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
 
-def plan_jobs(attacks: Sequence[Attack], total: int, seed: int) -> list[Job]:
-    """All jobs on ``total`` images, in the order in which somebody who runs out of time needs them.
+def plan_jobs(attacks: Sequence[Attack], total: int, seed: int, params: dict[str, Any] | None = None) -> list[Job]:
+    """All jobs on ``total`` images under a cipher's ``params``, in the order in which somebody who runs out of time needs them.
 
-    First the worst case: every attack with its most material, the threat models in turn. Then the controls, without
+    """All jobs on ``total`` images under a cipher's ``params``, as somebody who runs out of time needs them.
     which no figure is to be believed. Then less and less material.
     """
     by_model = [[attack for attack in attacks if attack.threat_model == model] for model in THREAT_MODELS]
     turns = [attack for turn in zip_longest(*by_model) for attack in turn if attack is not None]
-    budgets = [sorted(default_budgets(attack, total), reverse=True) for attack in turns]
+    budgets = [sorted(default_budgets(attack, total, params), reverse=True) for attack in turns]
     waves = [
         [Job(attack.name, budget, seed) for attack, budget in zip(turns, wave, strict=True) if budget is not None]
         for wave in zip_longest(*budgets)

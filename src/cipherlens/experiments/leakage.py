@@ -112,15 +112,15 @@ def _plan(settings: Settings, out: Path, plain: NDArray[np.uint8]) -> Iterator[T
             raise UsageError(f"{settings.name}.toml: no attack applies to {name_cipher(params)}")
         for attack in target.list_attacks(len(plain)):
             yield Trial(out, params, attack.name, 0, None)
-            for budget in _choose_budgets(attack, settings.options["budgets"], len(plain)):
+            for budget in _choose_budgets(attack, target.params, settings.options["budgets"], len(plain)):
                 for seed in settings.options["seeds"]:
                     yield Trial(out, params, attack.name, seed, budget)
 
 
-def _choose_budgets(attack: Attack, budgets: Sequence[int], total: int) -> list[int]:
+def _choose_budgets(attack: Attack, params: dict[str, Any], budgets: Sequence[int], total: int) -> list[int]:
     if attack.threat_model == "cpa":
         return [MAX_QUERIES]
-    most = min(_MOST[attack.threat_model], total - (attack.threat_model == "kpa"))
+    most = min(_MOST[attack.threat_model], total - (attack.threat_model == "kpa"), attack.most_images(params))
     return [budget for budget in budgets if attack.least <= budget <= most]
 
 

@@ -1,0 +1,100 @@
+"""Ciphertext-only attack on moved blocks: the picture is put together like a jigsaw puzzle.
+
+Chuman, Kurihara and Kiya (ICASSP 2017; IEICE Trans. E101-D, 2018) extended jigsaw solvers to blocks that are
+turned, mirrored, inverted and recoloured. Here the evidence of all pictures under one key is added up before the
+puzzle is solved, once for all of them; with a key per image every picture is a puzzle of its own.
+"""
+
+from math import gcd
+from typing import Any
+
+import numpy as np
+
+from cipherlens.attacks.base import Images, View
+from cipherlens.attacks.pieces import Poses, cut_pieces, join_pieces, lay_pieces, make_poses
+from cipherlens.attacks.puzzle import Placement, Puzzle, turn_placement
+from cipherlens.attacks.seams import weigh_seams
+from cipherlens.attacks.solving import solve_puzzle
+from cipherlens.attacks.upright import choose_pose
+from cipherlens.errors import UsageError
+
+MOST_BLOCKS = 784
+"""The evidence for all pairs of so many blocks that may be turned takes 1 GB."""
+MOST_ALONE = 20
+_MOST_PICTURES = 100
+"""More than that add nothing that we saw."""
+_NOTED = 20
+_EASY_BLOCKS = 256
+
+
+def attack_jigsaw(view: View) -> tuple[Images, dict[str, Any]]:
+    """Put the blocks of the view's ciphertexts back.
+
+    The details hold the ``placements`` of the first puzzles: for each cell of the frame, row by row, the number of
+    the ciphertext's block that was put there (``piece``) and in which pose (``pose``, a number of ``make_poses``);
+    and ``evidence``, the mean over all seams of the log of how much likelier than by chance they are.
+    """
+    ciphertexts = view.ciphertexts
+    poses = make_poses(view.cipher == "etc", ciphertexts.shape[1])
+    public = view.public_images
+    if public is not None and view.plain_shape[0] != ciphertexts.shape[1]:
+        public = _join_channels(public)
+    alone = bool(view.params.get("per_image"))
+    groups = np.split(ciphertexts, len(ciphertexts)) if alone else [ciphertexts]
+    block = _find_block(view)
+    solved = [_solve(group, block, public, poses, view.seed) for group in groups]
+    found = np.concatenate([images for images, _, _ in solved])
+    placements = [
+        {"piece": placement.piece.ravel().tolist(), "pose": placement.pose.ravel().tolist()}
+        for _, placement, _ in solved[:_NOTED]
+    ]
+    details = {"placements": placements, "evidence": float(np.mean([evidence for _, _, evidence in solved]))}
+    return _split_channels(found, view.plain_shape[0]), details
+
+
+def _find_block(view: View) -> int:
+    """The scheme's block; plain images are cut into blocks of 4 or more, not too many."""
+    if "block" in view.params:
+        return view.block
+    height, width = view.ciphertexts.shape[2:]
+    common = gcd(height, width)
+    for block in range(view.block, common + 1):
+        if common % block == 0 and height * width <= _EASY_BLOCKS * block**2:
+            return block
+    raise UsageError(f"{height}x{width} images cannot be cut into square blocks", hint="use another --size")
+
+
+def _solve(
+    images: Images, block: int, public: Images | None, poses: Poses, seed: int
+) -> tuple[Images, Placement, float]:
+    """Solve the puzzle that all images (M, C, H, W) share: the images put together, how, and the evidence."""
+    height, width = images.shape[2:]
+    pieces = cut_pieces(images - np.float32(0.5), block)
+    chosen = np.unique(np.linspace(0, len(pieces) - 1, _MOST_PICTURES).astype(np.int64))
+    puzzle = Puzzle(weigh_seams(pieces[chosen], poses), poses, (height // block, width // block))
+    placement, evidence = solve_puzzle(puzzle, seed)
+    way = choose_pose(_put_together(pieces, placement, poses), public, poses)
+    placement = turn_placement(placement, poses, way)
+    return _put_together(pieces, placement, poses), placement, evidence
+
+
+def _put_together(pieces: Images, placement: Placement, poses: Poses) -> Images:
+    """Centred pieces (M, N, B, B, C) -> images (M, C, H, W) in [0, 1]."""
+    pose, block = placement.pose.ravel(), pieces.shape[2]
+    laid = lay_pieces(pieces[:, placement.piece.ravel()], poses, pose) * poses.signs[pose][:, None, None, None]
+    rows, columns = placement.piece.shape
+    return np.asarray(join_pieces(laid, rows * block, columns * block) + np.float32(0.5))
+
+
+def _join_channels(images: Images) -> Images:
+    """(M, C, H, W) -> (M, 1, H, C * W): the channels side by side."""
+    count, channels, height, width = images.shape
+    return images.transpose(0, 2, 1, 3).reshape(count, 1, height, channels * width)
+
+
+def _split_channels(images: Images, channels: int) -> Images:
+    """The inverse; images that have their channels stay."""
+    if images.shape[1] == channels:
+        return images
+    count, _, height, _ = images.shape
+    return np.ascontiguousarray(images.reshape(count, height, channels, -1).transpose(0, 2, 1, 3))
