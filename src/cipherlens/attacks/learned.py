@@ -19,7 +19,7 @@ from cipherlens.keys import Key
 Found = tuple[Images, dict[str, Any]]
 Pairs = tuple[Images, Images]
 
-STEPS, GAN_STEPS = 1200, 1000
+STEPS, GAN_STEPS = 1200, 750
 KEYS = 256
 """Own keys per round: key schedules cost time, and each key is seen on a few pictures."""
 STRUCTURES = {

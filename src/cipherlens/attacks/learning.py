@@ -26,7 +26,7 @@ _AT_ONCE = 250
 _CHECKS = 15
 _PATIENCE = 5
 _RATE = 2e-3
-_GAN_RATES = {"network": 2e-4, "critic": 4e-4}
+_REFINING_RATE, _CRITIC_RATE = 2e-4, 4e-4
 _FILTERS = 64
 
 
@@ -75,11 +75,16 @@ def train_against_critic(
     ``held_out`` (N, C, H, W), as a whole, are kept. Returns the same as :func:`train_on_pairs`.
     """
     critic = Critic(public.shape[1])
-    learners: dict[str, nn.Module] = {"network": network, "critic": critic}
-    optimizers = {
-        name: torch.optim.Adam(model.parameters(), _GAN_RATES[name], betas=(0.5, 0.99))
-        for name, model in learners.items()
-    }
+    optimizers = [
+        torch.optim.Adam(groups, betas=(0.5, 0.99))
+        for groups in (
+            [
+                {"params": network.unmix.parameters(), "lr": _RATE},
+                {"params": network.refine.parameters(), "lr": _REFINING_RATE},
+            ],
+            [{"params": critic.parameters(), "lr": _CRITIC_RATE}],
+        )
+    ]
     wanted = torch.from_numpy(held_out)
     best = BestWeights(
         network, lambda: compare_pictures(torch.from_numpy(apply(network, ciphertexts)), wanted), steps
@@ -90,8 +95,8 @@ def train_against_critic(
         network.train()
         fake, real = network(next(seen)[0]), next(natural)[0]
         loss = F.relu(1 - critic(real)).mean() + F.relu(1 + critic(fake.detach())).mean()
-        _descend(optimizers["critic"], loss)
-        _descend(optimizers["network"], -critic(fake).mean())
+        _descend(optimizers[1], loss)
+        _descend(optimizers[0], -critic(fake).mean())
         if best.check(step):
             break
     return best.finish()
@@ -137,7 +142,7 @@ class BestWeights:
 
     def __init__(self, network: nn.Module, measure: Callable[[], float], steps: int) -> None:
         self.network, self.measure, self.steps = network, measure, steps
-        self.started = time.perf_counter()
+        self.started = time.process_time()
         self.loss, self.step, self.last = float("inf"), 0, 0
         self.every = max(1, steps // _CHECKS)
         self.check(0)
@@ -162,7 +167,7 @@ class BestWeights:
             "converged": self.last < self.steps,
             "held_out_loss": self.loss,
             "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
-            "training_seconds": time.perf_counter() - self.started,
+            "cpu_seconds": time.process_time() - self.started,
         }
 
 
