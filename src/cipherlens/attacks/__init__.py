@@ -10,6 +10,7 @@ from cipherlens.attacks.feature_reconstruction import attack_differences, attack
 from cipherlens.attacks.jigsaw import MOST_ALONE, MOST_BLOCKS, attack_jigsaw
 from cipherlens.attacks.known_plaintext import SOLVED, attack_known_plaintext
 from cipherlens.attacks.layout import REARRANGEMENTS
+from cipherlens.attacks.learned import LEARNED, attack_own_keys, attack_pairs, attack_unpaired
 from cipherlens.attacks.neighbours import attack_neighbours
 from cipherlens.attacks.value_correlation import MOST_PLACES, attack_value_correlation
 from cipherlens.errors import UsageError, unknown_name
@@ -22,6 +23,8 @@ _FOLDED = 0.25
 
 _PUZZLE_ALONE = 0.5
 """One picture alone leaves seams that nothing explains, and blank blocks that fit anywhere."""
+_LEARNT_PIXELS = 64 * 64
+"""A map of the whole picture has a weight for every value and direction."""
 
 ATTACKS: dict[str, Attack] = {
     attack.name: attack
@@ -55,6 +58,7 @@ ATTACKS: dict[str, Attack] = {
             composes=REARRANGEMENTS,
             least=100,
             most_pixels=MOST_PLACES,
+            needs_public=True,
         ),
         Attack(
             "neighbours",
@@ -117,6 +121,38 @@ ATTACKS: dict[str, Attack] = {
             attack_chosen_plaintext,
             composes=REARRANGEMENTS,
         ),
+        Attack(
+            "itn",
+            "coa",
+            LEARNED,
+            "trains a network to undo the scheme on public images under many keys of its own",
+            attack_own_keys,
+            most_pixels=_LEARNT_PIXELS,
+            minutes=2.0,
+            needs_public=True,
+            imitates=True,
+        ),
+        Attack(
+            "itn-pairs",
+            "kpa",
+            LEARNED,
+            "trains a network to undo the key from pictures it knows with their encrypted form",
+            attack_pairs,
+            least=50,
+            most_pixels=_LEARNT_PIXELS,
+            minutes=2.0,
+        ),
+        Attack(
+            "gan",
+            "coa",
+            LEARNED,
+            "trains a network whose pictures a second one cannot tell from natural ones",
+            attack_unpaired,
+            least=50,
+            most_pixels=_LEARNT_PIXELS,
+            minutes=3.0,
+            needs_public=True,
+        ),
     )
 }
 
@@ -131,15 +167,20 @@ def run_attack(name: str, view: View) -> AttackResult:
     return ATTACKS[name].run(view)
 
 
-def list_attacks(cipher: str, params: dict[str, Any] | None = None) -> list[Attack]:
-    """The attacks that apply to a cipher; ``params`` hold the parts of a composition."""
-    return [attack for attack in ATTACKS.values() if attack.applies(cipher, params)]
+def list_attacks(cipher: str, params: dict[str, Any] | None = None, slow: bool = False) -> list[Attack]:
+    """The attacks that apply to a cipher; ``params`` hold the parts of a composition.
+
+    Those that take minutes only if ``slow``.
+    """
+    return [
+        attack for attack in ATTACKS.values() if attack.applies(cipher, params) and (slow or not attack.minutes)
+    ]
 
 
 def require_applicable(attack: Attack, cipher: str, params: dict[str, Any] | None = None) -> None:
     """Raise UsageError, naming the ones that apply, if the attack says nothing about this cipher."""
     if not attack.applies(cipher, params) and cipher != "stream":
-        others = ", ".join(a.name for a in list_attacks(cipher, params)) or "none yet"
+        others = ", ".join(a.name for a in list_attacks(cipher, params, slow=True)) or "none yet"
         raise UsageError(f"{attack.name} does not apply to {cipher}", hint=f"attacks that do: {others}")
 
 

@@ -13,6 +13,8 @@ from cipherlens.errors import UsageError
 
 Images = NDArray[np.float32]
 Oracle = Callable[[NDArray[np.uint8]], Images]
+Draw = Callable[[int], tuple[Images, Images]]
+"""Number of a round of training -> ciphertexts and their pictures (N, C, H, W), each seen once in that round."""
 
 THREAT_MODELS = {
     "coa": "sees only encrypted images",
@@ -24,6 +26,11 @@ THREAT_MODELS = {
 
 
 ANY = 1 << 62
+
+
+def to_unit(images: NDArray[Any]) -> Images:
+    """uint8 -> float32 in [0, 1]; floats as they are, as float32."""
+    return images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,10 @@ class Attack:
     ``reaches``: the SSIM that it must reach on plain images, less than nearly 1 only where its way loses something
     by nature. With fewer than ``least`` images, or images of more than ``most_pixels`` or ``most_blocks``, it says
     nothing. ``most_alone``: images that are worth attacking where each has a key of its own, one after the other.
+    ``minutes`` it takes on one core, by the order of magnitude, where that is more than some seconds: such attacks
+    run only where they are asked for. ``needs_public``: it learns from public images of the size of the plain ones.
+    ``imitates``: it learns from ciphertexts that it makes itself, and can undo plain images only where it is told
+    that they are.
     """
 
     name: str
@@ -98,6 +109,9 @@ class Attack:
     most_blocks: int = ANY
     most_alone: int = ANY
     settled: tuple[str, ...] = ()
+    minutes: float = 0.0
+    needs_public: bool = False
+    imitates: bool = False
 
     def applies(self, cipher: str, params: dict[str, Any] | None = None) -> bool:
         """Whether it says anything about this cipher; ``params`` hold the parts of a composition."""

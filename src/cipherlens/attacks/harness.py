@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cipherlens.attacks import ATTACKS, View, list_attacks, require_applicable
 from cipherlens.attacks.alignment import ALIGNMENTS
-from cipherlens.attacks.base import Attack, AttackResult, Images, Oracle
+from cipherlens.attacks.base import Attack, AttackResult, Images, Oracle, to_unit
 from cipherlens.audit.metrics import mean_and_interval, mean_similarity, reidentify, score
 from cipherlens.ciphers import BoundCipher, create_cipher
 from cipherlens.errors import UsageError, unknown_name
@@ -56,14 +56,15 @@ class Target:
         """What the eavesdropper sees."""
         return cut_nonce(self.ct, self.plain.shape[2])
 
-    def list_attacks(self, images: int | None = None) -> list[Attack]:
+    def list_attacks(self, images: int | None = None, slow: bool = False) -> list[Attack]:
         """The attacks that apply to so many images (by default all here) of this size.
 
-        Those with chosen pictures only where there is a victim to encrypt them.
+        Those that take minutes only if ``slow``, those with chosen pictures only where there is a victim to
+        encrypt them, those that learn from public images only where there are some of this size.
         """
         return [
             attack
-            for attack in list_attacks(self.cipher, self.params)
+            for attack in list_attacks(self.cipher, self.params, slow)
             if self.say_lack(attack, images or len(self.plain)) is None
         ]
 
@@ -76,6 +77,8 @@ class Target:
             return f"needs {least} images or more"
         if height * width > (most := attack.limit_pixels(self.params)):
             return f"takes images of at most {most:,} pixels"
+        if attack.needs_public and (self.public is None or self.public.shape[1:] != self.plain.shape[1:]):
+            return "needs public images of the same size: give another --prior"
         return None
 
 
@@ -110,11 +113,6 @@ class Evaluation:
 def cut_nonce(ct: NDArray[Any], height: int) -> Images:
     """Ciphertexts in units of [0, 1] without the rows of nonce that a stream ciphertext carries."""
     return to_unit(ct[:, :, :height])
-
-
-def to_unit(images: NDArray[Any]) -> Images:
-    """uint8 -> float32 in [0, 1]; floats as they are, as float32."""
-    return images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
 
 
 def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0) -> Evaluation:
@@ -269,16 +267,19 @@ class Control:
 def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> list[Control]:
     """The two controls: plain images must come back as well as they can, a real cipher be no better than guessed.
 
-    The attack believes both to be the target's scheme.
+    The attack believes both to be the target's scheme; but one that ``imitates`` is told of the identity.
     """
     most = attack.most_images(target.params)
-    count = min(len(target.plain), max(budget, _CONTROL_IMAGES) + 1, most)
+    known = budget if attack.threat_model == "kpa" else 0
+    count = min(len(target.plain), max(budget, known + _CONTROL_IMAGES) + 1, most)
     outcomes = []
     for name in ("identity", "stream"):
         plain = target.plain[:count]
         bound = create_cipher(name).bind(Key.generate(), plain.shape[1:])
         ct = bound.encrypt(plain)
-        fake = Target(target.cipher, target.params, plain, ct, target.public, target.prior, bound)
+        told = name == "identity" and attack.imitates
+        scheme, params = (name, {}) if told else (target.cipher, target.params)
+        fake = Target(scheme, params, plain, ct, target.public, target.prior, bound)
         size = {"coa": count, "cpa": MAX_QUERIES}.get(attack.threat_model, min(budget, count - 1))
         result = evaluate(attack, fake, size, seed)
         good = (

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.harness import Evaluation, Target, to_unit
+from cipherlens.attacks.base import to_unit
+from cipherlens.attacks.harness import Evaluation, Target
 from cipherlens.audit.conclusions import list_late
 from cipherlens.audit.jobs import Job, Outcome, plan_jobs, run_jobs
 from cipherlens.audit.limits import check_thresholds

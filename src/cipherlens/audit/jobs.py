@@ -56,9 +56,9 @@ class Outcome:
 
 
 def plan_jobs(attacks: Sequence[Attack], total: int, seed: int, params: dict[str, Any] | None = None) -> list[Job]:
-    """All jobs on ``total`` images under a cipher's ``params``, in the order in which somebody who runs out of time needs them.
+    """All jobs on ``total`` images under a cipher's ``params``, in the order in which they are needed most.
 
-    """All jobs on ``total`` images under a cipher's ``params``, as somebody who runs out of time needs them.
+    First the worst case: every attack with its most material, the threat models in turn. Then the controls, without
     which no figure is to be believed. Then less and less material.
     """
     by_model = [[attack for attack in attacks if attack.threat_model == model] for model in THREAT_MODELS]

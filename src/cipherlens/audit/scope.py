@@ -11,14 +11,15 @@ from cipherlens.audit.jobs import Job
 from cipherlens.errors import UsageError
 
 _NOT_ASKED = "not asked for"
+_TOO_LONG = "takes minutes: name it with --attacks"
 
 
 def choose_attacks(target: Target, names: Sequence[str]) -> list[Attack]:
     """The attacks of these names, or all that can run; UsageError, listing those, for one that cannot."""
-    able = target.list_attacks()
+    able = target.list_attacks(slow=bool(names))
     unknown = sorted(set(names) - {attack.name for attack in able})
     if unknown:
-        fitting = list_attacks(target.cipher, target.params)
+        fitting = list_attacks(target.cipher, target.params, slow=True)
         reasons = {attack.name: target.say_lack(attack, len(target.plain)) for attack in fitting}
         because = "; ".join(f"{name} {reasons.get(name) or 'does not apply'}" for name in unknown)
         raise UsageError(
@@ -36,9 +37,10 @@ def list_missing(target: Target, chosen: Sequence[Attack], late: Sequence[Job]) 
         facts = {"attack": attack.name, "threat_model": attack.threat_model, "what": what, "budget": budget}
         rows.append(facts | {"budget_unit": BUDGET_UNITS[attack.threat_model], "reason": reason})
 
-    for attack in list_attacks(target.cipher, target.params):
+    for attack in list_attacks(target.cipher, target.params, slow=True):
         if attack not in chosen:
-            add(attack, "attack", None, target.say_lack(attack, len(target.plain)) or _NOT_ASKED)
+            reason = _TOO_LONG if attack.minutes else _NOT_ASKED
+            add(attack, "attack", None, target.say_lack(attack, len(target.plain)) or reason)
         for job in late:
             if job.attack == attack.name:
                 add(attack, "controls" if job.budget is None else "attack", job.budget, OUT_OF_TIME)

@@ -44,6 +44,8 @@ def attack(
         Ciphertext only: covariance, correlation, neighbours, feature-reconstruction, minimum-difference. Known
         pictures: hill-known-plaintext, known-plaintext. Chosen pictures: chosen-plaintext (--key). Labels:
         adaptation (--run). The model in hand: locked-model (--run, --key), folded-model (--run, --public).
+        Networks trained for minutes, never part of an audit: itn, gan (ciphertexts only), itn-pairs (known
+        pictures).
     sealed
         Folder made by encrypt.
     plain
@@ -81,7 +83,11 @@ def attack(
     if budget is not None and budget < 1:
         raise UsageError("a budget is at least 1")
     default = default_count(dataset)
-    size = budget if budget is not None else {"kpa": 1, "cpa": MAX_QUERIES}.get(chosen.threat_model, default)
+    size = (
+        budget
+        if budget is not None
+        else {"kpa": chosen.least, "cpa": MAX_QUERIES}.get(chosen.threat_model, default)
+    )
     # Pairs are spent, so an attack that knows some needs other images to be scored on.
     count = size + default if known else default if asks else size
     target = load_target(dataset, plain, split, count, prior, means.load_key() if asks else None)

@@ -1,0 +1,117 @@
+"""Learned decryptors: networks trained to undo a scheme, under own keys, on known pairs, or against a critic.
+
+Inverse transformation network: Ito, Kinoshita and Kiya 2021. GAN: Madono et al. 2021. The public code of both has
+faults (docs/attacks.md); here the network has the shape of the scheme's inverse, its output is the same in training
+and in use, and its weights are chosen by images that the attacker holds back. torch is imported where it is needed.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks.base import Draw, Images, View, to_unit
+from cipherlens.attacks.known_plaintext import to_bytes
+from cipherlens.ciphers import create_cipher
+from cipherlens.errors import UsageError
+from cipherlens.keys import Key
+
+Found = tuple[Images, dict[str, Any]]
+Pairs = tuple[Images, Images]
+
+STEPS, GAN_STEPS = 1200, 750
+KEYS = 256
+"""Own keys per round: key schedules cost time, and each key is seen on a few pictures."""
+STRUCTURES = {
+    "blocks": ("hill", "shf", "np", "patch", "le", "identity"),
+    "positions": ("negpos", "pe"),
+    "moves": ("block-scrambling", "pixel-permutation", "ele", "etc", "etc-legacy"),
+}
+"""The kind of map that undoes a scheme: of each block, of each pixel, of the whole picture."""
+LEARNED = tuple(cipher for ciphers in STRUCTURES.values() for cipher in ciphers)
+_HALVES = ("le", "ele")
+_HELD_OUT = 0.1
+
+
+def attack_own_keys(view: View, steps: int = STEPS) -> Found:
+    """Learn to undo the scheme under keys of the attacker's own, on public images; use that on the victim's.
+
+    Raises UsageError without public images of the ciphertexts' size.
+    """
+    held_out, rest = _hold_back(to_bytes(require_public(view)))
+    pictures = to_unit(rest)
+    return _learn(
+        view,
+        lambda number: (encrypt_own(view, rest, str(number)), pictures),
+        (encrypt_own(view, held_out, "held out"), to_unit(held_out)),
+        steps,
+    )
+
+
+def attack_pairs(view: View, steps: int = STEPS) -> Found:
+    """Learn to undo the victim's key from the view's pairs; UsageError where there are none."""
+    if view.known_plain is None or view.known_ct is None:
+        raise UsageError(f"an attack on {view.cipher} with known pictures needs pairs")
+    (held_ct, ct), (held_plain, plain) = map(_hold_back, (view.known_ct, view.known_plain))
+    return _learn(view, lambda number: (ct, plain), (held_ct, held_plain), steps)
+
+
+def attack_unpaired(view: View, steps: int = GAN_STEPS) -> Found:
+    """Learn a map of the ciphertexts whose pictures a critic cannot tell from public ones.
+
+    Raises UsageError without public images of the ciphertexts' size.
+    """
+    from cipherlens.attacks.learning import apply, fix_seed, start_network, train_against_critic
+
+    held_out, public = _hold_back(require_public(view))
+    with fix_seed(view.seed):
+        network = start_network(*_describe(view), view.ciphertexts, public)
+        details = train_against_critic(network, view.ciphertexts, public, held_out, steps)
+        return apply(network, view.ciphertexts), details
+
+
+def _learn(view: View, draw: Draw, held_out: Pairs, steps: int) -> Found:
+    from cipherlens.attacks.learning import apply, fix_seed, start_network, train_on_pairs
+
+    with fix_seed(view.seed):
+        network = start_network(*_describe(view), *draw(0))
+        details = train_on_pairs(network, draw, held_out, steps)
+        return apply(network, view.ciphertexts), details
+
+
+def _describe(view: View) -> tuple[str, tuple[int, int, int], int, bool]:
+    """Structure, shape, block and half bytes for the network that can express the inverse of the view's scheme."""
+    moved = view.cipher == "patch" and view.params.get("scramble")
+    structure = next((name for name, ciphers in STRUCTURES.items() if view.cipher in ciphers), "blocks")
+    return "moves" if moved else structure, view.plain_shape, view.block, view.cipher in _HALVES
+
+
+def encrypt_own(view: View, images: NDArray[np.uint8], label: str) -> Images:
+    """Images (N, C, H, W) under KEYS keys of the attacker's own, which depend on view.seed and ``label``.
+
+    Where every image of the victim's has a key of its own, the network meets one more key with each, too.
+    """
+    params = {name: value for name, value in view.params.items() if name != "per_image"}
+    cipher, secret = create_cipher(view.cipher, **params), Key(bytes(32)).subkey(f"own:{view.seed}:{label}")
+    # A loop, because every key has a key schedule.
+    parts = [
+        cipher.bind(secret.subkey(str(number)), view.plain_shape).encrypt(part)
+        for number, part in enumerate(np.array_split(images, min(KEYS, len(images))))
+    ]
+    return to_unit(np.concatenate(parts))
+
+
+def require_public(view: View) -> Images:
+    """The view's public images; UsageError unless there are some of the size of the plain ones."""
+    if view.public_images is None or view.public_images.shape[1:] != view.plain_shape:
+        raise UsageError(
+            f"a network for {view.plain_shape} images is trained on public images of that shape",
+            hint="give --prior SOURCE with such images, or leave it away",
+        )
+    return view.public_images
+
+
+def _hold_back(images: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A tenth of the images (at least one) to choose weights by, and the others to learn from."""
+    held = max(1, round(_HELD_OUT * len(images)))
+    return images[:held], images[held:]

@@ -1,0 +1,185 @@
+"""Training of learned decryptors, with torch. Nothing here sees an original of the victim's that the view has not.
+
+Inference is in evaluation mode; weights are chosen by what the attacker holds back of its own images.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cipherlens.attacks.base import Draw, Images
+from cipherlens.ciphers.base import Shape
+from cipherlens.models.critic import Critic
+from cipherlens.models.inversion import Inverter
+from cipherlens.train.hardware import choose_precision, isolate
+
+_DEVICE = torch.device("cpu")
+_BATCH = 64
+_AT_ONCE = 250
+_CHECKS = 15
+_PATIENCE = 5
+_RATE = 2e-3
+_REFINING_RATE, _CRITIC_RATE = 2e-4, 4e-4
+_FILTERS = 64
+
+
+@contextmanager
+def fix_seed(seed: int) -> Iterator[None]:
+    """Draw torch's random numbers from ``seed``, and leave those of the caller as they were."""
+    with isolate(_DEVICE, 0):
+        torch.manual_seed(seed)
+        yield
+
+
+def start_network(
+    structure: str, shape: Shape, block: int, halves: bool, ciphertexts: Images, pictures: Images
+) -> Inverter:
+    """A network that has learnt nothing yet; see :class:`~cipherlens.models.inversion.Inverter`."""
+    network = Inverter(structure, shape, block, halves, choose_precision("auto", _DEVICE) == "bf16")
+    network.start(torch.from_numpy(ciphertexts), torch.from_numpy(pictures))
+    return network
+
+
+def train_on_pairs(network: Inverter, draw: Draw, held_out: tuple[Images, Images], steps: int) -> dict[str, Any]:
+    """Train by the mean absolute difference; the weights that were best on ``held_out`` pairs are kept.
+
+    Ends early where those get no better. Returns what is said of a training (see :class:`BestWeights`).
+    """
+    optimizer = torch.optim.AdamW(network.parameters(), _RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
+    best = BestWeights(network, lambda: _measure_difference(network, held_out), steps)
+    batches = _draw_batches(draw)
+    for step in range(1, steps + 1):
+        network.train()
+        ct, plain = next(batches)
+        _descend(optimizer, F.l1_loss(network(ct), plain))
+        schedule.step()
+        if best.check(step):
+            break
+    return best.finish()
+
+
+def train_against_critic(
+    network: Inverter, ciphertexts: Images, public: Images, held_out: Images, steps: int
+) -> dict[str, Any]:
+    """Train until a critic cannot tell the network's pictures from ``public`` ones (hinge loss, Lim and Ye 2017).
+
+    No picture is known to belong to any ciphertext. The weights whose pictures were the most like those
+    ``held_out`` (N, C, H, W), as a whole, are kept. Returns the same as :func:`train_on_pairs`.
+    """
+    critic = Critic(public.shape[1])
+    optimizers = [
+        torch.optim.Adam(groups, betas=(0.5, 0.99))
+        for groups in (
+            [
+                {"params": network.unmix.parameters(), "lr": _RATE},
+                {"params": network.refine.parameters(), "lr": _REFINING_RATE},
+            ],
+            [{"params": critic.parameters(), "lr": _CRITIC_RATE}],
+        )
+    ]
+    wanted = torch.from_numpy(held_out)
+    best = BestWeights(
+        network, lambda: compare_pictures(torch.from_numpy(apply(network, ciphertexts)), wanted), steps
+    )
+    seen = _draw_batches(lambda _: (ciphertexts, ciphertexts))
+    natural = _draw_batches(lambda _: (public, public))
+    for step in range(1, steps + 1):
+        network.train()
+        fake, real = network(next(seen)[0]), next(natural)[0]
+        loss = F.relu(1 - critic(real)).mean() + F.relu(1 + critic(fake.detach())).mean()
+        _descend(optimizers[1], loss)
+        _descend(optimizers[0], -critic(fake).mean())
+        if best.check(step):
+            break
+    return best.finish()
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
+def apply(network: nn.Module, ciphertexts: Images) -> Images:
+    """What the network makes of ciphertexts, in evaluation mode."""
+    network.eval()
+    with torch.inference_mode():
+        starts = range(0, len(ciphertexts), _AT_ONCE)
+        parts = [network(torch.from_numpy(ciphertexts[start : start + _AT_ONCE])).numpy() for start in starts]
+    return np.concatenate(parts)
+
+
+def compare_pictures(first: Tensor, second: Tensor) -> float:
+    """How unlike two sets of pictures (N, C, H, W) are: a sliced Wasserstein distance of 4 x 4 patches.
+
+    Quantiles of random projections at three resolutions (after Karras et al. 2018); which picture is which plays
+    no part.
+    """
+    generator = torch.Generator().manual_seed(0)
+    filters = torch.randn(_FILTERS, first.shape[1], 4, 4, generator=generator)
+    levels = torch.linspace(0.005, 0.995, 100)
+    distances = []
+    for _ in range(3):
+        found = [
+            torch.quantile(F.conv2d(images, filters, stride=4).transpose(0, 1).flatten(1), levels, dim=1)
+            for images in (first, second)
+        ]
+        distances.append((found[0] - found[1]).abs().mean() / found[1].std())
+        first, second = F.avg_pool2d(first, 2), F.avg_pool2d(second, 2)
+    return float(torch.stack(distances).mean())
+
+
+class BestWeights:
+    """The weights of a network that were best so far, by ``measure`` (smaller is better)."""
+
+    def __init__(self, network: nn.Module, measure: Callable[[], float], steps: int) -> None:
+        self.network, self.measure, self.steps = network, measure, steps
+        self.started = time.process_time()
+        self.loss, self.step, self.last = float("inf"), 0, 0
+        self.every = max(1, steps // _CHECKS)
+        self.check(0)
+
+    def check(self, step: int) -> bool:
+        """Measure now and then; whether nothing got better for so long that it is time to stop."""
+        self.last = step
+        if step % self.every and step < self.steps:
+            return False
+        loss = self.measure()
+        if loss < self.loss:
+            self.loss, self.step = loss, step
+            self.state = {name: value.clone() for name, value in self.network.state_dict().items()}
+        return step - self.step >= _PATIENCE * self.every
+
+    def finish(self) -> dict[str, Any]:
+        """Go back to the best weights; say what it took, and whether it ``converged`` before the steps ran out."""
+        self.network.load_state_dict(self.state)
+        return {
+            "steps": self.last,
+            "best_step": self.step,
+            "converged": self.last < self.steps,
+            "held_out_loss": self.loss,
+            "parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            "cpu_seconds": time.process_time() - self.started,
+        }
+
+
+def _measure_difference(network: Inverter, pairs: tuple[Images, Images]) -> float:
+    return float(np.abs(apply(network, pairs[0]) - pairs[1]).mean())
+
+
+def _draw_batches(draw: Draw) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of whole rounds, each in a new order; what does not fill a batch is left for another round."""
+    for number in count():
+        ct, plain = map(torch.from_numpy, draw(number))
+        order = torch.randperm(len(ct))
+        size = min(_BATCH, len(ct))
+        for batch in order[: len(order) // size * size].reshape(-1, size):
+            yield ct[batch], plain[batch]
