@@ -11,6 +11,7 @@ from cipherlens.attacks.jigsaw import MOST_ALONE, MOST_BLOCKS, attack_jigsaw
 from cipherlens.attacks.known_plaintext import SOLVED, attack_known_plaintext
 from cipherlens.attacks.layout import REARRANGEMENTS
 from cipherlens.attacks.learned import LEARNED, attack_own_keys, attack_pairs, attack_unpaired
+from cipherlens.attacks.levels import attack_levels
 from cipherlens.attacks.neighbours import attack_neighbours
 from cipherlens.attacks.value_correlation import MOST_PLACES, attack_value_correlation
 from cipherlens.errors import UsageError, unknown_name
@@ -58,6 +59,14 @@ ATTACKS: dict[str, Attack] = {
             composes=REARRANGEMENTS,
             least=100,
             most_pixels=MOST_PLACES,
+            needs_public=True,
+        ),
+        Attack(
+            "levels",
+            "coa",
+            ("ffx", "identity"),
+            "finds from a few encrypted images what each substituted value was, by what usually lies around it",
+            attack_levels,
             needs_public=True,
         ),
         Attack(

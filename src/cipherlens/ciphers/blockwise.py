@@ -101,7 +101,7 @@ class FfxCipher(_AlikeCipher):
 
     name: ClassVar[str] = "ffx"
     summary: ClassVar[str] = "chosen places of a block substituted by a keyed table, in every block alike"
-    threat_note: ClassVar[str] = "obfuscation, not encryption: a few known pictures give the whole table"
+    threat_note: ClassVar[str] = "obfuscation, not encryption: a few ciphertexts give the whole table"
 
     def key_bits(self, shape: Shape) -> float:
         """A bit for every value of a block, and a table of 256 levels."""

@@ -1,0 +1,92 @@
+"""Ciphertext-only attack on FFX: what a substituted value was is told by the values around it.
+
+Chosen places of a block go through one secret table, the others stay. Places that are related to the rest of a
+block as in public images were left alone; from these the others are predicted. All occurrences of an encrypted
+level have one original, so that the mean of their predictions, over many blocks, tells which: levels are assigned
+to the means that public images show. Then the decrypted places help to predict each other, in a second round.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks.base import Images, View
+from cipherlens.attacks.embedding import assign
+from cipherlens.attacks.learned import require_public
+from cipherlens.ciphers.rearrangement import index_blocks
+
+Values = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+_LEVELS = 256
+_RELATED = 0.5
+"""Places with less than so much of the relation that public images show were substituted."""
+_BEST_RELATED = 80
+_ROUNDS = 3
+_RIDGE = 1e-3
+
+
+def attack_levels(view: View) -> tuple[Images, dict[str, Any]]:
+    """Find the substituted places and the table of the view's ciphertexts, and undo it."""
+    places = index_blocks(view.plain_shape, view.block)
+    ct, public = (
+        images.reshape(len(images), -1)[:, places].reshape(-1, places.shape[1])
+        for images in (view.ciphertexts, require_public(view))
+    )
+    chosen = find_substituted(ct, public)
+    if chosen.any() and not chosen.all():
+        ct = _undo_table(ct, public, chosen)
+    found = np.empty((len(view.ciphertexts), places.size), np.float32)
+    found[:, places] = ct.reshape(-1, *places.shape)
+    return found.reshape(view.ciphertexts.shape), {"substituted": int(chosen.sum())}
+
+
+def find_substituted(ct: Values, public: Values) -> Mask:
+    """Which places of a block (n,) are less related to the others in ``ct`` (blocks, n) than in ``public``."""
+    seen, prior = (np.corrcoef(values + _noise(values), rowvar=False) for values in (ct, public))
+    share = seen / np.where(np.abs(prior) < _RIDGE, _RIDGE, prior)
+    np.fill_diagonal(share, 0.0)
+    return np.asarray(np.percentile(share, _BEST_RELATED, axis=1) < _RELATED)
+
+
+def _noise(values: Values) -> Values:
+    """Too little to matter, enough for constant places to have a variance."""
+    return np.random.default_rng(0).normal(0, 1e-4, values.shape).astype(np.float32)
+
+
+def _undo_table(ct: Values, public: Values, chosen: Mask) -> Values:
+    levels, known = (np.rint((_LEVELS - 1) * values[:, chosen]).astype(np.int64) for values in (ct, public))
+    found = ct.copy()
+    for number in range(_ROUNDS):
+        # At first only places that were left alone predict anything.
+        helpers = np.ones(len(chosen), bool) if number else ~chosen
+        predicted, usual = (np.empty(levels.shape), np.empty(known.shape))
+        for column, place in enumerate(np.flatnonzero(chosen)):
+            others = helpers & (np.arange(len(chosen)) != place)
+            weights = _regress(public[:, others], public[:, place])
+            predicted[:, column], usual[:, column] = (_predict(v[:, others], weights) for v in (found, public))
+        counts, means = _average(levels, predicted)
+        _, expected = _average(known, usual)
+        table = assign(counts[:, None] * (means[:, None] - expected[None]) ** 2)
+        found[:, chosen] = (table[levels] / (_LEVELS - 1)).astype(np.float32)
+    return found
+
+
+def _regress(inputs: Values, outputs: Values) -> NDArray[np.float64]:
+    """Ridge regression with a constant."""
+    extended = np.concatenate([inputs, np.ones((len(inputs), 1))], axis=1).astype(np.float64)
+    gram = extended.T @ extended + _RIDGE * np.eye(extended.shape[1])
+    return np.asarray(np.linalg.solve(gram, extended.T @ outputs), np.float64)
+
+
+def _predict(inputs: Values, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(inputs @ weights[:-1] + weights[-1])
+
+
+def _average(levels: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """How often each level occurs, and the mean of the values there; between known levels on a line."""
+    counts = np.bincount(levels.ravel(), minlength=_LEVELS)
+    sums = np.bincount(levels.ravel(), values.ravel(), minlength=_LEVELS)
+    seen = np.flatnonzero(counts)
+    return counts, np.interp(np.arange(_LEVELS), seen, sums[seen] / counts[seen])
