@@ -1,7 +1,7 @@
 """Which attacks read which cipher, from results/*.json into the package: python benchmarks/broken_by.py.
 
-Taken from known-pairs.json, covariance-*.json and leakage-cpu.json. The covariance rows of ercnn-*.json say the
-same as those; the adaptation attack in them reads nothing.
+Taken from known-pairs.json, covariance-*.json, scheme-comparison-cpu.json and leakage-cpu.json. The covariance rows
+of ercnn-*.json say the same as those; the adaptation attack in them reads nothing.
 """
 
 import ast
@@ -23,7 +23,8 @@ NEARLY = 0.01
 def collect(results: Path) -> dict[str, list[dict[str, Any]]]:
     """Per cipher and attack the cheapest way to the best result, for each set of parameters and image size."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for name, row in (*read_pairs(results), *read_covariance(results), *read_leaderboard(results)):
+    readers = (read_pairs, read_covariance, read_comparison, read_leaderboard)
+    for name, row in (pair for reader in readers for pair in reader(results)):
         known = (name, json.dumps(row["params"], sort_keys=True), row["attack"], str(row["side"]))
         groups.setdefault(known, []).append(row)
     found: dict[str, list[dict[str, Any]]] = {}
@@ -61,10 +62,36 @@ def read_pairs(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def read_covariance(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in sorted(results.glob("covariance-*.json")):
         for record in read(results, path.name):
-            facts = {"side": SIDES[record["source"]], "budget": record["ciphertexts"], "exact": False}
+            name, _, orthogonal = record.get("cipher", "hill").partition(", ")
+            params = {"block": record["block"], **({"orthogonal": True} if orthogonal else {})}
+            facts = {"side": SIDES[record["source"]], "budget": record["ciphertexts"]}
+            facts |= {"exact": min(r["exact_pixels"] for r in record["per_key"]) == 1}
             facts |= {"ssim": round(record["ssim"], 4), "record": path.name}
             if record["ssim"] >= IN_PART and min(r["ssim"] - r["guess_ssim"] for r in record["per_key"]) > 0.02:
-                yield describe("hill", {"block": record["block"]}, attack="covariance", threat_model="coa", **facts)
+                yield describe(name, params, attack="covariance", threat_model="coa", **facts)
+
+
+def read_comparison(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What the attacks on the compared schemes read, with one key; each scheme once."""
+    for record in read(results, "scheme-comparison-cpu.json"):
+        schemes = {row["scheme"]: row["leakage"] for row in record["rows"]}
+        for scheme, attacks in schemes.items():
+            for row in attacks:
+                if row["beats_guessing"] and row["ssim"] >= IN_PART:
+                    facts = {
+                        "side": SIDES[record["source"]],
+                        "budget": row["budget"],
+                        "ssim": round(row["ssim"], 4),
+                    }
+                    facts |= {"exact": row["exact_pixels"] == 1, "record": "scheme-comparison-cpu.json"}
+                    named = {"attack": row["attack"], "threat_model": row["threat_model"]}
+                    yield describe(*parse_scheme(scheme), **named, **facts)
+
+
+def parse_scheme(label: str) -> tuple[str, dict[str, Any]]:
+    """``"shf block=4"`` -> name and parameters."""
+    name, *options = label.split()
+    return name, {key: ast.literal_eval(value) for key, value in (option.split("=") for option in options)}
 
 
 def read_leaderboard(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -80,11 +107,10 @@ def read_leaderboard(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 or (row["scheme"], row["attack"]) in doubted
             ):
                 continue
-            name, *options = row["scheme"].split()
-            params = {key: ast.literal_eval(value) for key, value in (option.split("=") for option in options)}
             facts = {"side": record["shape"][1], "budget": row["budget"], "ssim": round(row["ssim"]["mean"], 4)}
             facts |= {"exact": row["exact_pixels"]["min"] == 1, "record": "leakage-cpu.json"}
-            yield describe(name, params, attack=row["attack"], threat_model=row["threat_model"], **facts)
+            named = {"attack": row["attack"], "threat_model": row["threat_model"]}
+            yield describe(*parse_scheme(row["scheme"]), **named, **facts)
 
 
 def read(results: Path, name: str) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from privacy_utility import draw
 from record_tables import hardware, load, table
 
 HALF = 0.5
@@ -120,8 +121,11 @@ def comparison() -> str:
     base = ", ".join(f"{key} {value}" for key, value in results["base"].items())
     seeds = len(results["seeds"])
     images = ", ".join(f"{count:,} {split}" for split, count in results["images"].items())
+    draw(results["rows"])
     return (
-        f"### Schemes side by side\n\n{find(results['rows'])}\n\n{table(header, lines)}\n\n{results['source']} "
+        f"### Schemes side by side\n\n{find(results['rows'])}\n\n"
+        "![Accuracy against leakage](pictures/privacy-utility.png)\n\n"
+        f"{table(header, lines)}\n\n{results['source']} "
         f"({images} images), {base}, {seeds} seeds, last epoch; every network got the same budget.\n\n"
         f"{hardware(record)}\n"
     )

@@ -169,7 +169,10 @@ def _attack(target: Target) -> list[dict[str, Any]]:
                 "threat_model": attack.threat_model,
                 "budget": result.budget,
                 "ssim": result.ssim,
+                "exact_pixels": result.exact_pixels,
                 "guess_ssim": result.guess_ssim,
+                "beats_guessing": result.beats_guessing,
+                "seconds": result.seconds,
             }
         )
     return found
