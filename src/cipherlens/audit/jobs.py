@@ -1,5 +1,6 @@
 """The audit's work in processes of its own: attacks and their controls, each a job, the most telling first."""
 
+import os
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
@@ -88,21 +89,29 @@ def run_jobs(
                 np.save(Path(folder) / f"{name}.npy", images)
         # Workers share the images as files; and a bound cipher cannot be passed on: it is the key.
         facts = {name: getattr(target, name) for name in ("cipher", "params", "prior")}
-        arguments = (facts, folder, None if key is None else key.to_bytes())
-        yield from run_in_processes(run_job, jobs, min(workers, len(jobs)), start_worker, arguments, seconds)
+        started = min(workers, len(jobs))
+        arguments = (facts, folder, started, None if key is None else key.to_bytes())
+        yield from run_in_processes(run_job, jobs, started, start_worker, arguments, seconds)
 
 
 _ARRAYS = ("plain", "ct", "public")
 _target: Target
 
 
-def start_worker(facts: dict[str, Any], folder: str, key: bytes | None) -> None:
-    """Keep what all jobs of a worker share: the target, with its images from the files of a folder."""
+def start_worker(facts: dict[str, Any], folder: str, workers: int, key: bytes | None) -> None:
+    """Keep what all jobs of a worker share: the target, with its images from the files of a folder.
+
+    The last of the workers to open the files removes them, so that a killed audit leaves no plain images behind.
+    """
     global _target  # noqa: PLW0603 (a worker process holds it)
     paths = {name: Path(folder) / f"{name}.npy" for name in _ARRAYS}
     images: dict[str, Any] = {
         name: np.asarray(np.load(path, mmap_mode="r")) if path.exists() else None for name, path in paths.items()
     }
+    (Path(folder) / f"{os.getpid()}.open").touch()
+    if os.name == "posix" and len(list(Path(folder).glob("*.open"))) == workers:
+        for path in paths.values():
+            path.unlink(missing_ok=True)
     bound = None
     if key is not None:
         cipher = create_cipher(facts["cipher"], **facts["params"])
