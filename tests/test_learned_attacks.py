@@ -14,7 +14,8 @@ from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import Attack, View
 from cipherlens.attacks.harness import Target, evaluate, run_controls
 from cipherlens.attacks.learned import KEYS, attack_pairs, encrypt_own
-from cipherlens.attacks.learning import BestWeights, apply, compare_pictures, start_network
+from cipherlens.attacks.learning import BestWeights, apply, start_network
+from cipherlens.attacks.likeness import compare_pictures
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key

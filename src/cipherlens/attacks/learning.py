@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cipherlens.attacks.base import Draw, Images
+from cipherlens.attacks.likeness import compare_pictures
 from cipherlens.ciphers.base import Shape
 from cipherlens.models.critic import Critic
 from cipherlens.models.inversion import Inverter
@@ -27,7 +28,6 @@ _CHECKS = 15
 _PATIENCE = 5
 _RATE = 2e-3
 _REFINING_RATE, _CRITIC_RATE = 2e-4, 4e-4
-_FILTERS = 64
 
 
 @contextmanager
@@ -115,26 +115,6 @@ def apply(network: nn.Module, ciphertexts: Images) -> Images:
         starts = range(0, len(ciphertexts), _AT_ONCE)
         parts = [network(torch.from_numpy(ciphertexts[start : start + _AT_ONCE])).numpy() for start in starts]
     return np.concatenate(parts)
-
-
-def compare_pictures(first: Tensor, second: Tensor) -> float:
-    """How unlike two sets of pictures (N, C, H, W) are: a sliced Wasserstein distance of 4 x 4 patches.
-
-    Quantiles of random projections at three resolutions (after Karras et al. 2018); which picture is which plays
-    no part.
-    """
-    generator = torch.Generator().manual_seed(0)
-    filters = torch.randn(_FILTERS, first.shape[1], 4, 4, generator=generator)
-    levels = torch.linspace(0.005, 0.995, 100)
-    distances = []
-    for _ in range(3):
-        found = [
-            torch.quantile(F.conv2d(images, filters, stride=4).transpose(0, 1).flatten(1), levels, dim=1)
-            for images in (first, second)
-        ]
-        distances.append((found[0] - found[1]).abs().mean() / found[1].std())
-        first, second = F.avg_pool2d(first, 2), F.avg_pool2d(second, 2)
-    return float(torch.stack(distances).mean())
 
 
 class BestWeights:
