@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+_MIDDLE = 0.5
 OUT = Path(__file__).parents[1] / "docs" / "pictures" / "privacy-utility.png"
 
 
@@ -21,11 +22,11 @@ def draw(rows: list[dict[str, Any]]) -> None:
             leak = 1.0 if scheme == "identity" else find_leak(mine[0]["leakage"])
             accuracy = 100 * max(row["mean"] for row in mine)
             places.setdefault((round(leak, 2), round(accuracy, 0)), []).append(scheme.replace(" block=4", ""))
-            plot.scatter(leak, accuracy, color="tab:blue", zorder=2)
+            plot.scatter(leak, accuracy, edgecolors="tab:blue", color="tab:blue" if leak else "white", zorder=2)
     for (leak, accuracy), names in places.items():
-        plot.annotate(
-            ", ".join(names), (leak, accuracy), (-6, 5), textcoords="offset points", fontsize=8, ha="right"
-        )
+        offset, side = ((-6, 5), "right") if leak > _MIDDLE else ((6, 5), "left")
+        plot.annotate(", ".join(names), (leak, accuracy), offset, textcoords="offset points", fontsize=8, ha=side)
+    plot.margins(y=0.12)
     guesses = [attack["guess_ssim"] for row in rows for attack in row["leakage"] if attack["threat_model"] == "coa"]
     if guesses:
         plot.axvline(min(guesses), linestyle=":", color="grey")

@@ -52,7 +52,7 @@ ATTACKS: dict[str, Attack] = {
         Attack(
             "value-correlation",
             "coa",
-            ("block-scrambling", "etc", "ele", "identity"),
+            ("block-scrambling", "etc", "ele", "patch", "identity"),
             "finds from many encrypted images which values vary together, wherever they went and inverted or not",
             attack_value_correlation,
             alignment="symmetries",
