@@ -205,17 +205,23 @@ def test_a_key_for_every_image_keeps_known_pictures_useless(name: str) -> None:
         assert result.ssim < 0.3
 
 
+PAIRED = ("known-plaintext", "chosen-plaintext")
+
+
 def test_who_may_ask_and_how_often() -> None:
     target = make_target("shf", 5, block=4)
-    assert {attack.name for attack in target.list_attacks()} == {"known-plaintext", "chosen-plaintext"}
+    assert {attack.name for attack in target.list_attacks()} == {*PAIRED, "covariance"}
     silent = Target(**{**vars(target), "bound": None})
-    assert {attack.name for attack in silent.list_attacks()} == {"known-plaintext"}
+    assert {attack.name for attack in silent.list_attacks()} == {"known-plaintext", "covariance"}
     with pytest.raises(UsageError, match="encrypt chosen pictures"):
         evaluate(CHOSEN, silent, 1)
     view = View("shf", {"block": 4}, "cpa", target.ciphertexts(), queries=1)
     assert design_queries(view).shape == (1, *SHAPE)
     alone = Target(**{**vars(target), "plain": target.plain[:1], "ct": target.ct[:1]})
-    assert {attack.name for attack in alone.list_attacks()} == {"chosen-plaintext"}  # no picture left to score
+    assert {attack.name for attack in alone.list_attacks()} == {
+        "chosen-plaintext",
+        "covariance",
+    }  # no picture left to score
     with pytest.raises(UsageError, match="2 pictures asked for, 1 allowed"):
         greedy = lambda view: (view.oracle(np.zeros((2, *SHAPE), np.uint8)), {})  # noqa: E731
         evaluate(type(CHOSEN)("greedy", "cpa", ("shf",), "", greedy), target, 1)
@@ -223,7 +229,7 @@ def test_who_may_ask_and_how_often() -> None:
 
 def test_compositions_are_attacked_only_as_rearrangements() -> None:
     params = create_cipher("np+block-scrambling", block=4).params
-    assert {attack.name for attack in list_attacks("compose", params)} == {"known-plaintext", "chosen-plaintext"}
+    assert {attack.name for attack in list_attacks("compose", params)} == {*PAIRED, "value-correlation"}
     for other in ("ffx+block-scrambling", "negpos+hill"):
         assert not list_attacks("compose", create_cipher(other, block=4).params)
     with pytest.raises(UsageError, match="more than to rearrange"):
