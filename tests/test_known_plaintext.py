@@ -189,9 +189,9 @@ CONTROLLED = [
 @pytest.mark.parametrize(("name", "params"), CONTROLLED)
 def test_controls(name: str, params: dict) -> None:
     """Identity is read perfectly, a real cipher not at all, by both attacks and whatever they believe it to be."""
-    target = make_target(name, 60, **params)
+    target = make_target(name, 200, **params)
     for attack in (KNOWN, CHOSEN):
-        outcomes = {control.control: control for control in run_controls(attack, target, 40)}
+        outcomes = {control.control: control for control in run_controls(attack, target, 100)}
         assert outcomes["identity"].ssim > 0.999, attack.name
         assert all(control.passed for control in outcomes.values()), attack.name
 
