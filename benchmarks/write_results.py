@@ -41,8 +41,10 @@ def covariance() -> str:
         rows.append(
             [
                 r["source"],
+                r.get("cipher", "hill"),
                 f"{r['block']}x{r['block']}",
-                f"{r['ciphertexts']:,}",
+                f"{r['ciphertexts']:,}"
+                + (f", mean of {r['images']}" if r["ciphertexts"] < r.get("images", 0) else ""),
                 r["prior"],
                 f"{r['ssim']:.4f} ({r['ssim_min']:.4f} to {r['ssim_max']:.4f}, {r['keys']} keys)",
                 f"{r['psnr']:.1f}",
@@ -53,9 +55,20 @@ def covariance() -> str:
         )
     if not rows:
         return ""
-    header = ["images", "block", "ciphertexts", "prior", "SSIM", "PSNR dB", "seconds", "guessing", "stream"]
+    header = [
+        "images",
+        "cipher",
+        "block",
+        "ciphertexts",
+        "prior",
+        "SSIM",
+        "PSNR dB",
+        "seconds",
+        "guessing",
+        "stream",
+    ]
     return (
-        "## What an eavesdropper reads (Hill cipher, ciphertexts only)\n\n"
+        "## What an eavesdropper reads (`covariance`, ciphertexts only)\n\n"
         "Mean SSIM over all images and channels against the originals; 1 is the same picture. *Guessing*: the mean "
         "picture. *Stream*: the same attack on a real cipher.\n\n"
         f"{table(header, rows)}\n\n" + "\n".join(f"- {hardware(record)}" for record in records) + "\n"
