@@ -11,7 +11,8 @@ import statistics
 from pathlib import Path
 
 from cipherlens.attacks import ATTACKS
-from cipherlens.attacks.harness import Target, evaluate
+from cipherlens.attacks.harness import evaluate
+from cipherlens.attacks.target import Target
 from cipherlens.audit.records import write_record
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.sources import Source, open_source, pick_evenly

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 import cipherlens as cl
 from cipherlens.attacks import ATTACKS
-from cipherlens.attacks.harness import Target, evaluate
+from cipherlens.attacks.harness import evaluate
+from cipherlens.attacks.target import Target
 from cipherlens.audit.jigsaw_scores import score_placement
 from cipherlens.audit.records import write_record
 from photos import read_photos

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 import cipherlens as cl
-from cipherlens.attacks.harness import Target, evaluate, find_attack
+from cipherlens.attacks.harness import evaluate, find_attack
+from cipherlens.attacks.target import Target
 from cipherlens.audit.records import write_record
 from photos import read_photos
 

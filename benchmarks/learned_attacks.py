@@ -18,7 +18,9 @@ import numpy as np
 import torch
 
 import cipherlens as cl
-from cipherlens.attacks.harness import Target, evaluate, find_attack, run_controls
+from cipherlens.attacks.controls import run_controls
+from cipherlens.attacks.harness import evaluate, find_attack
+from cipherlens.attacks.target import Target
 from cipherlens.audit.auditing import summarize
 from cipherlens.audit.records import write_record
 from cipherlens.data.sources import open_source, pick_evenly

@@ -5,7 +5,9 @@ import pytest
 
 import cipherlens as cl
 from cipherlens.attacks import ATTACKS, list_attacks
-from cipherlens.attacks.harness import MAX_QUERIES, Target, default_budgets, evaluate, find_attack, run_controls
+from cipherlens.attacks.controls import run_controls
+from cipherlens.attacks.harness import MAX_QUERIES, default_budgets, evaluate, find_attack
+from cipherlens.attacks.target import Target
 from cipherlens.audit.limits import check_thresholds, parse_limits
 from cipherlens.audit.metrics import mean_and_interval, reidentify, score, structural_similarity
 from cipherlens.ciphers import create_cipher
@@ -98,7 +100,7 @@ def test_budgets():
     assert default_budgets(ATTACKS["chosen-plaintext"], 5) == [MAX_QUERIES]
     target = make_target(count=5)
     for budget in (0, 5, 6):
-        with pytest.raises(UsageError, match=r"budget|1 images or more"):
+        with pytest.raises(UsageError, match=r"budget|needs 2 images or more"):
             evaluate(KNOWN, target, budget)
 
 

@@ -19,7 +19,8 @@ pytest.importorskip("torch")
 pytest.importorskip("jinja2")
 
 from cipherlens.attacks import ATTACKS, list_attacks
-from cipherlens.attacks.harness import Target, default_budgets
+from cipherlens.attacks.harness import default_budgets
+from cipherlens.attacks.target import Target
 from cipherlens.audit import auditing
 from cipherlens.audit import jobs as jobs_module
 from cipherlens.audit.jobs import Job, Outcome, plan_jobs, run_job, run_jobs

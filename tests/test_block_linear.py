@@ -11,10 +11,12 @@ from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import View
 from cipherlens.attacks.block_linear import attack_covariance, merge_halves, split_halves
 from cipherlens.attacks.block_statistics import apply_maps, block_statistics, cut_blocks
-from cipherlens.attacks.harness import Target, evaluate, run_controls
+from cipherlens.attacks.controls import run_controls
+from cipherlens.attacks.harness import evaluate
 from cipherlens.attacks.prior import parametric_statistics
 from cipherlens.attacks.snapping import _flip, snap
 from cipherlens.attacks.swaps import _price, swap_pairs
+from cipherlens.attacks.target import Target
 from cipherlens.ciphers import create_cipher
 from cipherlens.data import synthetic
 from cipherlens.errors import UsageError

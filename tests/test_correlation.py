@@ -7,10 +7,12 @@ pytest.importorskip("torch")
 
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.alignment import lay
+from cipherlens.attacks.controls import run_controls
 from cipherlens.attacks.correlation import arrange, correlate
-from cipherlens.attacks.harness import Target, evaluate, run_controls
+from cipherlens.attacks.harness import evaluate
 from cipherlens.attacks.prior import correlate_pixels
 from cipherlens.attacks.swaps import _choose, _price, swap_pairs
+from cipherlens.attacks.target import Target
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
@@ -96,7 +98,7 @@ def test_where_it_does_not_apply() -> None:
         evaluate(CORRELATION, make_target(60), 20)
     large = Target("pixel-permutation", {}, *(np.zeros((60, 1, 80, 80), np.uint8),) * 2, None, "none")
     assert "correlation" not in {attack.name for attack in large.list_attacks()}
-    with pytest.raises(UsageError, match="at most 4096 pixels"):
+    with pytest.raises(UsageError, match="at most 4,096 pixels"):
         evaluate(CORRELATION, large, 60)
 
 

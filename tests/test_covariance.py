@@ -5,9 +5,11 @@ import pytest
 
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.block_statistics import block_statistics
+from cipherlens.attacks.controls import run_controls
 from cipherlens.attacks.covariance import recover
-from cipherlens.attacks.harness import Target, evaluate, run_controls
+from cipherlens.attacks.harness import evaluate
 from cipherlens.attacks.prior import parametric_statistics
+from cipherlens.attacks.target import Target
 from cipherlens.ciphers import create_cipher
 from cipherlens.data import synthetic
 from cipherlens.errors import CipherlensError, UsageError

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from cipherlens.attacks.adaptation import create_adaptation_attack  # noqa: E402
 from cipherlens.attacks.alignment import fit_channels  # noqa: E402
-from cipherlens.attacks.harness import Target, evaluate  # noqa: E402
+from cipherlens.attacks.harness import evaluate  # noqa: E402
+from cipherlens.attacks.target import Target  # noqa: E402
 from cipherlens.audit.recognition import recognise  # noqa: E402
 from cipherlens.audit.target import load_target  # noqa: E402
 from cipherlens.ciphers import create_cipher  # noqa: E402

@@ -11,12 +11,14 @@ pytest.importorskip("torch")
 
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.alignment import lay_poses, lay_poses_each
+from cipherlens.attacks.controls import run_controls
 from cipherlens.attacks.filling import choose_apart, exchange_pieces
-from cipherlens.attacks.harness import Target, default_budgets, evaluate, run_controls
+from cipherlens.attacks.harness import default_budgets, evaluate
 from cipherlens.attacks.joining import join_surest, list_candidates, scatter_pieces
 from cipherlens.attacks.pieces import cut_pieces, join_pieces, lay_pieces, make_poses
 from cipherlens.attacks.puzzle import SIDES, Placement, Puzzle, turn_placement, weigh_placement
 from cipherlens.attacks.seams import weigh_seams
+from cipherlens.attacks.target import Target
 from cipherlens.attacks.upright import choose_pose
 from cipherlens.audit.jigsaw_scores import JigsawScores, score_placement
 from cipherlens.ciphers import create_cipher
@@ -329,5 +331,5 @@ def test_limits() -> None:
     large = make_target("block-scrambling", scenes(2, 0, 64, 64), block=2)
     assert JIGSAW not in large.list_attacks()
     assert JIGSAW in replace(large, params={"block": 4}).list_attacks()
-    with pytest.raises(UsageError, match="at most 3136 pixels"):
+    with pytest.raises(UsageError, match="at most 3,136 pixels"):
         evaluate(JIGSAW, large, 1)

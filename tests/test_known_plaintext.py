@@ -5,9 +5,11 @@ import pytest
 
 from cipherlens.attacks import ATTACKS, View, list_attacks, run_attack
 from cipherlens.attacks.chosen_plaintext import design_queries
-from cipherlens.attacks.harness import Target, evaluate, run_controls
+from cipherlens.attacks.controls import run_controls
+from cipherlens.attacks.harness import evaluate
 from cipherlens.attacks.layout import REARRANGEMENTS, find_layout
 from cipherlens.attacks.matching import match
+from cipherlens.attacks.target import Target
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
@@ -213,7 +215,7 @@ def test_who_may_ask_and_how_often() -> None:
     assert {attack.name for attack in target.list_attacks()} == {*PAIRED, "covariance"}
     silent = Target(**{**vars(target), "bound": None})
     assert {attack.name for attack in silent.list_attacks()} == {"known-plaintext", "covariance"}
-    with pytest.raises(UsageError, match="encrypt chosen pictures"):
+    with pytest.raises(UsageError, match="encrypts chosen pictures"):
         evaluate(CHOSEN, silent, 1)
     view = View("shf", {"block": 4}, "cpa", target.ciphertexts(), queries=1)
     assert design_queries(view).shape == (1, *SHAPE)

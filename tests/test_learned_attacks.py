@@ -12,10 +12,12 @@ import torch
 
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import Attack, View
-from cipherlens.attacks.harness import Target, evaluate, run_controls
+from cipherlens.attacks.controls import run_controls
+from cipherlens.attacks.harness import evaluate
 from cipherlens.attacks.learned import KEYS, attack_pairs, encrypt_own
 from cipherlens.attacks.learning import BestWeights, apply, start_network
 from cipherlens.attacks.likeness import compare_pictures
+from cipherlens.attacks.target import Target
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key

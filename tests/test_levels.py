@@ -6,8 +6,10 @@ import pytest
 pytest.importorskip("torch")
 
 from cipherlens.attacks import ATTACKS
-from cipherlens.attacks.harness import Target, evaluate, run_controls
+from cipherlens.attacks.controls import run_controls
+from cipherlens.attacks.harness import evaluate
 from cipherlens.attacks.levels import find_substituted
+from cipherlens.attacks.target import Target
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.rearrangement import index_blocks
 from cipherlens.data import synthetic

@@ -14,7 +14,8 @@ from scipy.ndimage import correlate1d  # noqa: E402
 from scipy.signal import correlate  # noqa: E402
 
 from cipherlens.attacks import ATTACKS  # noqa: E402
-from cipherlens.attacks.harness import Target, evaluate  # noqa: E402
+from cipherlens.attacks.harness import evaluate  # noqa: E402
+from cipherlens.attacks.target import Target  # noqa: E402
 from cipherlens.audit import perceptual  # noqa: E402
 from cipherlens.audit.auditing import summarize  # noqa: E402
 from cipherlens.audit.metrics import mean_similarity, multiscale_similarity, score  # noqa: E402

@@ -10,9 +10,11 @@ pytest.importorskip("torch")
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.alignment import fit_images, name_colours
 from cipherlens.attacks.base import View
+from cipherlens.attacks.controls import run_controls
 from cipherlens.attacks.feature_reconstruction import attack_differences
-from cipherlens.attacks.harness import Target, evaluate, run_controls
+from cipherlens.attacks.harness import evaluate
 from cipherlens.attacks.neighbours import attack_neighbours, find_signs
+from cipherlens.attacks.target import Target
 from cipherlens.ciphers import create_cipher
 from cipherlens.keys import Key
 

@@ -8,8 +8,10 @@ import pytest
 pytest.importorskip("torch")
 
 from cipherlens.attacks import ATTACKS, list_attacks
-from cipherlens.attacks.harness import Target, evaluate, run_controls
-from cipherlens.attacks.value_correlation import find_signs
+from cipherlens.attacks.controls import run_controls
+from cipherlens.attacks.harness import evaluate
+from cipherlens.attacks.target import Target
+from cipherlens.attacks.value_correlation import relate_values
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
@@ -76,10 +78,10 @@ def test_signs_are_found_up_to_all_of_them() -> None:
     rng = np.random.default_rng(0)
     chain = np.cumsum(rng.normal(size=(400, 30)), axis=1)
     inverted = rng.random(30) < 0.5
-    found, strength = find_signs(np.where(inverted, -chain, chain).astype(np.float32))
+    found, strength = relate_values(np.where(inverted, -chain, chain).astype(np.float32))
     assert (found == inverted).all() or (found != inverted).all()
     lonely = np.concatenate([chain, rng.normal(size=(400, 5))], axis=1).astype(np.float32)
-    assert find_signs(lonely)[1][-5:].max() < strength.min()
+    assert relate_values(lonely)[1][-5:].max() < strength.min()
 
 
 def test_who_is_attacked_and_what_it_needs(images) -> None:

@@ -68,6 +68,16 @@ class View:
         return int(self.params.get("block", 4))
 
 
+def require_public(view: View) -> Images:
+    """The view's public images; UsageError unless there are some of the size of the plain ones."""
+    if view.public_images is None or view.public_images.shape[1:] != view.plain_shape:
+        raise UsageError(
+            f"this attack needs public images of shape {view.plain_shape}, that of the plain ones",
+            hint="give --prior SOURCE with such images, or leave it away",
+        )
+    return view.public_images
+
+
 @dataclass(frozen=True)
 class AttackResult:
     """A reconstruction (N, C, H, W), float32, nominally in [0, 1] and not clipped, and what the attack noted."""

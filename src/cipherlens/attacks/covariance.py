@@ -35,7 +35,7 @@ from cipherlens.attacks.covariance_moves import (
 from cipherlens.errors import UsageError
 
 Floats = NDArray[np.float64]
-_FLOOR = 0.003
+FLOOR = 0.003
 _DRAWS = 100
 _STARTS = 4
 _MEAN_WEIGHT = 0.3
@@ -106,7 +106,7 @@ def search(
             hint="compute the prior with the same block and number of channels",
         )
     plain_frame, ct_frame = _Frame(prior), _Frame(target)
-    divergence = Divergence(plain_frame.covariance, ct_frame.covariance, target.channels, _FLOOR)
+    divergence = Divergence(plain_frame.covariance, ct_frame.covariance, target.channels, FLOOR)
     for number in range(tries):
         rotation, reached = _find_rotation(divergence, plain_frame, ct_frame, seed + _SEEDS_APART * number)
         start = np.repeat(rotation[None], target.channels, axis=0)

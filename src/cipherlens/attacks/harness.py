@@ -1,4 +1,4 @@
-"""The harness: keeps the truth, builds views, runs attacks and controls, scores.
+"""The harness: keeps the truth, builds views, runs attacks, scores.
 
 Attacks never see what is here. Every evaluation carries flags when it should not be believed.
 """
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks import ATTACKS, View, list_attacks, require_applicable
+from cipherlens.attacks import ATTACKS, View, require_applicable
 from cipherlens.attacks.alignment import ALIGNMENTS
 from cipherlens.attacks.base import Attack, AttackResult, Images, Oracle, to_unit
+from cipherlens.attacks.target import Target, cut_nonce
 from cipherlens.audit.metrics import mean_and_interval, mean_similarity, reidentify, score
-from cipherlens.ciphers import BoundCipher, create_cipher
+from cipherlens.ciphers import BoundCipher
 from cipherlens.errors import UsageError, unknown_name
-from cipherlens.keys import Key
 
 FEW_IMAGES = 20
 BUDGET_UNITS = {
@@ -25,61 +25,11 @@ BUDGET_UNITS = {
     "cpa": "oracle queries",
     "model": "models",
 }
-_CONTROL_IMAGES = 200
-_GUESS_MARGIN = 0.02
+GUESS_MARGIN = 0.02
 MAX_SCORED = 1000
 MAX_QUERIES = 1000
 """More than any attack here asks."""
 _MAX_GROUPS = 5
-
-
-@dataclass(frozen=True)
-class Target:
-    """Ciphertexts under one key, and the truth. ``plain`` and ``ct`` hold the same images, in the same order.
-
-    ``bound`` is the victim's cipher, where attackers may have pictures of their choice encrypted.
-    """
-
-    cipher: str
-    params: dict[str, Any]
-    plain: NDArray[np.uint8]
-    ct: NDArray[Any]
-    public: NDArray[np.uint8] | None
-    prior: str
-    bound: BoundCipher | None = None
-
-    def images(self) -> Images:
-        """The truth in [0, 1]."""
-        return to_unit(self.plain)
-
-    def ciphertexts(self) -> Images:
-        """What the eavesdropper sees."""
-        return cut_nonce(self.ct, self.plain.shape[2])
-
-    def list_attacks(self, images: int | None = None, slow: bool = False) -> list[Attack]:
-        """The attacks that apply to so many images (by default all here) of this size.
-
-        Those that take minutes only if ``slow``, those with chosen pictures only where there is a victim to
-        encrypt them, those that learn from public images only where there are some of this size.
-        """
-        return [
-            attack
-            for attack in list_attacks(self.cipher, self.params, slow)
-            if self.say_lack(attack, images or len(self.plain)) is None
-        ]
-
-    def say_lack(self, attack: Attack, images: int) -> str | None:
-        """What an attack that applies to the cipher lacks on so many images of this size; None where it can run."""
-        least, (_, _, height, width) = attack.least + (attack.threat_model == "kpa"), self.plain.shape
-        if attack.threat_model == "cpa" and self.bound is None:
-            return "needs somebody who encrypts chosen pictures: give the client's --key"
-        if images < least:
-            return f"needs {least} images or more"
-        if height * width > (most := attack.limit_pixels(self.params)):
-            return f"takes images of at most {most:,} pixels"
-        if attack.needs_public and (self.public is None or self.public.shape[1:] != self.plain.shape[1:]):
-            return "needs public images of the same size: give another --prior"
-        return None
 
 
 @dataclass(frozen=True)
@@ -110,11 +60,6 @@ class Evaluation:
     scored: NDArray[np.int64] = field(repr=False)
 
 
-def cut_nonce(ct: NDArray[Any], height: int) -> Images:
-    """Ciphertexts in units of [0, 1] without the rows of nonce that a stream ciphertext carries."""
-    return to_unit(ct[:, :, :height])
-
-
 def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0) -> Evaluation:
     """Run one attack on a target and score it.
 
@@ -127,11 +72,8 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0) -> Eval
     knows_pairs, asks = attack.threat_model == "kpa", attack.threat_model == "cpa"
     holds_model = attack.threat_model == "model"
     needed = budget + 1 if knows_pairs else 1 if asks or holds_model else budget
-    if budget < attack.least:
-        raise UsageError(f"{attack.name} needs {attack.least} images or more, not {budget}")
-    most = attack.limit_pixels(target.params)
-    if np.prod(target.plain.shape[2:]) > most:
-        raise UsageError(f"{attack.name} takes images of at most {most} pixels", hint="use a smaller --size")
+    if lack := target.say_lack(attack, budget + knows_pairs):
+        raise UsageError(f"{attack.name} {lack}", hint="see docs/attacks.md for what attacks need")
     if budget < 1 or needed > total:
         raise UsageError(f"budget {budget} needs {needed} images, there are {total}", hint="lower --budget")
     ct, plain = target.ciphertexts(), target.images()
@@ -223,7 +165,7 @@ def _score(
         ms_ssim=None if scores.ms_ssim is None else float(scores.ms_ssim.mean()),
         st_lpips=None if scores.st_lpips is None else float(scores.st_lpips.mean()),
         guess_ssim=guess,
-        beats_guessing=len(plain) > 1 and interval[0] > guess + _GUESS_MARGIN,
+        beats_guessing=len(plain) > 1 and interval[0] > guess + GUESS_MARGIN,
         seconds=result.seconds,
         prior=target.prior,
         seed=seed,
@@ -251,44 +193,6 @@ def _score_guess(attack: Attack, target: Target, plain: Images) -> float:
         guesses.append(public.mean(axis=0))
     pictures = [np.broadcast_to(guess, plain.shape).astype(np.float32) for guess in guesses]
     return max(mean_similarity(_align(attack, target, picture, plain), plain) for picture in pictures)
-
-
-@dataclass(frozen=True)
-class Control:
-    """Outcome of one control of one attack."""
-
-    attack: str
-    control: str
-    ssim: float
-    guess_ssim: float
-    passed: bool
-
-
-def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> list[Control]:
-    """The two controls: plain images must come back as well as they can, a real cipher be no better than guessed.
-
-    The attack believes both to be the target's scheme; but one that ``imitates`` is told of the identity.
-    """
-    most = attack.most_images(target.params)
-    known = budget if attack.threat_model == "kpa" else 0
-    count = min(len(target.plain), max(budget, known + _CONTROL_IMAGES) + 1, most)
-    outcomes = []
-    for name in ("identity", "stream"):
-        plain = target.plain[:count]
-        bound = create_cipher(name).bind(Key.generate(), plain.shape[1:])
-        ct = bound.encrypt(plain)
-        told = name == "identity" and attack.imitates
-        scheme, params = (name, {}) if told else (target.cipher, target.params)
-        fake = Target(scheme, params, plain, ct, target.public, target.prior, bound)
-        size = {"coa": count, "cpa": MAX_QUERIES}.get(attack.threat_model, min(budget, count - 1))
-        result = evaluate(attack, fake, size, seed)
-        good = (
-            result.ssim >= max(attack.reaches, result.guess_ssim + _GUESS_MARGIN)
-            if name == "identity"
-            else result.ssim_ci95[0] <= result.guess_ssim + _GUESS_MARGIN  # as where an attack beats guessing
-        )
-        outcomes.append(Control(attack.name, name, result.ssim, result.guess_ssim, good))
-    return outcomes
 
 
 def default_budgets(attack: Attack, total: int, params: dict[str, Any] | None = None) -> list[int]:

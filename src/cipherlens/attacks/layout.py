@@ -72,7 +72,7 @@ def _compose(names: list[str], shape: Shape) -> Layout:
         raise UsageError(f"{', '.join(unknown)} does more than to rearrange values")
     if set(names) <= _STAYING:
         return _LAYOUTS["negpos"]({}, shape)
-    return _anywhere(shape, halves=any(name in _HALVES for name in names))
+    return _anywhere(shape, halves=any(name in HALVES for name in names))
 
 
 def _anywhere(shape: Shape, halves: bool = False, inverts: bool = True) -> Layout:
@@ -100,7 +100,7 @@ def _patch(params: dict[str, Any], shape: Shape) -> Layout:
     return _anywhere(shape, inverts=False) if params.get("scramble") else Layout(_alike(params, shape))
 
 
-_HALVES = ("le", "ele")
+HALVES = ("le", "ele")
 _STAYING = {"negpos", "np"}
 _LAYOUTS: dict[str, Callable[[dict[str, Any], Shape], Layout]] = {
     "pixel-permutation": lambda params, shape: Layout(np.arange(prod(shape)).reshape(shape[0], 1, -1)),

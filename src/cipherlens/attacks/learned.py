@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Draw, Images, View, to_unit
+from cipherlens.attacks.base import Draw, Images, View, require_public, to_unit
 from cipherlens.attacks.known_plaintext import to_bytes
+from cipherlens.attacks.layout import HALVES
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
@@ -29,7 +30,6 @@ STRUCTURES = {
 }
 """The kind of map that undoes a scheme: of each block, of each pixel, of the whole picture."""
 LEARNED = tuple(cipher for ciphers in STRUCTURES.values() for cipher in ciphers)
-_HALVES = ("le", "ele")
 _HELD_OUT = 0.1
 
 
@@ -83,7 +83,7 @@ def _describe(view: View) -> tuple[str, tuple[int, int, int], int, bool]:
     """Structure, shape, block and half bytes for the network that can express the inverse of the view's scheme."""
     moved = view.cipher == "patch" and view.params.get("scramble")
     structure = next((name for name, ciphers in STRUCTURES.items() if view.cipher in ciphers), "blocks")
-    return "moves" if moved else structure, view.plain_shape, view.block, view.cipher in _HALVES
+    return "moves" if moved else structure, view.plain_shape, view.block, view.cipher in HALVES
 
 
 def encrypt_own(view: View, images: NDArray[np.uint8], label: str) -> Images:
@@ -99,16 +99,6 @@ def encrypt_own(view: View, images: NDArray[np.uint8], label: str) -> Images:
         for number, part in enumerate(np.array_split(images, min(KEYS, len(images))))
     ]
     return to_unit(np.concatenate(parts))
-
-
-def require_public(view: View) -> Images:
-    """The view's public images; UsageError unless there are some of the size of the plain ones."""
-    if view.public_images is None or view.public_images.shape[1:] != view.plain_shape:
-        raise UsageError(
-            f"a network for {view.plain_shape} images is trained on public images of that shape",
-            hint="give --prior SOURCE with such images, or leave it away",
-        )
-    return view.public_images
 
 
 def _hold_back(images: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

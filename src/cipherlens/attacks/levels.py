@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Images, View
+from cipherlens.attacks.base import Images, View, require_public
 from cipherlens.attacks.embedding import assign
-from cipherlens.attacks.learned import require_public
 from cipherlens.ciphers.rearrangement import index_blocks
 
 Values = NDArray[np.float32]

@@ -61,7 +61,6 @@ def find_signs(images: Images, units: Order, moves: bool) -> Signs:
     ``units`` (C, H, W): values with the same number have the same sign. ``moves``: colours may be exchanged.
     """
     from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
     first, second = _list_pairs(images.shape[1:], moves)
     centred = (images - np.float32(0.5)).reshape(len(images), -1)
@@ -76,8 +75,7 @@ def find_signs(images: Images, units: Order, moves: bool) -> Signs:
     trust = np.abs(evidence.data)
     distance = evidence.copy()
     distance.data = 1 + trust.max() - trust  # the surest pair is the nearest
-    tree = minimum_spanning_tree(distance)
-    _, parent = breadth_first_order(tree, 0, directed=False)
+    parent = span(distance)
     ways = np.maximum(parent, 0), np.arange(count)
     related = np.asarray(evidence[np.minimum(*ways), np.maximum(*ways)]).ravel()
     signs = follow(parent, related < 0)
@@ -94,6 +92,15 @@ def _list_pairs(shape: tuple[int, ...], moves: bool) -> tuple[Order, Order]:
         pairs += [(places[c], places[d]) for d in range(c + 1, channels)]
     first, second = (np.concatenate([pair[side].ravel() for pair in pairs]) for side in (0, 1))
     return first, second
+
+
+def span(distance: Any) -> NDArray[np.int32]:
+    """For every unit the one before it on the minimum spanning tree of distances (n, n), dense or sparse."""
+    from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
+
+    tree = minimum_spanning_tree(distance)
+    parent: NDArray[np.int32] = breadth_first_order(tree, 0, directed=False)[1]
+    return parent
 
 
 def follow(parent: NDArray[np.int32], differs: Signs) -> Signs:

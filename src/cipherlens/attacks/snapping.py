@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.block_statistics import SPAN, BlockStatistics
+from cipherlens.attacks.covariance import FLOOR
 from cipherlens.attacks.embedding import assign
 from cipherlens.attacks.swaps import rearrange, swap_pairs
 from cipherlens.ciphers.rearrangement import Order
@@ -19,8 +20,6 @@ from cipherlens.ciphers.rearrangement import Order
 Floats = NDArray[np.float64]
 Signs = NDArray[np.float64]
 
-_FLOOR = 0.003
-"""As in covariance.py: directions that the prior knows badly do not dominate."""
 _ROUNDS = 10
 
 
@@ -74,7 +73,7 @@ def _order_channels(weights: Floats, seen: Floats, source: Order, channels: int)
 def _invert(prior: BlockStatistics) -> Floats:
     """Precision of the prior's neighbourhoods, with the floor on the covariance of each block."""
     near = prior.displaced(0, 0)[0, :, 0]
-    return np.linalg.inv(prior.covariance + _FLOOR * np.kron(np.eye(SPAN * SPAN), near))
+    return np.linalg.inv(prior.covariance + FLOOR * np.kron(np.eye(SPAN * SPAN), near))
 
 
 def _stack(matrix: Floats, size: int) -> Floats:

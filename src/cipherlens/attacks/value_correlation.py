@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.attacks.base import Images, View
+from cipherlens.attacks.base import Images, View, require_public
 from cipherlens.attacks.block_linear import merge_halves, split_halves
 from cipherlens.attacks.correlation import arrange, correlate
-from cipherlens.attacks.neighbours import Signs, follow, is_negative
+from cipherlens.attacks.layout import HALVES
+from cipherlens.attacks.neighbours import Signs, follow, is_negative, span
 from cipherlens.attacks.swaps import Floats
-from cipherlens.errors import UsageError
 
-HALVED = ("le", "ele")
 MOST_PLACES = 1365
 """Correlations of all pairs of 4,096 values are as much as `correlation` takes on."""
 _MIDDLE = 0.5
@@ -26,14 +25,12 @@ _MIDDLE = 0.5
 
 def attack_value_correlation(view: View) -> tuple[Images, dict[str, Any]]:
     """Find where all values of the view's ciphertexts belong, and which are inverted, and put them right."""
-    public = view.public_images
-    if public is None or public.shape[1:] != view.ciphertexts.shape[1:]:
-        raise UsageError("this attack needs public images of the ciphertexts' size", hint="give another --prior")
+    public = require_public(view)
     names = [part["name"] for part in view.params.get("ciphers", [{"name": view.cipher}])]
-    halved = bool(set(names) & set(HALVED))
+    halved = bool(set(names) & set(HALVES))
     ct, known = (split_halves(images) if halved else images for images in (view.ciphertexts, public))
     values = ct.reshape(len(ct), -1)
-    inverted, strength = find_signs(values)
+    inverted, strength = relate_values(values)
     upright = np.where(inverted, 1 - values, values)
     wanted = known[:, known.shape[1] // 2 :] if halved else known
     count = int(np.prod(wanted.shape[1:]))
@@ -52,16 +49,13 @@ def _lay_out(images: Images) -> Images:
     return images.reshape(len(images), 1, 1, -1)
 
 
-def find_signs(values: Images) -> tuple[Signs, Floats]:
+def relate_values(values: Images) -> tuple[Signs, Floats]:
     """Which of the values (N, n) are inverted, up to all of them, and how strongly each is related to another."""
-    from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
-
     centred = values - values.mean(axis=0)
     centred /= np.maximum(np.linalg.norm(centred, axis=0), 1e-6)
     related = centred.T @ centred
     np.fill_diagonal(related, 0)
     strength = np.abs(related)
-    tree = minimum_spanning_tree(1.001 - strength)
-    _, parent = breadth_first_order(tree, 0, directed=False)
+    parent = span(1.001 - strength)
     differs = related[np.maximum(parent, 0), np.arange(len(parent))] < 0
     return follow(parent, differs), strength.max(axis=0)

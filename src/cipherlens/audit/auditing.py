@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import to_unit
-from cipherlens.attacks.harness import Evaluation, Target
+from cipherlens.attacks.harness import Evaluation
+from cipherlens.attacks.target import Target
 from cipherlens.audit.conclusions import list_late
 from cipherlens.audit.jobs import Job, Outcome, plan_jobs, run_jobs
 from cipherlens.audit.limits import check_thresholds

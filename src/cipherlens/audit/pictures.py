@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cipherlens.attacks.harness import Evaluation, Target
+from cipherlens.attacks.harness import Evaluation
+from cipherlens.attacks.target import Target
 from cipherlens.audit.figures import display_ciphertext
 from cipherlens.data.files import write_atomic
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from cipherlens.attacks import list_attacks
 from cipherlens.attacks.base import Attack
-from cipherlens.attacks.harness import BUDGET_UNITS, Target
+from cipherlens.attacks.harness import BUDGET_UNITS
+from cipherlens.attacks.target import Target
 from cipherlens.audit.conclusions import OUT_OF_TIME
 from cipherlens.audit.jobs import Job
 from cipherlens.errors import UsageError

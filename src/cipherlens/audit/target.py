@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.harness import Target
+from cipherlens.attacks.target import Target
 from cipherlens.data.augmentation import TRAIN, augment
 from cipherlens.data.images import Preprocess, check_shape, pad_to
 from cipherlens.data.manifest import Plan, choose_split

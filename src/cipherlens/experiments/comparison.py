@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.attacks.harness import Target, evaluate
+from cipherlens.attacks.harness import evaluate
+from cipherlens.attacks.target import Target
 from cipherlens.audit.target import load_target
 from cipherlens.ciphers import BoundCipher, create_cipher
 from cipherlens.data.sealed import SealedDataset

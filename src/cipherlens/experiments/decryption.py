@@ -9,7 +9,8 @@ import numpy as np
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.adaptation import create_adaptation_attack
 from cipherlens.attacks.base import Attack
-from cipherlens.attacks.harness import Evaluation, Target, evaluate
+from cipherlens.attacks.harness import Evaluation, evaluate
+from cipherlens.attacks.target import Target
 from cipherlens.audit.recognition import recognise
 from cipherlens.audit.target import load_target
 from cipherlens.data.images import Preprocess

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import Attack
-from cipherlens.attacks.harness import FEW_IMAGES, MAX_QUERIES, Target, evaluate, run_controls
+from cipherlens.attacks.controls import run_controls
+from cipherlens.attacks.harness import FEW_IMAGES, MAX_QUERIES, evaluate
+from cipherlens.attacks.target import Target
 from cipherlens.audit.auditing import summarize
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.files import canonical_json, write_atomic
@@ -64,7 +66,7 @@ def run_leakage(settings: Settings, out: Path, report: Reporter) -> dict[str, An
     images = _read(source, "test", most), _read(source, "train", options["prior"])
     _require_same(out / _SETTINGS, images)
     keys = [load_or_make_key(out / f"key{seed}") for seed in options["seeds"]]
-    trials = list(_plan(settings, out, images[0]))
+    trials = list(_plan(settings, out, *images))
     waiting = [trial for trial in trials if not trial.path.exists()]
     arguments = (settings.source, most, options["prior"])
     with report.bar("attacking") as progress:
@@ -105,9 +107,9 @@ def _require_same(path: Path, images: Sequence[NDArray[np.uint8]]) -> None:
         raise UsageError(f"{path.parent} holds attacks on other images", hint="choose a new folder with --out")
 
 
-def _plan(settings: Settings, out: Path, plain: NDArray[np.uint8]) -> Iterator[Trial]:
+def _plan(settings: Settings, out: Path, plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> Iterator[Trial]:
     for params in settings.options["ciphers"]:
-        target = _seal(params, Key.generate(), plain[:1], None)
+        target = _seal(params, Key.generate(), plain[:1], public[:1])
         if not target.list_attacks(len(plain)):
             raise UsageError(f"{settings.name}.toml: no attack applies to {name_cipher(params)}")
         for attack in target.list_attacks(len(plain)):
@@ -152,11 +154,11 @@ def run_trial(trial: Trial) -> None:
     write_atomic(trial.path, canonical_json(result))
 
 
-def _seal(params: dict[str, Any], key: Key, plain: NDArray[np.uint8], public: NDArray[np.uint8] | None) -> Target:
+def _seal(params: dict[str, Any], key: Key, plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> Target:
     cipher = create_cipher(**params)
     bound = cipher.bind(key, (int(plain.shape[1]), int(plain.shape[2]), int(plain.shape[3])))
     ct = bound.encrypt(plain, [f"test/{number}" for number in range(len(plain))])
-    prior = "" if public is None else f"{len(public)} other images of the same kind"
+    prior = f"{len(public)} other images of the same kind"
     return Target(cipher.name, cipher.params, plain, ct, public, prior, bound)
 
 

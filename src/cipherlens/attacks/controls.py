@@ -1,0 +1,49 @@
+"""The two controls of every attack."""
+
+from dataclasses import dataclass
+
+from cipherlens.attacks.base import Attack
+from cipherlens.attacks.harness import GUESS_MARGIN, MAX_QUERIES, evaluate
+from cipherlens.attacks.target import Target
+from cipherlens.ciphers import create_cipher
+from cipherlens.keys import Key
+
+_CONTROL_IMAGES = 200
+
+
+@dataclass(frozen=True)
+class Control:
+    """Outcome of one control of one attack."""
+
+    attack: str
+    control: str
+    ssim: float
+    guess_ssim: float
+    passed: bool
+
+
+def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> list[Control]:
+    """The two controls: plain images must come back as well as they can, a real cipher be no better than guessed.
+
+    The attack believes both to be the target's scheme; but one that ``imitates`` is told of the identity.
+    """
+    most = attack.most_images(target.params)
+    known = budget if attack.threat_model == "kpa" else 0
+    count = min(len(target.plain), max(budget, known + _CONTROL_IMAGES) + 1, most)
+    outcomes = []
+    for name in ("identity", "stream"):
+        plain = target.plain[:count]
+        bound = create_cipher(name).bind(Key.generate(), plain.shape[1:])
+        ct = bound.encrypt(plain)
+        told = name == "identity" and attack.imitates
+        scheme, params = (name, {}) if told else (target.cipher, target.params)
+        fake = Target(scheme, params, plain, ct, target.public, target.prior, bound)
+        size = {"coa": count, "cpa": MAX_QUERIES}.get(attack.threat_model, min(budget, count - 1))
+        result = evaluate(attack, fake, size, seed)
+        good = (
+            result.ssim >= max(attack.reaches, result.guess_ssim + GUESS_MARGIN)
+            if name == "identity"
+            else result.ssim_ci95[0] <= result.guess_ssim + GUESS_MARGIN  # as where an attack beats guessing
+        )
+        outcomes.append(Control(attack.name, name, result.ssim, result.guess_ssim, good))
+    return outcomes

@@ -1,0 +1,65 @@
+"""What is attacked: ciphertexts under one key, with the truth that attacks never see."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks import list_attacks
+from cipherlens.attacks.base import Attack, Images, to_unit
+from cipherlens.ciphers import BoundCipher
+
+
+@dataclass(frozen=True)
+class Target:
+    """Ciphertexts under one key, and the truth. ``plain`` and ``ct`` hold the same images, in the same order.
+
+    ``bound`` is the victim's cipher, where attackers may have pictures of their choice encrypted.
+    """
+
+    cipher: str
+    params: dict[str, Any]
+    plain: NDArray[np.uint8]
+    ct: NDArray[Any]
+    public: NDArray[np.uint8] | None
+    prior: str
+    bound: BoundCipher | None = None
+
+    def images(self) -> Images:
+        """The truth in [0, 1]."""
+        return to_unit(self.plain)
+
+    def ciphertexts(self) -> Images:
+        """What the eavesdropper sees."""
+        return cut_nonce(self.ct, self.plain.shape[2])
+
+    def list_attacks(self, images: int | None = None, slow: bool = False) -> list[Attack]:
+        """The attacks that apply to so many images (by default all here) of this size.
+
+        Those that take minutes only if ``slow``, those with chosen pictures only where there is a victim to
+        encrypt them, those that learn from public images only where there are some of this size.
+        """
+        return [
+            attack
+            for attack in list_attacks(self.cipher, self.params, slow)
+            if self.say_lack(attack, images or len(self.plain)) is None
+        ]
+
+    def say_lack(self, attack: Attack, images: int) -> str | None:
+        """What an attack that applies to the cipher lacks on so many images of this size; None where it can run."""
+        least, (_, _, height, width) = attack.least + (attack.threat_model == "kpa"), self.plain.shape
+        if attack.threat_model == "cpa" and self.bound is None:
+            return "needs somebody who encrypts chosen pictures: give the client's --key"
+        if images < least:
+            return f"needs {least} images or more"
+        if height * width > (most := attack.limit_pixels(self.params)):
+            return f"takes images of at most {most:,} pixels"
+        if attack.needs_public and (self.public is None or self.public.shape[1:] != self.plain.shape[1:]):
+            return "needs public images of the same size: give another --prior"
+        return None
+
+
+def cut_nonce(ct: NDArray[Any], height: int) -> Images:
+    """Ciphertexts in units of [0, 1] without the rows of nonce that a stream ciphertext carries."""
+    return to_unit(ct[:, :, :height])
