@@ -24,6 +24,11 @@ def test_leaderboard(call, tmp_path, monkeypatch):
     assert rows["pixel-permutation", "chosen-plaintext", 1]["exact_pixels"]["mean"] == 1
     assert ("pixel-permutation", "correlation", 10) not in rows
     assert rows["ffx block=4", "levels", 50]["exact_pixels"]["mean"] > 0.9  # it needs public images
+    apart = {(row["scheme"], row["attack"]): row for row in result["key_per_image"]}
+    assert {scheme for scheme, _ in apart} == {"hill block=4", "pe", "ffx block=4"}
+    assert apart["hill block=4", "covariance"]["n"] == apart["hill block=4", "covariance"]["keys"] == 20
+    assert apart["hill block=4", "covariance"]["ssim"]["mean"] < one + 0.2
+    assert apart["pe", "minimum-difference"]["beats_guessing"]
     pairs = {(control["scheme"], control["attack"], control["control"]) for control in result["controls"]}
     assert {(scheme, attack) for scheme, attack, _ in rows} == {(scheme, attack) for scheme, attack, _ in pairs}
     failed = {(control["attack"], control["control"]) for control in result["controls"] if not control["passed"]}

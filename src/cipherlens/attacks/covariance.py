@@ -49,6 +49,8 @@ _REFLECTIONS_TRIED = 8
 _REFLECTION_RISE = 0.1
 _ESCAPE_GAIN = 0.003
 _MAX_ESCAPES = 40
+_LARGEST_WHOLE = 128
+"""Pixels of a block up to which the rotation is sought in all channels at once."""
 _SEEDS_APART = 1_000_003
 _DISPLACEMENTS = [(0, 1), (1, 0), (1, 1), (1, -1)]
 
@@ -153,9 +155,13 @@ def _find_rotation(
     """The rotation with the least divergence that several starts and moves find, its sign set by the means."""
     terms = plain.displaced, ct.displaced, _MEAN_WEIGHT * plain.mean, _MEAN_WEIGHT * ct.mean
     drawn = start_rotations(plain.displaced, ct.displaced, plain.mean, ct.mean, _DRAWS, seed)
-    settled = [_settle(divergence, align(rotation, *terms)) for rotation in drawn[:_STARTS]]
+    whole = divergence.size <= _LARGEST_WHOLE
+    sought = divergence if whole else divergence.sum_channels()
+    settled = [_settle(sought, align(rotation, *terms)) for rotation in drawn[:_STARTS]]
     rotation, value = min(settled, key=lambda pair: pair[1])
-    rotation, _ = _escape(divergence, rotation, value, seed)
+    rotation, _ = _escape(sought, rotation, value, seed)
+    if not whole:
+        rotation, _ = fit_rotation(divergence, rotation, _ROTATION_STEPS, _TOLERANCE)
     sign = 1.0 if ct.mean @ rotation @ plain.mean >= 0 else -1.0
     return sign * rotation, tuple(reached for _, reached in settled)
 

@@ -18,6 +18,8 @@ _MEMORY = 10
 _MAX_STEP = 0.5
 _SUFFICIENT_DECREASE = 1e-4
 _MIN_STEP = 1e-7
+_LARGE = 2048
+"""Rows of a neighbourhood covariance above which products are taken in float32, in half the time."""
 
 
 class Divergence:
@@ -35,26 +37,37 @@ class Divergence:
         self.prior = prior + floor * np.eye(k)
         self.target = target + floor * np.eye(k)
         self.precision = np.linalg.inv(self.prior)
+        self._dtype = np.float32 if k > _LARGE else np.float64
         self._target_columns = np.ascontiguousarray(
-            self.target.reshape(k, _PLACES, channels, self.size).transpose(2, 0, 1, 3)
+            self.target.reshape(k, _PLACES, channels, self.size).transpose(2, 0, 1, 3), self._dtype
         ).reshape(channels, k * _PLACES, self.size)
         self._precision_columns = np.ascontiguousarray(
-            self.precision.reshape(k, _PLACES * channels, self.size).transpose(1, 0, 2)
+            self.precision.reshape(k, _PLACES * channels, self.size).transpose(1, 0, 2), self._dtype
         )
         self.curvature = self._curvature()
 
     def __call__(self, maps: Floats) -> tuple[float, Floats]:
         """Value, and gradient (C, n, n) with respect to the maps."""
         c, n = self.channels, self.size
-        mapped = np.matmul(self._target_columns, maps).reshape(c, -1, _PLACES, n).transpose(1, 2, 0, 3)
-        rows = mapped.reshape(_PLACES * c, n, -1)
-        half = np.matmul(rows, self._precision_columns).reshape(_PLACES, c, n, n).sum(0) / _PLACES
+        mapped = np.matmul(self._target_columns, maps.astype(self._dtype))
+        rows = mapped.reshape(c, -1, _PLACES, n).transpose(1, 2, 0, 3).reshape(_PLACES * c, n, -1)
+        parts = np.matmul(rows, self._precision_columns).reshape(_PLACES, c, n, n)
+        half = parts.sum(0, np.float64) / _PLACES
         value = np.sum(half * maps) - 2 * np.sum(np.linalg.slogdet(maps)[1]) - c * n
         return float(value), 2 * (half - np.linalg.inv(maps).transpose(0, 2, 1))
 
     def mapped(self, maps: Floats) -> Floats:
         """The target's covariance seen through the maps."""
         return transform(self.target, maps)
+
+    def sum_channels(self) -> "Divergence":
+        """That of the sum of all channels, for a map that they share: C * C times less work."""
+        c, n = self.channels, self.size
+        prior, target = (
+            matrix.reshape(_PLACES, c, n, _PLACES, c, n).sum(axis=(1, 4)).reshape(_PLACES * n, -1) / c
+            for matrix in (self.prior, self.target)
+        )
+        return Divergence(prior, target, channels=1, floor=0.0)
 
     def _curvature(self) -> Floats:
         """(n, n, C, C): second derivative along E_c[i, j] and E_d[i, j] of M(1 + E) at the prior, halved."""

@@ -29,7 +29,7 @@ GUESS_MARGIN = 0.02
 MAX_SCORED = 1000
 MAX_QUERIES = 1000
 """More than any attack here asks."""
-_MAX_GROUPS = 5
+SEVERAL_RUNS = 5
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class Evaluation:
     scored: NDArray[np.int64] = field(repr=False)
 
 
-def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0) -> Evaluation:
+def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0, runs: int = SEVERAL_RUNS) -> Evaluation:
     """Run one attack on a target and score it.
 
     The budget is the number of known pairs, or of ciphertexts seen. Ciphertext-only attacks with a small budget
-    run several times, each on other ciphertexts alone, so that a lucky image does not speak for all; ``seconds``
-    is the mean of one run. Known images are never scored. Of chosen images the budget is the most that may be
-    asked, and the evaluation says how many were. Raises UsageError if the target is too small.
+    run up to ``runs`` times, each on other ciphertexts alone, so that a lucky image does not speak for all;
+    ``seconds`` is the mean of one run. Known images are never scored. Of chosen images the budget is the most that
+    may be asked, and the evaluation says how many were. Raises UsageError if the target is too small.
     """
     total = len(target.plain)
     knows_pairs, asks = attack.threat_model == "kpa", attack.threat_model == "cpa"
@@ -88,7 +88,8 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0) -> Eval
         oracle = None if target.bound is None else _make_oracle(target.bound, budget)
         views = [replace(_view(attack, target, ct[groups[0]], seed), oracle=oracle, queries=budget)]
     else:
-        groups = np.split(np.arange(budget * _count_groups(budget, total)), _count_groups(budget, total))
+        count = _count_groups(budget, total, runs)
+        groups = np.split(np.arange(budget * count), count)
         views = [_view(attack, target, ct[group], seed) for group in groups]
     results = [attack.run(view) for view in views]
     seen = np.concatenate(groups)
@@ -100,9 +101,9 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0) -> Eval
     return _score(attack, target, merged, plain[seen], seen, budget, seed)
 
 
-def _count_groups(budget: int, total: int) -> int:
-    """Disjoint groups of ``budget`` ciphertexts to attack separately: enough for FEW_IMAGES images, at most 5."""
-    return max(1, min(_MAX_GROUPS, -(-FEW_IMAGES // budget), total // budget))
+def _count_groups(budget: int, total: int, most: int) -> int:
+    """Disjoint groups of ``budget`` ciphertexts to attack separately: at most enough for FEW_IMAGES images."""
+    return max(1, min(most, -(-FEW_IMAGES // budget), total // budget))
 
 
 def _view(

@@ -5,7 +5,7 @@ import json
 import os
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +41,22 @@ _EXACT = 0.99
 
 @dataclass(frozen=True)
 class Trial:
-    """One attack on one scheme with one key and budget; without a budget, the attack's two controls."""
+    """One attack on one scheme with one key and budget; without a budget, the attack's two controls.
+
+    ``apart``: FEW_IMAGES images, each under a key of its own and attacked alone.
+    """
 
     out: Path
     cipher: dict[str, Any]
     attack: str
     seed: int
     budget: int | None
+    apart: bool = False
 
     @property
     def path(self) -> Path:
         """Where its result is kept."""
-        size = "controls" if self.budget is None else f"budget{self.budget}"
+        size = "controls" if self.budget is None else "apart" if self.apart else f"budget{self.budget}"
         scheme = name_cipher(self.cipher).replace(" ", "-").replace("=", "")
         return self.out / "trials" / f"{scheme}-{self.attack}-{size}-key{self.seed}.json"
 
@@ -74,7 +78,8 @@ def run_leakage(settings: Settings, out: Path, report: Reporter) -> dict[str, An
         for number, _ in enumerate(done, start=1):
             progress(number, len(waiting))
     results = [json.loads(trial.path.read_bytes()) for trial in trials]
-    rows = _summarize([result for result in results if "controls" not in result])
+    scored = [(trial, result) for trial, result in zip(trials, results, strict=True) if trial.budget is not None]
+    rows = _summarize([result for trial, result in scored if not trial.apart])
     draw_leakage(out / "figure.png", settings.title, rows)
     return {
         "scale": settings.scale,
@@ -83,6 +88,7 @@ def run_leakage(settings: Settings, out: Path, report: Reporter) -> dict[str, An
         "prior": f"{len(images[1])} training images",
         "keys": len(keys),
         "rows": rows,
+        "key_per_image": _summarize([result for trial, result in scored if trial.apart]),
         "controls": [control for result in results for control in result.get("controls", ())],
         "published": settings.published,
     }
@@ -114,6 +120,8 @@ def _plan(settings: Settings, out: Path, plain: NDArray[np.uint8], public: NDArr
             raise UsageError(f"{settings.name}.toml: no attack applies to {name_cipher(params)}")
         for attack in target.list_attacks(len(plain)):
             yield Trial(out, params, attack.name, 0, None)
+            if attack.threat_model == "coa" and attack.least == 1 and not params.get("per_image"):
+                yield Trial(out, params, attack.name, 0, 1, apart=True)
             for budget in _choose_budgets(attack, target.params, settings.options["budgets"], len(plain)):
                 for seed in settings.options["seeds"]:
                     yield Trial(out, params, attack.name, seed, budget)
@@ -145,6 +153,17 @@ def run_trial(trial: Trial) -> None:
     if trial.budget is None:
         target = _seal(trial.cipher, Key.generate(), plain[: _CONTROLLED + 1], public)
         result = name | {"controls": [name | asdict(c) for c in run_controls(attack, target, _CONTROLLED)]}
+    elif trial.apart:
+        pictures = [plain[number : number + 1] for number in range(FEW_IMAGES)]
+        targets = [_seal(trial.cipher, Key.generate(), picture, public) for picture in pictures]
+        together = replace(
+            targets[0],
+            plain=plain[:FEW_IMAGES],
+            ct=np.concatenate([target.ct for target in targets]),
+            bound=None,
+        )
+        found = evaluate(attack, together, 1, trial.seed, runs=FEW_IMAGES)
+        result = name | summarize(found) | {"keys": FEW_IMAGES}
     else:
         size = trial.budget
         count = {"coa": max(size, FEW_IMAGES), "kpa": size + _SCORED, "cpa": _SCORED}[attack.threat_model]
@@ -180,7 +199,7 @@ def _summarize(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "guess_ssim": statistics.mean(result["guess_ssim"] for result in group),
             "beats_guessing": all(result["beats_guessing"] for result in group),
             "keys_recovered": sum(map(_has_key, group)),
-            "keys": len(group),
+            "keys": sum(result.get("keys", 1) for result in group),
             "seconds": statistics.mean(result["seconds"] for result in group),
             "flags": sorted({flag for result in group for flag in result["flags"]}),
         }
