@@ -41,6 +41,13 @@ def make_target(name: str, count: int, **params: object) -> Target:
     return Target(cipher.name, cipher.params, plain, ct, landscapes(300, 77), "other landscapes")
 
 
+def label(target: Target, classes: int = 2) -> Target:
+    """With the brightness as class, of the ciphertexts and of the public images."""
+    bright, natural = (images.mean(axis=(1, 2, 3)) for images in (target.plain, target.public))
+    limits = np.quantile(bright, np.arange(1, classes) / classes)
+    return replace(target, labels=np.searchsorted(limits, bright), public_labels=np.searchsorted(limits, natural))
+
+
 def shorten(name: str, steps: int) -> Attack:
     """The attack with fewer steps."""
     return replace(ATTACKS[name], function=partial(ATTACKS[name].function, steps=steps))
@@ -65,9 +72,12 @@ def test_own_keys_teach_what_no_key_changes() -> None:
     assert not pixels.beats_guessing
 
 
-@pytest.mark.parametrize(("name", "cipher"), [("itn", "hill"), ("itn-pairs", "ele"), ("gan", "pe")])
+@pytest.mark.parametrize(
+    ("name", "cipher"), [("itn", "hill"), ("itn-pairs", "ele"), ("gan", "pe"), ("sia-gan", "pe")]
+)
 def test_controls(name: str, cipher: str) -> None:
-    controls = {c.control: c for c in run_controls(shorten(name, 40), make_target(cipher, 300), 150)}
+    target = label(make_target(cipher, 300))
+    controls = {c.control: c for c in run_controls(shorten(name, 40), target, 150)}
     assert controls["identity"].ssim > 0.9
     assert controls["stream"].ssim < controls["stream"].guess_ssim + 0.02
     assert all(control.passed for control in controls.values())
@@ -142,8 +152,8 @@ def test_the_best_weights_are_kept_and_training_ends_when_nothing_gets_better() 
 
 
 def test_they_run_only_where_they_are_asked_for() -> None:
-    learned = {"itn", "itn-pairs", "gan"}
-    target = make_target("hill", 100)
+    learned = {"itn", "itn-pairs", "gan", "sia-gan"}
+    target = label(make_target("hill", 100))
     assert not learned & {attack.name for attack in target.list_attacks()}
     assert learned <= {attack.name for attack in target.list_attacks(slow=True)}
     alone = replace(target, public=None)
@@ -152,7 +162,11 @@ def test_they_run_only_where_they_are_asked_for() -> None:
     assert learned & {attack.name for attack in other.list_attacks(slow=True)} == {"itn-pairs"}
     few = {attack.name for attack in target.list_attacks(20, slow=True)}
     assert learned & few == {"itn"}
-    for name in ("itn", "gan"):
+    unlabelled = replace(target, public_labels=None)
+    assert learned - {attack.name for attack in unlabelled.list_attacks(slow=True)} == {"sia-gan"}
+    with pytest.raises(UsageError, match="labels of the ciphertexts and of the public images"):
+        evaluate(ATTACKS["sia-gan"], unlabelled, 50)
+    for name in ("itn", "gan", "sia-gan"):
         with pytest.raises(UsageError, match="public images"):
             evaluate(ATTACKS[name], alone, 50)
     large = replace(target, plain=np.zeros((100, 3, 96, 96), np.uint8))

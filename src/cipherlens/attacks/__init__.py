@@ -10,7 +10,7 @@ from cipherlens.attacks.feature_reconstruction import attack_differences, attack
 from cipherlens.attacks.jigsaw import MOST_ALONE, MOST_BLOCKS, attack_jigsaw
 from cipherlens.attacks.known_plaintext import SOLVED, attack_known_plaintext
 from cipherlens.attacks.layout import REARRANGEMENTS
-from cipherlens.attacks.learned import LEARNED, attack_own_keys, attack_pairs, attack_unpaired
+from cipherlens.attacks.learned import LEARNED, attack_labelled, attack_own_keys, attack_pairs, attack_unpaired
 from cipherlens.attacks.levels import attack_levels
 from cipherlens.attacks.neighbours import attack_neighbours
 from cipherlens.attacks.value_correlation import MOST_PLACES, attack_value_correlation
@@ -157,6 +157,17 @@ ATTACKS: dict[str, Attack] = {
             LEARNED,
             "trains a network whose pictures a second one cannot tell from natural ones",
             attack_unpaired,
+            least=50,
+            most_pixels=_LEARNT_PIXELS,
+            minutes=3.0,
+            needs_public=True,
+        ),
+        Attack(
+            "sia-gan",
+            "labels",
+            LEARNED,
+            "trains the same with a second network that also knows what every picture shows",
+            attack_labelled,
             least=50,
             most_pixels=_LEARNT_PIXELS,
             minutes=3.0,

@@ -12,19 +12,20 @@ from cipherlens.ciphers.base import Shape
 from cipherlens.errors import UsageError
 
 Images = NDArray[np.float32]
+Labels = NDArray[np.int64]
 Oracle = Callable[[NDArray[np.uint8]], Images]
 Draw = Callable[[int], tuple[Images, Images]]
 """Number of a round of training -> ciphertexts and their pictures (N, C, H, W), each seen once in that round."""
 
 THREAT_MODELS = {
     "coa": "sees only encrypted images",
-    "labels": "also knows the labels, and has trained a classifier on encrypted images",
+    "labels": "also knows the labels of the encrypted images",
     "kpa": "also knows some original pictures with their encrypted form",
     "cpa": "can have pictures of their choice encrypted",
     "model": "holds the keyed model",
 }
 
-
+SAME_CLASSES = "in the same classes"
 ANY = 1 << 62
 
 
@@ -41,7 +42,8 @@ class View:
     float32 in [0, 1], are natural images of another source, or None. ``known_plain`` and ``known_ct`` are pairs,
     in the same units, for the threat models that have them. ``oracle`` encrypts at most ``queries`` images
     (N, C, H, W) uint8 of the attacker's choice and gives their ciphertexts in the same units; ``shape``
-    (C, H, W) is that of the plain images, where the ciphertexts have another.
+    (C, H, W) is that of the plain images, where the ciphertexts have another. ``labels`` (N,) and ``public_labels``
+    (M,) are the classes of the ciphertexts and of the public images, for the threat model that has them.
     """
 
     cipher: str
@@ -55,6 +57,8 @@ class View:
     oracle: Oracle | None = None
     queries: int = 0
     shape: Shape | None = None
+    labels: Labels | None = None
+    public_labels: Labels | None = None
 
     @property
     def plain_shape(self) -> Shape:
@@ -76,6 +80,16 @@ def require_public(view: View) -> Images:
             hint="give --prior SOURCE with such images, or leave it away",
         )
     return view.public_images
+
+
+def require_labels(view: View) -> tuple[Labels, Labels]:
+    """Labels of the view's ciphertexts and of its public images; UsageError unless there are both."""
+    if view.labels is None or view.public_labels is None:
+        raise UsageError(
+            f"this attack needs the labels of the ciphertexts and of the public images, {SAME_CLASSES}",
+            hint="take a labelled data set, and leave --prior away",
+        )
+    return view.labels, view.public_labels
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The two controls of every attack."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cipherlens.attacks.base import Attack
 from cipherlens.attacks.harness import GUESS_MARGIN, MAX_QUERIES, evaluate
@@ -37,8 +37,9 @@ def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> 
         ct = bound.encrypt(plain)
         told = name == "identity" and attack.imitates
         scheme, params = (name, {}) if told else (target.cipher, target.params)
-        fake = Target(scheme, params, plain, ct, target.public, target.prior, bound)
-        size = {"coa": count, "cpa": MAX_QUERIES}.get(attack.threat_model, min(budget, count - 1))
+        labels = None if target.labels is None else target.labels[:count]
+        fake = replace(target, cipher=scheme, params=params, plain=plain, ct=ct, bound=bound, labels=labels)
+        size = {"coa": count, "labels": count, "cpa": MAX_QUERIES}.get(attack.threat_model, min(budget, count - 1))
         result = evaluate(attack, fake, size, seed)
         good = (
             result.ssim >= max(attack.reaches, result.guess_ssim + GUESS_MARGIN)

@@ -90,7 +90,7 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0, runs: i
     else:
         count = _count_groups(budget, total, runs)
         groups = np.split(np.arange(budget * count), count)
-        views = [_view(attack, target, ct[group], seed) for group in groups]
+        views = [_add_labels(_view(attack, target, ct[group], seed), target, group) for group in groups]
     results = [attack.run(view) for view in views]
     seen = np.concatenate(groups)
     merged = AttackResult(
@@ -122,6 +122,12 @@ def _view(
         seed,
         shape=target.plain.shape[1:],
     )
+
+
+def _add_labels(view: View, target: Target, chosen: NDArray[np.intp]) -> View:
+    if view.threat_model != "labels" or target.labels is None:
+        return view
+    return replace(view, labels=target.labels[chosen], public_labels=target.public_labels)
 
 
 def _make_oracle(bound: BoundCipher, queries: int) -> Oracle:
@@ -200,9 +206,10 @@ def default_budgets(attack: Attack, total: int, params: dict[str, Any] | None = 
     """1, 10, 100, ... up to what there is, and all of it; as many queries as an attack wants."""
     if attack.threat_model == "cpa":
         return [MAX_QUERIES]
-    limit = min(total, 10_000, attack.most_images(params or {})) if attack.threat_model == "coa" else total - 1
+    sees_all = attack.threat_model in ("coa", "labels")
+    limit = min(total, 10_000, attack.most_images(params or {})) if sees_all else total - 1
     powers = [10**k for k in range(5) if attack.least <= 10**k < limit]
-    return [*powers, limit] if attack.threat_model == "coa" else powers[:3] or [limit]
+    return [*powers, limit] if sees_all else powers[:3] or [limit]
 
 
 def find_attack(name: str, cipher: str, params: dict[str, Any] | None = None) -> Attack:

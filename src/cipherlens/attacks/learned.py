@@ -1,8 +1,9 @@
 """Learned decryptors: networks trained to undo a scheme, under own keys, on known pairs, or against a critic.
 
-Inverse transformation network: Ito, Kinoshita and Kiya 2021. GAN: Madono et al. 2021. The public code of both has
-faults (docs/attacks.md); here the network has the shape of the scheme's inverse, its output is the same in training
-and in use, and its weights are chosen by images that the attacker holds back. torch is imported where it is needed.
+Inverse transformation network: Ito, Kinoshita and Kiya 2021. GAN, with labels SIA-GAN: Madono et al. 2021. Public
+code of these has faults (docs/attacks.md); here the network has the shape of the scheme's inverse, its output is the
+same in training and in use, and its weights are chosen by images that the attacker holds back. torch is imported
+where it is needed.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Draw, Images, View, require_public, to_unit
+from cipherlens.attacks.base import Draw, Images, Labels, View, require_labels, require_public, to_unit
 from cipherlens.attacks.known_plaintext import to_bytes
 from cipherlens.attacks.layout import HALVES
 from cipherlens.ciphers import create_cipher
@@ -61,12 +62,29 @@ def attack_unpaired(view: View, steps: int = GAN_STEPS) -> Found:
 
     Raises UsageError without public images of the ciphertexts' size.
     """
+    public = require_public(view)
+    return _learn_unpaired(
+        view, (np.zeros(len(view.ciphertexts), np.int64), np.zeros(len(public), np.int64)), steps
+    )
+
+
+def attack_labelled(view: View, steps: int = GAN_STEPS) -> Found:
+    """The same with a critic that also says whether a picture fits the label of its ciphertext.
+
+    Raises UsageError without labelled public images of the ciphertexts' size, or without labels.
+    """
+    labels = require_labels(view)
+    return _learn_unpaired(view, labels, steps, classes=1 + int(max(part.max() for part in labels)))
+
+
+def _learn_unpaired(view: View, labels: tuple[Labels, Labels], steps: int, classes: int = 0) -> Found:
     from cipherlens.attacks.learning import apply, fix_seed, start_network, train_against_critic
 
-    held_out, public = _hold_back(require_public(view))
+    (held_out, public), (_, public_labels) = _hold_back(require_public(view)), _hold_back(labels[1])
     with fix_seed(view.seed):
         network = start_network(*_describe(view), view.ciphertexts, public)
-        details = train_against_critic(network, view.ciphertexts, public, held_out, steps)
+        seen, natural = (view.ciphertexts, labels[0]), (public, public_labels)
+        details = train_against_critic(network, seen, natural, held_out, steps, classes)
         return apply(network, view.ciphertexts), details
 
 

@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cipherlens.attacks.base import Draw, Images
+from cipherlens.attacks.base import Draw, Images, Labels
 from cipherlens.attacks.likeness import compare_pictures
 from cipherlens.ciphers.base import Shape
 from cipherlens.models.critic import Critic
 from cipherlens.models.inversion import Inverter
 from cipherlens.train.hardware import choose_precision, isolate
+
+Labelled = tuple[Images, Labels]
 
 _DEVICE = torch.device("cpu")
 _BATCH = 64
@@ -67,14 +70,15 @@ def train_on_pairs(network: Inverter, draw: Draw, held_out: tuple[Images, Images
 
 
 def train_against_critic(
-    network: Inverter, ciphertexts: Images, public: Images, held_out: Images, steps: int
+    network: Inverter, seen: Labelled, public: Labelled, held_out: Images, steps: int, classes: int = 0
 ) -> dict[str, Any]:
     """Train until a critic cannot tell the network's pictures from ``public`` ones (hinge loss, Lim and Ye 2017).
 
-    No picture is known to belong to any ciphertext. The weights whose pictures were the most like those
-    ``held_out`` (N, C, H, W), as a whole, are kept. Returns the same as :func:`train_on_pairs`.
+    No picture is known to belong to any ciphertext. ``seen`` are ciphertexts, both with the labels (N,) of
+    ``classes`` that the critic goes by. The weights whose pictures were the most like those ``held_out``
+    (N, C, H, W), as a whole, are kept. Returns the same as :func:`train_on_pairs`.
     """
-    critic = Critic(public.shape[1])
+    critic = Critic(held_out.shape[1], classes)
     optimizers = [
         torch.optim.Adam(groups, betas=(0.5, 0.99))
         for groups in (
@@ -86,17 +90,15 @@ def train_against_critic(
         )
     ]
     wanted = torch.from_numpy(held_out)
-    best = BestWeights(
-        network, lambda: compare_pictures(torch.from_numpy(apply(network, ciphertexts)), wanted), steps
-    )
-    seen = _draw_batches(lambda _: (ciphertexts, ciphertexts))
-    natural = _draw_batches(lambda _: (public, public))
+    best = BestWeights(network, lambda: compare_pictures(torch.from_numpy(apply(network, seen[0])), wanted), steps)
+    batches, natural = _draw_batches(lambda _: seen), _draw_batches(lambda _: public)
     for step in range(1, steps + 1):
         network.train()
-        fake, real = network(next(seen)[0]), next(natural)[0]
-        loss = F.relu(1 - critic(real)).mean() + F.relu(1 + critic(fake.detach())).mean()
+        (ct, labels), (real, classed) = next(batches), next(natural)
+        fake = network(ct)
+        loss = F.relu(1 - critic(real, classed)).mean() + F.relu(1 + critic(fake.detach(), labels)).mean()
         _descend(optimizers[1], loss)
-        _descend(optimizers[0], -critic(fake).mean())
+        _descend(optimizers[0], -critic(fake, labels).mean())
         if best.check(step):
             break
     return best.finish()
@@ -155,11 +157,11 @@ def _measure_difference(network: Inverter, pairs: tuple[Images, Images]) -> floa
     return float(np.abs(apply(network, pairs[0]) - pairs[1]).mean())
 
 
-def _draw_batches(draw: Draw) -> Iterator[tuple[Tensor, Tensor]]:
+def _draw_batches(draw: Callable[[int], tuple[NDArray[Any], NDArray[Any]]]) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of whole rounds, each in a new order; what does not fill a batch is left for another round."""
     for number in count():
-        ct, plain = map(torch.from_numpy, draw(number))
-        order = torch.randperm(len(ct))
-        size = min(_BATCH, len(ct))
+        first, second = map(torch.from_numpy, draw(number))
+        order = torch.randperm(len(first))
+        size = min(_BATCH, len(first))
         for batch in order[: len(order) // size * size].reshape(-1, size):
-            yield ct[batch], plain[batch]
+            yield first[batch], second[batch]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks import list_attacks
-from cipherlens.attacks.base import Attack, Images, to_unit
+from cipherlens.attacks.base import SAME_CLASSES, Attack, Images, Labels, to_unit
 from cipherlens.ciphers import BoundCipher
 
 
@@ -15,7 +15,8 @@ from cipherlens.ciphers import BoundCipher
 class Target:
     """Ciphertexts under one key, and the truth. ``plain`` and ``ct`` hold the same images, in the same order.
 
-    ``bound`` is the victim's cipher, where attackers may have pictures of their choice encrypted.
+    ``bound`` is the victim's cipher, where attackers may have pictures of their choice encrypted; ``labels`` and
+    ``public_labels`` the classes of the images and of the public ones, where they are the same classes.
     """
 
     cipher: str
@@ -25,6 +26,8 @@ class Target:
     public: NDArray[np.uint8] | None
     prior: str
     bound: BoundCipher | None = None
+    labels: Labels | None = None
+    public_labels: Labels | None = None
 
     def images(self) -> Images:
         """The truth in [0, 1]."""
@@ -57,6 +60,9 @@ class Target:
             return f"takes images of at most {most:,} pixels"
         if attack.needs_public and (self.public is None or self.public.shape[1:] != self.plain.shape[1:]):
             return "needs public images of the same size: give another --prior"
+        labelled = self.labels is not None and self.public_labels is not None
+        if attack.threat_model == "labels" and attack.needs_public and not labelled:
+            return f"needs labels of the ciphertexts and of the public images, {SAME_CLASSES}: leave --prior away"
         return None
 
 

@@ -88,7 +88,7 @@ def run_jobs(
         yield from run_in_processes(run_job, jobs, started, start_worker, arguments, seconds)
 
 
-_ARRAYS = ("plain", "ct", "public")
+_ARRAYS = ("plain", "ct", "public", "labels", "public_labels")
 _target: Target
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cipherlens.attacks.base import Labels
 from cipherlens.attacks.target import Target
 from cipherlens.data.augmentation import TRAIN, augment
 from cipherlens.data.images import Preprocess, check_shape, pad_to
@@ -47,9 +48,16 @@ def load_target(
     if len(sealed) and int(sealed.index.max()) >= source.splits[name]:
         raise DataError(f"{plain} is not what was sealed: it has fewer images", hint="give the source of encrypt")
     truth = read_plain(source, name, sealed.index[chosen], plan)
-    public, words = _public_images(source, name, sealed.index, plan, prior)
+    (public, public_labels), words = _public_images(source, name, sealed.index, plan, prior)
     bound = None if key is None else plan.bind(key)
-    return Target(plan.cipher, plan.params, truth, sealed.read(chosen), public, words, bound)
+    labels = _keep_labels(sealed.labels[chosen])
+    facts = (plan.cipher, plan.params, truth, sealed.read(chosen), public, words, bound)
+    return Target(*facts, labels=labels, public_labels=public_labels)
+
+
+def _keep_labels(labels: Labels) -> Labels | None:
+    """The labels, or None where not all images have one."""
+    return labels if len(labels) and labels.min() >= 0 else None
 
 
 def read_plain(
@@ -66,23 +74,30 @@ def read_plain(
 
 def _public_images(
     source: Source, split: str, attacked: NDArray[np.int64], plan: Plan, prior: str
-) -> tuple[NDArray[np.uint8] | None, str]:
+) -> tuple[tuple[NDArray[np.uint8] | None, Labels | None], str]:
+    """Public images, their labels where the classes are those of the sealed ones, and what they are in words."""
+    nothing = (None, None), "parametric, no images"
     if prior == PARAMETRIC:
-        return None, "parametric, no images"
+        return nothing
     limit = max(_MIN_PRIOR, min(_MAX_PRIOR, _PRIOR_VALUES // int(np.prod(plan.padded_shape))))
     if prior != SAME_SOURCE:
         images = _read_other(open_source(prior), limit)
-        return images, f"{len(images)} images of another source"
+        return (images, None), f"{len(images)} images of another source"
     other = next((name for name in source.splits if name != split), None)
     if other is not None:
-        indices = pick_evenly(source.splits[other], limit)
-        return read_plain(source, other, indices, plan), f"{len(indices)} other images of the same kind"
+        return _read_same(source, other, pick_evenly(source.splits[other], limit), plan)
     originals = source.splits[split] // (1 + plan.augment) if split == TRAIN else source.splits[split]
     rest = np.setdiff1d(np.arange(originals), attacked % originals)  # no variant of an attacked image either
     if len(rest) < _MIN_PRIOR:
-        return None, "parametric, no images"
-    indices = rest[pick_evenly(len(rest), limit)]
-    return read_plain(source, split, indices, plan), f"{len(indices)} other images of the same kind"
+        return nothing
+    return _read_same(source, split, rest[pick_evenly(len(rest), limit)], plan)
+
+
+def _read_same(
+    source: Source, split: str, indices: NDArray[np.int64], plan: Plan
+) -> tuple[tuple[NDArray[np.uint8], Labels | None], str]:
+    labels = _keep_labels(source.read_labels(split)[indices])
+    return (read_plain(source, split, indices, plan), labels), f"{len(indices)} other images of the same kind"
 
 
 def _read_other(source: Source, limit: int) -> NDArray[np.uint8]:

@@ -33,7 +33,7 @@ ATTACKERS = {
         "Trains on them",
         "ciphertext only with labels",
         "Anybody who has the encrypted images with their labels, such as the provider",
-        "sees {budget} with their classes, and has trained a classifier on such images",
+        "sees {budget} with their classes, and can train networks on them",
     ),
     "kpa": Attacker(
         "Knows some pictures",
