@@ -3,8 +3,8 @@
 python benchmarks/learned_attacks.py --cifar10 CIFAR --out results/learned-attacks.json
 
 Every attack runs under KEYS keys and once more for its two controls. Rows that the --out file has already are
-kept, so that an interrupted run goes on where it stopped. ``itn`` and ``gan`` see all SEEN ciphertexts and have
-PUBLIC training pictures; ``itn-pairs`` knows SEEN pairs and is scored on SCORED other pictures.
+kept, so that an interrupted run goes on where it stopped. ``itn``, ``gan`` and ``sia-gan`` see all SEEN ciphertexts
+and have PUBLIC training pictures; ``itn-pairs`` knows SEEN pairs and is scored on SCORED other pictures.
 """
 
 import argparse
@@ -24,10 +24,9 @@ from cipherlens.attacks.target import Target
 from cipherlens.audit.auditing import summarize
 from cipherlens.audit.records import write_record
 from cipherlens.data.sources import open_source, pick_evenly
-from photos import read_photos
 
 SEEN, SCORED, PUBLIC = 1000, 1000, 2000
-ATTACKS = ("itn-pairs", "itn", "gan")
+ATTACKS = ("itn-pairs", "itn", "gan", "sia-gan")
 SCHEMES: tuple[dict[str, Any], ...] = (
     {"name": "le"},
     {"name": "ele"},
@@ -51,12 +50,25 @@ PUBLISHED = {
 COMMAND = "python benchmarks/learned_attacks.py --cifar10 cifar10-jpeg"
 
 
-def make_target(params: dict[str, Any], plain: np.ndarray, public: np.ndarray) -> Target:
+Labelled = tuple[np.ndarray, np.ndarray]
+
+
+def read(source: str, split: str, count: int) -> Labelled:
+    """At most ``count`` pictures of a split, evenly spread, in random order, with their labels."""
+    opened = open_source(source)
+    chosen = np.random.default_rng(0).permutation(pick_evenly(opened.splits[split], count))
+    pictures = np.stack([item.decode() for item in opened.read(split, chosen.tolist())])
+    return pictures, opened.read_labels(split)[chosen]
+
+
+def make_target(params: dict[str, Any], seen: Labelled, known: Labelled) -> Target:
     """Pictures under a new key."""
+    (plain, labels), (public, public_labels) = seen, known
     cipher = cl.create_cipher(**params)
     bound = cipher.bind(cl.Key.generate(), plain.shape[1:])
     ct = bound.encrypt(plain, [f"test/{number}" for number in range(len(plain))])
-    return Target(cipher.name, cipher.params, plain, ct, public, f"{len(public)} training images")
+    words = f"{len(public)} training images"
+    return Target(cipher.name, cipher.params, plain, ct, public, words, labels=labels, public_labels=public_labels)
 
 
 def list_jobs(keys: int) -> Iterator[dict[str, Any]]:
@@ -69,10 +81,10 @@ def list_jobs(keys: int) -> Iterator[dict[str, Any]]:
                 yield {"scheme": scheme, "attack": attack, "run": run}
 
 
-def run_job(job: dict[str, Any], plain: np.ndarray, public: np.ndarray) -> dict[str, Any]:
+def run_job(job: dict[str, Any], seen: Labelled, known: Labelled) -> dict[str, Any]:
     """One attack, or its two controls."""
     count = SEEN + SCORED if job["attack"] == "itn-pairs" else SEEN
-    target = make_target(job["scheme"], plain[:count], public)
+    target = make_target(job["scheme"], (seen[0][:count], seen[1][:count]), known)
     attack = find_attack(job["attack"], target.cipher, target.params)
     if job["run"] == "controls":
         return job | {"controls": [asdict(control) for control in run_controls(attack, target, SEEN)]}
@@ -89,17 +101,13 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    plain = np.random.default_rng(0).permutation(read_photos(options.cifar10, SEEN + SCORED))
-    source = open_source(options.cifar10)
-    chosen = pick_evenly(source.splits["train"], PUBLIC).tolist()
-    public = np.stack([item.decode() for item in source.read("train", chosen)])
-    public = np.random.default_rng(0).permutation(public)
+    seen, known = read(options.cifar10, "test", SEEN + SCORED), read(options.cifar10, "train", PUBLIC)
     rows = load_rows(options.out)
-    facts = {"seen": SEEN, "public": len(public), "threads": torch.get_num_threads(), "published": PUBLISHED}
+    facts = {"seen": SEEN, "public": PUBLIC, "threads": torch.get_num_threads(), "published": PUBLISHED}
     for job in list_jobs(options.keys):
         if any(row.items() >= job.items() for row in rows):
             continue
-        rows.append(run_job(job, plain, public))
+        rows.append(run_job(job, seen, known))
         print(rows[-1], flush=True)
         write_record(options.out, f"{COMMAND} --keys {options.keys}", facts | {"rows": rows})
 

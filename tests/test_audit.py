@@ -185,6 +185,9 @@ def test_chosen_attacks(sealed: Path, call: Any, tmp_path: Path) -> None:
 
 def test_attacks_are_chosen_in_their_order(sealed: Path) -> None:
     _, target = open_target(sealed, "hill")
+    assert len(target.labels) == len(target.plain)
+    assert len(target.public_labels) == len(target.public)
+    assert set(target.labels.tolist()) <= set(target.public_labels.tolist())
     names = ["hill-known-plaintext", "covariance"]
     assert [attack.name for attack in choose_attacks(target, names)] == names[::-1]
     _, target = open_target(sealed, "stream")

@@ -1,9 +1,9 @@
 """Learned decryptors: networks trained to undo a scheme, under own keys, on known pairs, or against a critic.
 
 Inverse transformation network: Ito, Kinoshita and Kiya 2021. GAN, with labels SIA-GAN: Madono et al. 2021. Public
-code of these has faults (docs/attacks.md); here the network has the shape of the scheme's inverse, its output is the
-same in training and in use, and its weights are chosen by images that the attacker holds back. torch is imported
-where it is needed.
+code of these has faults (docs/attacks.md); here the network has the shape of the scheme's inverse, its output is
+the same in training and in use, and its weights are chosen by images that the attacker holds back. torch is
+imported where it is needed.
 """
 
 from typing import Any
