@@ -3,8 +3,9 @@
 python benchmarks/correlation_scaling.py --cifar10 CIFAR --imagenette IMAGENETTE --out results/correlation.json
 
 Places in the right position up to the symmetries of a square, how far off the others are, SSIM of the pictures laid
-in the best of the eight ways; several keys. 32x32: CIFAR-10; larger: photos reduced to that size. Attacked are test
-images, the prior comes from training images. Rows that --out already has are kept.
+in the best of the eight ways; several keys. 32x32: CIFAR-10; larger: photos, at 64x64 reduced to that size.
+Attacked are test images; the prior comes from training images up to 64x64, larger images need none. Rows that
+--out already has are kept.
 """
 
 import argparse
@@ -17,13 +18,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import cipherlens as cl
-from cipherlens.attacks.correlation import arrange, correlate
+from cipherlens.attacks import View
+from cipherlens.attacks.base import to_unit
+from cipherlens.attacks.correlation import find_source
 from cipherlens.audit.metrics import score
 from cipherlens.audit.records import write_record
 from cipherlens.data.sources import open_source, pick_evenly
 
 PRIOR = 2000
-CASES = ((32, 1000, 3), (32, 300, 3), (32, 100, 3), (32, 50, 3), (64, 1000, 3), (64, 300, 1), (64, 100, 1))
+CASES = (
+    *((32, 1000, 3), (32, 300, 3), (32, 100, 3), (32, 50, 3)),
+    *((64, 1000, 3), (64, 300, 1), (64, 100, 1)),
+    *((224, 1000, 3), (224, 3000, 1), (224, 300, 1), (224, 100, 1)),
+)
 """Side, ciphertexts, keys."""
 _SCORED = 200
 
@@ -44,14 +51,14 @@ def measure(plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> dict[str, fl
     cipher = cl.create_cipher("pixel-permutation").bind(cl.Key.generate(), plain.shape[1:])
     ct = cipher.encrypt(plain)
     started = time.perf_counter()
-    found = arrange(correlate(ct.astype(np.float32) / 255), correlate(public.astype(np.float32) / 255))
+    source, _ = find_source(View("pixel-permutation", {}, "coa", to_unit(ct), to_unit(public)))
     seconds = time.perf_counter() - started
     numbers = np.arange(side * side, dtype=np.int64)
     low, high = (
         cipher.encrypt(part.astype(np.uint8).reshape(1, 1, side, side).repeat(3, 1))[0, 0].ravel()
         for part in (numbers % 256, numbers // 256)
     )
-    laid = (low.astype(np.int64) + 256 * high)[found.source].reshape(side, side)  # whose value lies where
+    laid = (low.astype(np.int64) + 256 * high)[source].reshape(side, side)  # whose value lies where
     ways = [np.rot90(view, turns) for view in (laid, laid[:, ::-1]) for turns in range(4)]
     best = max(ways, key=lambda way: (way.ravel() == numbers).mean()).ravel()
     away = np.hypot(best // side - numbers // side, best % side - numbers % side)
@@ -78,9 +85,9 @@ def main() -> None:
         if (side, count) in known:
             continue
         source = options.cifar10 if side == 32 else options.imagenette
-        plain, public = read(source, "test", count, side), read(source, "train", PRIOR, side)
+        plain, public = read(source, "test", count, side), read(source, "train", PRIOR if side < 224 else 1, side)
         found = [measure(plain, public) for _ in range(keys)]
-        rows.append({"side": side, "ciphertexts": count, "keys": keys, "prior": PRIOR, "per_key": found})
+        rows.append({"side": side, "ciphertexts": count, "keys": keys, "prior": len(public), "per_key": found})
         print(rows[-1], flush=True)
         write_record(
             options.out,

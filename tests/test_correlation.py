@@ -96,9 +96,9 @@ def test_where_it_does_not_apply() -> None:
     assert "correlation" not in {attack.name for attack in make_target(30).list_attacks()}
     with pytest.raises(UsageError, match="50 images or more"):
         evaluate(CORRELATION, make_target(60), 20)
-    large = Target("pixel-permutation", {}, *(np.zeros((60, 1, 80, 80), np.uint8),) * 2, None, "none")
+    large = Target("pixel-permutation", {}, *(np.zeros((60, 1, 300, 300), np.uint8),) * 2, None, "none")
     assert "correlation" not in {attack.name for attack in large.list_attacks()}
-    with pytest.raises(UsageError, match="at most 4,096 pixels"):
+    with pytest.raises(UsageError, match="at most 65,536 pixels"):
         evaluate(CORRELATION, large, 60)
 
 
