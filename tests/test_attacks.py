@@ -93,6 +93,14 @@ def test_attacks_are_matched_to_ciphers():
     assert find_attack("covariance", "stream").name == "covariance"
 
 
+def test_some_attacks_do_not_suit_all_parameters():
+    moving = {"etc": {"block": 4}, "patch": {"block": 4, "scramble": True}}
+    staying = {"etc": {"block": 4, "per_image": True}, "patch": {"block": 4, "scramble": False}}
+    for parameters, suited in ((moving, True), (staying, False)):
+        for cipher, params in parameters.items():
+            assert ATTACKS["value-correlation"].applies(cipher, params) is suited
+
+
 def test_budgets():
     assert default_budgets(ATTACKS["covariance"], 500) == [1, 10, 100, 500]
     assert default_budgets(KNOWN, 500) == [1, 10, 100]

@@ -13,7 +13,7 @@ from cipherlens.attacks.layout import REARRANGEMENTS
 from cipherlens.attacks.learned import LEARNED, attack_labelled, attack_own_keys, attack_pairs, attack_unpaired
 from cipherlens.attacks.levels import attack_levels
 from cipherlens.attacks.neighbours import attack_neighbours
-from cipherlens.attacks.value_correlation import MOST_PLACES, attack_value_correlation
+from cipherlens.attacks.value_correlation import MOST_PLACES, attack_value_correlation, moves_between_blocks
 from cipherlens.errors import UsageError, unknown_name
 
 # So is the identity, which makes it the positive control.
@@ -60,6 +60,7 @@ ATTACKS: dict[str, Attack] = {
             least=100,
             most_pixels=MOST_PLACES,
             needs_public=True,
+            suits=moves_between_blocks,
         ),
         Attack(
             "levels",

@@ -117,7 +117,7 @@ class Attack:
     ``minutes`` it takes on one core, by the order of magnitude, where that is more than some seconds: such attacks
     run only where they are asked for. ``needs_public``: it learns from public images of the size of the plain ones.
     ``imitates``: it learns from ciphertexts that it makes itself, and can undo plain images only where it is told
-    that they are.
+    that they are. ``suits``: whether it can say anything about a cipher of its with these parameters.
     """
 
     name: str
@@ -136,11 +136,12 @@ class Attack:
     minutes: float = 0.0
     needs_public: bool = False
     imitates: bool = False
+    suits: Callable[[dict[str, Any]], bool] = lambda _: True
 
     def applies(self, cipher: str, params: dict[str, Any] | None = None) -> bool:
         """Whether it says anything about this cipher; ``params`` hold the parts of a composition."""
         if cipher != "compose":
-            return cipher in self.ciphers
+            return cipher in self.ciphers and self.suits(params or {})
         parts = (params or {}).get("ciphers", ())
         return bool(parts) and all(part["name"] in self.composes and not part.get("orthogonal") for part in parts)
 
