@@ -1,15 +1,18 @@
 """The part of docs/results.md on what leaks: the leaderboard, and how many known pictures give a key."""
 
+import statistics
 from typing import Any
 
 from record_tables import hardware, load, table
+from scheme_paragraphs import paragraphs
 
 Record = dict[str, Any]
 MODELS = {"coa": "ciphertexts only", "kpa": "known pictures", "cpa": "chosen pictures"}
 
 
 def section() -> str:
-    parts = [part for part in (leaderboard("leakage-cpu.json"), pairs()) if part]
+    name = "leakage-cpu.json"
+    parts = [part for part in (leaderboard(name), apart(name), paragraphs(name), pairs(), permutations()) if part]
     return "## What leaks, by scheme\n\n" + "\n".join(parts) if parts else ""
 
 
@@ -53,6 +56,59 @@ def show(row: Record) -> str:
     fitted = "" if row["alignment"] == "none" else "*fitted*, "
     score = f"{row['ssim']['mean']:.3f} ({fitted}guessing {row['guess_ssim']:.2f})"
     return f"{row['attack']} with {row['budget']:,}: {score}{keys}"
+
+
+def apart(name: str) -> str:
+    """What is left where every image has a key of its own."""
+    record = load(name)
+    if record is None:
+        return ""
+    found: dict[str, list[Record]] = {}
+    for row in record["results"]["key_per_image"]:
+        found.setdefault(row["scheme"], []).append(row)
+    rows = [[scheme, "; ".join(map(show_alone, attacks))] for scheme, attacks in found.items()]
+    return (
+        "### A key for each image\n\n"
+        f"Each of {record['results']['key_per_image'][0]['n']} images under a key of its own, attacked alone; for "
+        "schemes that are not here no attack of ours says anything about one image. In bold what beats guessing. "
+        "`negpos`, `pe` and `etc` with `per_image` are in the table above, with more images.\n\n"
+        f"{table(['scheme', 'SSIM of each attack'], rows)}\n"
+    )
+
+
+def show_alone(row: Record) -> str:
+    fitted = "" if row["alignment"] == "none" else "*fitted*, "
+    told = f"{row['attack']} {row['ssim']['mean']:.2f}"
+    return f"{f'**{told}**' if row['beats_guessing'] else told} ({fitted}guessing {row['guess_ssim']:.2f})"
+
+
+def permutations() -> str:
+    """How large permutations of pixels fall to ciphertexts alone."""
+    record = load("correlation.json")
+    if record is None:
+        return ""
+    rows = []
+    for row in record["results"]["rows"]:
+        mean = {name: statistics.mean(key[name] for key in row["per_key"]) for name in row["per_key"][0]}
+        least = min(key["right"] for key in row["per_key"])
+        rows.append(
+            [
+                f"{row['side']}x{row['side']}",
+                f"{row['ciphertexts']:,}",
+                str(row["keys"]),
+                f"{mean['right']:.2%}" + (f" (least {least:.2%})" if row["keys"] > 1 else ""),
+                f"{mean['displacement']:.2f}",
+                f"{mean['ssim']:.3f}",
+                f"{mean['seconds']:.0f}",
+            ]
+        )
+    header = ["images", "ciphertexts", "keys", "pixels in their places", "pixels off, mean", "SSIM", "seconds"]
+    return (
+        "### Permutations of pixels, ciphertexts alone\n\n"
+        "`correlation`; 32x32: CIFAR-10, else photos of imagenette. Places up to a symmetry of the square. Up to "
+        "64x64 with public images as a prior, larger ones without any.\n\n"
+        f"{table(header, rows)}\n\n{hardware(record)}\n"
+    )
 
 
 def pairs() -> str:

@@ -79,7 +79,7 @@ def run_leakage(settings: Settings, out: Path, report: Reporter) -> dict[str, An
             progress(number, len(waiting))
     results = [json.loads(trial.path.read_bytes()) for trial in trials]
     scored = [(trial, result) for trial, result in zip(trials, results, strict=True) if trial.budget is not None]
-    rows = _summarize([result for trial, result in scored if not trial.apart])
+    rows = _summarize([pair for pair in scored if not pair[0].apart])
     draw_leakage(out / "figure.png", settings.title, rows)
     return {
         "scale": settings.scale,
@@ -88,7 +88,7 @@ def run_leakage(settings: Settings, out: Path, report: Reporter) -> dict[str, An
         "prior": f"{len(images[1])} training images",
         "keys": len(keys),
         "rows": rows,
-        "key_per_image": _summarize([result for trial, result in scored if trial.apart]),
+        "key_per_image": _summarize([pair for pair in scored if pair[0].apart]),
         "controls": [control for result in results for control in result.get("controls", ())],
         "published": settings.published,
     }
@@ -181,11 +181,15 @@ def _seal(params: dict[str, Any], key: Key, plain: NDArray[np.uint8], public: ND
     return Target(cipher.name, cipher.params, plain, ct, public, prior, bound)
 
 
-def _summarize(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _summarize(scored: Sequence[tuple[Trial, dict[str, Any]]]) -> list[dict[str, Any]]:
     """Mean and range over the keys, by scheme, attack and budget."""
     groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
-    for result in results:
-        groups.setdefault((result["scheme"], result["attack"], result["budget"]), []).append(result)
+    ways: dict[tuple[str, str], str] = {}
+    for trial, result in scored:
+        scheme, attack = result["scheme"], result["attack"]
+        groups.setdefault((scheme, attack, result["budget"]), []).append(result)
+        cipher = create_cipher(**trial.cipher)
+        ways[scheme, attack] = ATTACKS[attack].choose_alignment(cipher.name, cipher.params)
     return [
         {
             "scheme": scheme,
@@ -194,7 +198,7 @@ def _summarize(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "budget": budget,
             "budget_unit": group[0]["budget_unit"],
             "n": group[0]["n"],
-            "alignment": ATTACKS[attack].alignment,
+            "alignment": ways[scheme, attack],
             **{name: _spread([result[name] for result in group]) for name in ("ssim", "psnr", "exact_pixels")},
             "guess_ssim": statistics.mean(result["guess_ssim"] for result in group),
             "beats_guessing": all(result["beats_guessing"] for result in group),
