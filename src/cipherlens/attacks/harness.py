@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks import ATTACKS, View, require_applicable
+from cipherlens.attacks import ATTACKS, require_applicable
 from cipherlens.attacks.alignment import ALIGNMENTS
-from cipherlens.attacks.base import Attack, AttackResult, Images, Oracle, to_unit
-from cipherlens.attacks.target import Target, cut_nonce
+from cipherlens.attacks.base import Attack, AttackResult, Images, to_unit
+from cipherlens.attacks.target import Target
+from cipherlens.attacks.views import FEW_IMAGES, SEVERAL_RUNS, build_views, choose_groups
 from cipherlens.audit.metrics import mean_and_interval, mean_similarity, reidentify, score
-from cipherlens.ciphers import BoundCipher
 from cipherlens.errors import UsageError, unknown_name
 
-FEW_IMAGES = 20
 BUDGET_UNITS = {
     "coa": "ciphertexts",
     "labels": "ciphertexts",
@@ -26,10 +25,8 @@ BUDGET_UNITS = {
     "model": "models",
 }
 GUESS_MARGIN = 0.02
-MAX_SCORED = 1000
 MAX_QUERIES = 1000
 """More than any attack here asks."""
-SEVERAL_RUNS = 5
 
 
 @dataclass(frozen=True)
@@ -69,80 +66,20 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0, runs: i
     may be asked, and the evaluation says how many were. Raises UsageError if the target is too small.
     """
     total = len(target.plain)
-    knows_pairs, asks = attack.threat_model == "kpa", attack.threat_model == "cpa"
-    holds_model = attack.threat_model == "model"
-    needed = budget + 1 if knows_pairs else 1 if asks or holds_model else budget
-    if lack := target.say_lack(attack, budget + knows_pairs):
+    spent = {"kpa": budget, "cpa": 0, "model": 0}.get(attack.threat_model, budget - 1)
+    if lack := target.say_lack(attack, budget + (attack.threat_model == "kpa")):
         raise UsageError(f"{attack.name} {lack}", hint="see docs/attacks.md for what attacks need")
-    if budget < 1 or needed > total:
-        raise UsageError(f"budget {budget} needs {needed} images, there are {total}", hint="lower --budget")
-    ct, plain = target.ciphertexts(), target.images()
-    if knows_pairs:
-        groups = [np.arange(budget, min(total, budget + MAX_SCORED))]
-        views = [_view(attack, target, ct[groups[0]], seed, (plain[:budget], ct[:budget]))]
-    elif holds_model:
-        groups = [np.arange(min(total, MAX_SCORED))]
-        views = [_view(attack, target, ct[groups[0]], seed)]
-    elif asks:
-        groups = [np.arange(min(total, MAX_SCORED))]
-        oracle = None if target.bound is None else _make_oracle(target.bound, budget)
-        views = [replace(_view(attack, target, ct[groups[0]], seed), oracle=oracle, queries=budget)]
-    else:
-        count = _count_groups(budget, total, runs)
-        groups = np.split(np.arange(budget * count), count)
-        views = [_add_labels(_view(attack, target, ct[group], seed), target, group) for group in groups]
-    results = [attack.run(view) for view in views]
+    if budget < 1 or spent >= total:
+        raise UsageError(f"budget {budget} needs {spent + 1} images, there are {total}", hint="lower --budget")
+    groups = choose_groups(attack, total, budget, runs)
+    results = [attack.run(view) for view in build_views(attack, target, groups, budget, seed)]
     seen = np.concatenate(groups)
     merged = AttackResult(
         np.concatenate([result.reconstruction for result in results]),
         float(np.mean([result.seconds for result in results])),
         results[0].details | {"runs": len(results)},
     )
-    return _score(attack, target, merged, plain[seen], seen, budget, seed)
-
-
-def _count_groups(budget: int, total: int, most: int) -> int:
-    """Disjoint groups of ``budget`` ciphertexts to attack separately: at most enough for FEW_IMAGES images."""
-    return max(1, min(most, -(-FEW_IMAGES // budget), total // budget))
-
-
-def _view(
-    attack: Attack, target: Target, ct: Images, seed: int, pairs: tuple[Images, Images] | None = None
-) -> View:
-    public = None if target.public is None else to_unit(target.public)
-    known_plain, known_ct = pairs or (None, None)
-    return View(
-        target.cipher,
-        target.params,
-        attack.threat_model,
-        ct,
-        public,
-        known_plain,
-        known_ct,
-        seed,
-        shape=target.plain.shape[1:],
-    )
-
-
-def _add_labels(view: View, target: Target, chosen: NDArray[np.intp]) -> View:
-    if view.threat_model != "labels" or target.labels is None:
-        return view
-    return replace(view, labels=target.labels[chosen], public_labels=target.public_labels)
-
-
-def _make_oracle(bound: BoundCipher, queries: int) -> Oracle:
-    """The victim, who encrypts so many pictures and no more; under a key per image each gets a new one."""
-    asked = 0
-
-    def encrypt(images: NDArray[np.uint8]) -> Images:
-        nonlocal asked
-        numbers = [f"oracle/{asked + number}" for number in range(len(images))]
-        asked += len(images)
-        if asked > queries:
-            raise UsageError(f"{asked} pictures asked for, {queries} allowed", hint="raise --budget")
-        return cut_nonce(bound.encrypt(images, numbers), images.shape[2])
-
-    return encrypt
+    return _score(attack, target, merged, to_unit(target.plain[seen]), seen, budget, seed)
 
 
 def _score(

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from cipherlens.attacks import ATTACKS, THREAT_MODELS
 from cipherlens.attacks.base import Attack
 from cipherlens.attacks.controls import Control, run_controls
-from cipherlens.attacks.harness import MAX_SCORED, Evaluation, default_budgets, evaluate
+from cipherlens.attacks.harness import Evaluation, default_budgets, evaluate
 from cipherlens.attacks.target import Target
+from cipherlens.attacks.views import MAX_SCORED
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.workers import run_in_processes
 from cipherlens.keys import Key

@@ -32,7 +32,7 @@ def demo(*, out: Path = Path("demo"), source: str = SOURCE, epochs: int = EPOCHS
     from cipherlens.audit.auditing import Effort, audit
     from cipherlens.audit.report import summary_lines, write_report
     from cipherlens.audit.target import load_target
-    from cipherlens.cli.auditor import default_count
+    from cipherlens.cli.attacking import default_count
 
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from cyclopts import App, CycloptsError
 from cyclopts.config import Env, Toml
 
 import cipherlens
-from cipherlens.cli import auditor, choosing, client, demo, locking, predicting, provider, reproducing
+from cipherlens.cli import attacking, auditor, choosing, client, demo, locking, predicting, provider, reproducing
 from cipherlens.cli.console import messages, say
 from cipherlens.errors import CipherlensError, UsageError
 from cipherlens.memory import keep_freed_memory
@@ -21,7 +21,7 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,  # we say how to go on
 )
-GROUPS = (client, choosing, provider, predicting, locking, auditor, reproducing)
+GROUPS = (client, choosing, provider, predicting, locking, attacking, auditor, reproducing)
 for command in (*(command for group in GROUPS for command in group.COMMANDS), demo.demo):
     app.command(command)
 

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import Attack
 from cipherlens.attacks.controls import run_controls
-from cipherlens.attacks.harness import FEW_IMAGES, MAX_QUERIES, evaluate
+from cipherlens.attacks.harness import MAX_QUERIES, evaluate
 from cipherlens.attacks.target import Target
+from cipherlens.attacks.views import FEW_IMAGES
 from cipherlens.audit.auditing import summarize
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.files import canonical_json, write_atomic

@@ -1,0 +1,69 @@
+"""What an attack is given of a target: which images it sees, and what else its threat model lets it know."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks.base import Attack, Images, Oracle, View, to_unit
+from cipherlens.attacks.target import Target, cut_nonce
+from cipherlens.ciphers import BoundCipher
+from cipherlens.errors import UsageError
+
+FEW_IMAGES = 20
+"""A mean over fewer says little."""
+SEVERAL_RUNS = 5
+MAX_SCORED = 1000
+
+Group = NDArray[np.intp]
+
+
+def choose_groups(attack: Attack, total: int, budget: int, runs: int) -> list[Group]:
+    """Numbers of the images that each run is shown: ``budget`` unknown ones, or those not spent as known pairs."""
+    if attack.threat_model == "kpa":
+        return [np.arange(budget, min(total, budget + MAX_SCORED))]
+    if attack.threat_model in ("cpa", "model"):
+        return [np.arange(min(total, MAX_SCORED))]
+    # Enough runs for FEW_IMAGES images, where there are as many.
+    count = max(1, min(runs, -(-FEW_IMAGES // budget), total // budget))
+    return np.split(np.arange(budget * count), count)
+
+
+def build_views(attack: Attack, target: Target, groups: list[Group], budget: int, seed: int) -> list[View]:
+    """A view for each group of the target's images."""
+    ct = target.ciphertexts()
+    view = View(
+        target.cipher,
+        target.params,
+        attack.threat_model,
+        ct[:0],
+        None if target.public is None else to_unit(target.public),
+        seed=seed,
+        shape=target.plain.shape[1:],
+    )
+    if attack.threat_model == "kpa":
+        view = replace(view, known_plain=to_unit(target.plain[:budget]), known_ct=ct[:budget])
+    if attack.threat_model == "cpa" and target.bound is not None:
+        view = replace(view, oracle=_make_oracle(target.bound, budget), queries=budget)
+    views = [replace(view, ciphertexts=ct[group]) for group in groups]
+    if attack.threat_model != "labels" or target.labels is None:
+        return views
+    return [
+        replace(part, labels=target.labels[group], public_labels=target.public_labels)
+        for part, group in zip(views, groups, strict=True)
+    ]
+
+
+def _make_oracle(bound: BoundCipher, queries: int) -> Oracle:
+    """The victim, who encrypts so many pictures and no more; under a key per image each gets a new one."""
+    asked = 0
+
+    def encrypt(images: NDArray[np.uint8]) -> Images:
+        nonlocal asked
+        numbers = [f"oracle/{asked + number}" for number in range(len(images))]
+        asked += len(images)
+        if asked > queries:
+            raise UsageError(f"{asked} pictures asked for, {queries} allowed", hint="raise --budget")
+        return cut_nonce(bound.encrypt(images, numbers), images.shape[2])
+
+    return encrypt

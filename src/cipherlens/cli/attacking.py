@@ -1,0 +1,138 @@
+"""The command attack: one attack on a sealed data set. The plain images serve scoring only."""
+
+from pathlib import Path
+from typing import Any
+
+from cipherlens.cli.attackers import Means, choose_attack
+from cipherlens.cli.console import Json, OptionalKeyFile, PassphraseFile, emit, say
+from cipherlens.data.manifest import choose_split
+from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sources import pick_evenly
+from cipherlens.errors import UsageError
+
+_DEFAULT_VALUES = 20_000_000
+"""An attack's default budget is at most so many ciphertext values: about 1,000 images of 32x32, 130 of 224x224."""
+_MAX_BUDGET = 1_000
+
+
+def attack(
+    name: str,
+    sealed: Path,
+    *,
+    plain: str | None = None,
+    prior: str = "plain",
+    split: str | None = None,
+    budget: int | None = None,
+    seed: int = 0,
+    pictures: Path | None = None,
+    key: OptionalKeyFile = None,
+    passphrase_file: PassphraseFile = None,
+    run: Path | None = None,
+    round: int | None = None,
+    public: Path | None = None,
+    classifier: Path | None = None,
+    as_json: Json = False,
+) -> None:
+    """Attack a sealed data set as an eavesdropper would, and score the result against the plain images.
+
+    Parameters
+    ----------
+    name
+        Ciphertext only: covariance, correlation, value-correlation, levels, neighbours, feature-reconstruction,
+        minimum-difference, jigsaw. Known pictures: hill-known-plaintext, known-plaintext. Chosen pictures:
+        chosen-plaintext (--key). Labels: adaptation (--run). The model in hand: locked-model (--run, --key),
+        folded-model (--run, --public). Networks trained for minutes, part of an audit only where it names them:
+        itn, gan (ciphertexts only), sia-gan (labels), itn-pairs (known pictures).
+    sealed
+        Folder made by encrypt.
+    plain
+        The source that was encrypted; for scoring (and for the known pairs, where the attack has them).
+    prior
+        Public images the attacker has: "plain" for other images of the same source, never the attacked
+        ones; "parametric" for none; or any source.
+    budget
+        Ciphertexts the attacker sees, pairs it knows, or pictures it may have encrypted.
+    key
+        The client's key. It encrypts the pictures that the attacker chooses, or makes the locked model that the
+        attacker uses; no attack sees it.
+    pictures
+        Write a PNG with rows of plain, encrypted and reconstructed images.
+    run
+        Run folder for this sealed data. adaptation: of a classifier with an adaptation network; locked-model,
+        folded-model: of the keyed model.
+    round
+        adaptation: use the network as it was after so many rounds.
+    public
+        folded-model: run folder of the plain network that was folded.
+    classifier
+        Run folder trained on plain images: also say how many reconstructions, and classes, it recognises.
+    """
+    from cipherlens.attacks.harness import MAX_QUERIES, evaluate
+    from cipherlens.audit.auditing import summarize
+    from cipherlens.audit.target import load_target
+
+    if plain is None:
+        raise UsageError("an attack needs the plain images to be scored", hint="give --plain SOURCE")
+    dataset = SealedDataset.open(sealed)
+    means = Means(run, round, public, key, passphrase_file)
+    chosen = choose_attack(name, dataset, means)
+    known, asks = chosen.threat_model == "kpa", chosen.threat_model == "cpa"
+    if budget is not None and budget < 1:
+        raise UsageError("a budget is at least 1")
+    default = default_count(dataset)
+    size = (
+        budget
+        if budget is not None
+        else {"kpa": chosen.least, "cpa": MAX_QUERIES}.get(chosen.threat_model, default)
+    )
+    # Pairs are spent, so an attack that knows some needs other images to be scored on.
+    count = size + default if known else default if asks else size
+    target = load_target(dataset, plain, split, count, prior, means.load_key() if asks else None)
+    if budget is None and not known and not asks:
+        size = len(target.plain)
+    result = evaluate(chosen, target, size, seed)
+    if pictures is not None:
+        from cipherlens.audit.pictures import write_comparison
+
+        write_comparison(pictures, target, result)
+    facts = summarize(result) | {"sealed": str(sealed), "cipher": dataset.plan.cipher}
+    recognised = []
+    if classifier is not None:
+        recognition = _recognise(dataset, split, target, result, classifier)
+        facts["recognition"] = recognition
+        recognised = [
+            f"recognised by a plain classifier: {recognition['accuracy']:.1%} of {recognition['n']} images "
+            f"(chance {recognition['chance']:.1%}), {recognition['categories']} of {recognition['present']} classes"
+            f" (a constant answer: 1); {recognition['answered']} different answers"
+        ]
+    for flag in result.flags:
+        say(f"do not rely on this figure: {flag}")
+    low, high = result.ssim_ci95
+    lines = [
+        f"{name} with {result.budget} {result.budget_unit} ({result.prior}): {result.n} images scored",
+        f"SSIM {result.ssim:.3f} [{low:.3f}, {high:.3f}] (guessing {result.guess_ssim:.3f}), "
+        f"PSNR {result.psnr:.1f} dB, exact pixels {result.exact_pixels:.1%}, {result.seconds:.1f} s",
+        *([] if result.reidentified is None else [f"original found among all: {result.reidentified:.1%} of them"]),
+        *recognised,
+    ]
+    emit(facts, as_json, lines)
+
+
+def _recognise(
+    dataset: SealedDataset, split: str | None, target: Any, result: Any, classifier: Path
+) -> dict[str, Any]:
+    from cipherlens.audit.recognition import check_classes, recognise
+
+    check_classes(classifier, dataset.plan.classes)
+    labels = dataset.split(split or choose_split(dataset.plan)).labels
+    chosen = pick_evenly(len(labels), len(target.plain))[result.scored]
+    return recognise(result.reconstruction, labels[chosen], classifier).to_json()
+
+
+def default_count(dataset: SealedDataset) -> int:
+    """How many ciphertexts attacks look at where nobody says."""
+    channels, height, width = dataset.plan.ct_shape
+    return max(1, min(_MAX_BUDGET, _DEFAULT_VALUES // (channels * height * width)))
+
+
+COMMANDS = (attack,)
