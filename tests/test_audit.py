@@ -215,6 +215,7 @@ def test_an_interrupt_ends_the_workers(sealed: Path, tmp_path: Path) -> None:
         text=True,
         env=environment,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in the background
     )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if not children.exists():
