@@ -206,7 +206,9 @@ def test_what_a_target_lacks_for_an_attack() -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs process groups")
 def test_an_interrupt_ends_the_workers(sealed: Path, tmp_path: Path) -> None:
-    code = "import sys; from cipherlens.cli.main import run; run(sys.argv[1:])"
+    # Shells have jobs in the background ignore interrupts, and so would all of their children.
+    listen = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}; from cipherlens.cli.main import run; run(sys.argv[1:])"
     command = ["audit", str(sealed / "pe"), "--plain", SOURCE, "--out", str(tmp_path / "r"), "--workers", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
@@ -215,7 +217,6 @@ def test_an_interrupt_ends_the_workers(sealed: Path, tmp_path: Path) -> None:
         text=True,
         env=environment,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in the background
     )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if not children.exists():
