@@ -36,6 +36,8 @@ _MOST = {"coa": 10_000, "kpa": 100}
 _SCORED = 200
 _CONTROLLED = 1000
 _SETTINGS = "settings.json"
+_APART = {"per_image": True}
+"""What attacks and their scoring are told where every image has a key of its own, if the scheme has it or not."""
 _EXACT = 0.99
 """Share of exact values with the right key: real ciphers round."""
 
@@ -159,6 +161,7 @@ def run_trial(trial: Trial) -> None:
         targets = [_seal(trial.cipher, Key.generate(), picture, public) for picture in pictures]
         together = replace(
             targets[0],
+            params=targets[0].params | _APART,
             plain=plain[:FEW_IMAGES],
             ct=np.concatenate([target.ct for target in targets]),
             bound=None,
@@ -190,7 +193,8 @@ def _summarize(scored: Sequence[tuple[Trial, dict[str, Any]]]) -> list[dict[str,
         scheme, attack = result["scheme"], result["attack"]
         groups.setdefault((scheme, attack, result["budget"]), []).append(result)
         cipher = create_cipher(**trial.cipher)
-        ways[scheme, attack] = ATTACKS[attack].choose_alignment(cipher.name, cipher.params)
+        params = cipher.params | (_APART if trial.apart else {})
+        ways[scheme, attack] = ATTACKS[attack].choose_alignment(cipher.name, params)
     return [
         {
             "scheme": scheme,
