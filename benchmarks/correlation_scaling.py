@@ -58,7 +58,9 @@ def measure(plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> dict[str, fl
         cipher.encrypt(part.astype(np.uint8).reshape(1, 1, side, side).repeat(3, 1))[0, 0].ravel()
         for part in (numbers % 256, numbers // 256)
     )
-    laid = (low.astype(np.int64) + 256 * high)[source].reshape(side, side)  # whose value lies where
+    laid = (low.astype(np.int64) + 256 * high.astype(np.int64))[source].reshape(
+        side, side
+    )  # whose value lies where
     ways = [np.rot90(view, turns) for view in (laid, laid[:, ::-1]) for turns in range(4)]
     best = max(ways, key=lambda way: (way.ravel() == numbers).mean()).ravel()
     away = np.hypot(best // side - numbers // side, best % side - numbers % side)
