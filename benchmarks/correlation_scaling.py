@@ -28,8 +28,8 @@ from cipherlens.data.sources import open_source, pick_evenly
 PRIOR = 2000
 CASES = (
     *((32, 1000, 3), (32, 300, 3), (32, 100, 3), (32, 50, 3)),
-    *((64, 1000, 3), (64, 300, 1)),
     *((224, 1000, 3), (224, 300, 1), (224, 100, 1)),
+    *((64, 1000, 3), (64, 300, 1)),
 )
 """Side, ciphertexts, keys."""
 _SCORED = 200
