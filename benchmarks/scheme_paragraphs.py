@@ -114,7 +114,7 @@ def keep(scheme: str) -> str:
 def conclude(seen: list[Record], rows: list[Record]) -> str:
     top = max((row["ssim"]["mean"] for row in seen), default=0.0)
     if top >= ONCE:
-        return "It hides nothing from anybody who collects ciphertexts under one key."
+        return "Whoever collects ciphertexts under one key sees the pictures."
     if top >= OFTEN:
         return "Much of the pictures shows to anybody who collects ciphertexts."
     if any(row["beats_guessing"] for row in seen):

@@ -19,7 +19,6 @@ from cipherlens.attacks.lattice import arrange_lattice
 from cipherlens.attacks.prior import correlate_pixels
 from cipherlens.attacks.swaps import Floats, swap_pairs
 from cipherlens.ciphers.rearrangement import Order
-from cipherlens.data.sources import pick_evenly
 
 _HOPEFUL = 1.3
 """Starts whose objective is more than so many times the best one's are given up."""
@@ -58,8 +57,10 @@ def find_source(view: View) -> tuple[Order, dict[str, Any]]:
     """For every place of the picture (H * W,) the place in the view's ciphertexts that belongs there."""
     height, width = view.ciphertexts.shape[2:]
     if height * width > _COMPARED:
-        samples = _standardise(view.ciphertexts)
-        source, regularity = arrange_lattice(samples[pick_evenly(len(samples), _SAMPLES)], height, width)
+        channels = view.ciphertexts.reshape(-1, 1, height, width)
+        evenly = np.linspace(0, len(channels), min(len(channels), _SAMPLES), endpoint=False).astype(np.int64)
+        samples = _standardise(channels[evenly])
+        source, regularity = arrange_lattice(samples, height, width)
         return source, {"regularity": regularity}
     public = view.public_images
     fits = public is not None and public.shape[1:] == view.ciphertexts.shape[1:]
