@@ -14,7 +14,8 @@ from cipherlens.attacks.block_statistics import apply_maps, block_statistics, cu
 from cipherlens.attacks.controls import run_controls
 from cipherlens.attacks.harness import evaluate
 from cipherlens.attacks.prior import parametric_statistics
-from cipherlens.attacks.snapping import _flip, snap
+from cipherlens.attacks.signed_swaps import price_signed, sign, swap_signed
+from cipherlens.attacks.snapping import _invert, _stack, snap
 from cipherlens.attacks.swaps import _price, swap_pairs
 from cipherlens.attacks.target import Target
 from cipherlens.ciphers import create_cipher
@@ -112,21 +113,47 @@ def _symmetric_stack(rng, places, size):
     return (matrix + matrix.T).reshape(places, size, places, size).transpose(0, 2, 1, 3).reshape(-1, size, size)
 
 
-def test_inversions_only_help_and_come_to_an_end():
+def test_prices_of_swaps_under_signs_equal_a_slow_count():
     rng = np.random.default_rng(1)
-    weights, seen = (_symmetric_stack(rng, 2, 6) for _ in range(2))
-    source, signs = rng.permutation(6), np.ones(6)
-    found = _flip(weights, seen, source, signs)
+    weights, seen = (_symmetric_stack(rng, 3, 6) for _ in range(2))
+    value, (prices, best) = np.vdot(weights, seen), price_signed(weights, seen)
 
-    def value(signs):
-        moved = seen * np.outer(signs, signs)
-        return np.vdot(weights, moved[:, source][:, :, source])
+    def count(i, j, first, second):
+        order, signs = np.arange(6), np.ones(6)
+        order[[i, j]], signs[[i, j]] = [j, i], [first, second]
+        return np.vdot(weights, sign(seen, order, signs)) - value
 
-    assert value(found) < value(signs)
-    for place in range(6):
-        flipped = found.copy()
-        flipped[place] *= -1
-        assert value(flipped) >= value(found) - 1e-9
+    turns = [(1, 1), (1, -1), (-1, 1), (-1, -1)]
+    for i in range(6):
+        assert prices[i, i] == pytest.approx(count(i, i, -1, -1))
+        assert turns[best[i, i]] == (-1, -1)
+        for j in set(range(6)) - {i}:
+            slow = [count(i, j, *turn) for turn in turns]
+            assert prices[i, j] == pytest.approx(min(slow))
+            assert best[i, j] == np.argmin(slow)
+
+
+def test_signed_swaps_only_help_and_come_to_an_end():
+    rng = np.random.default_rng(2)
+    weights, seen = (_symmetric_stack(rng, 2, 12) for _ in range(2))
+    source, signs = rng.permutation(12), rng.choice([-1.0, 1.0], 12)
+    found, turned = swap_signed(weights, seen, source, signs)
+    assert np.array_equal(np.sort(found), np.arange(12))
+    after = sign(seen, found, turned)
+    assert np.vdot(weights, after) < np.vdot(weights, sign(seen, source, signs))
+    assert price_signed(weights, after)[0].min() > -1e-4
+
+
+def test_signed_swaps_find_a_rearrangement_that_swaps_alone_do_not(images):
+    statistics = block_statistics(images[0].astype(np.float32) / 255, 4, joint=True)
+    weights, seen = _stack(_invert(statistics), 48), _stack(statistics.covariance, 48)
+    order, signs = np.arange(48), np.ones(48)
+    order[[5, 21]], signs[[5, 21]] = [21, 5], [-1, 1]  # one pixel: red and green exchanged, one of them inverted
+    encrypted = sign(seen, order, signs)
+    assert not np.array_equal(swap_pairs(weights, encrypted, np.arange(48)), order)
+    found, turned = swap_signed(weights, encrypted, np.arange(48), np.ones(48))
+    np.testing.assert_array_equal(found, order)
+    assert abs(turned @ signs[order]) == 48
 
 
 def test_a_blurred_map_snaps_to_the_rearrangement(images):
@@ -142,4 +169,4 @@ def test_a_blurred_map_snaps_to_the_rearrangement(images):
     for start in (blurred, mixed):
         found = snap(start, prior, target, 3, inverts=True)
         np.testing.assert_array_equal(found.source, source)
-        assert abs(found.signs @ signs) == 48
+        assert abs(found.signs @ signs[source]) == 48

@@ -11,7 +11,7 @@ from cipherlens.attacks.controls import run_controls
 from cipherlens.attacks.correlation import arrange, correlate
 from cipherlens.attacks.harness import evaluate
 from cipherlens.attacks.prior import correlate_pixels
-from cipherlens.attacks.swaps import _choose, _price, swap_pairs
+from cipherlens.attacks.swaps import _price, choose_pairs, swap_pairs
 from cipherlens.attacks.target import Target
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError
@@ -117,7 +117,7 @@ def test_prices_of_swaps_equal_a_slow_count() -> None:
 def test_swaps_share_no_place_and_only_help() -> None:
     rng = np.random.default_rng(1)
     weights, seen = (m + m.T for m in rng.normal(size=(2, 40, 40)).astype(np.float32))
-    pairs = _choose(_price(weights, seen), 0.0)
+    pairs = choose_pairs(_price(weights, seen), 0.0)
     assert len(pairs) > 1
     assert len(np.unique(pairs)) == pairs.size
     found = swap_pairs(weights, seen, np.arange(40))

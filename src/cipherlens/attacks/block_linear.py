@@ -61,8 +61,8 @@ def _read_off(searched: list[Recovery], ct: Images, prior: BlockStatistics, inve
     best = min(snapped, key=lambda rearrangement: rearrangement.unlikeliness)
     source, signs = best.source, best.signs
     matrix = np.zeros((1, len(source), len(source)))
-    matrix[0, source, np.arange(len(source))] = signs[source]
-    offset = np.asarray(signs[source] < 0, np.float64)[None]  # an inverted value is 1 - y
+    matrix[0, source, np.arange(len(source))] = signs
+    offset = np.asarray(signs < 0, np.float64)[None]  # an inverted value is 1 - y
     return apply_maps(ct, prior.block, matrix, offset)
 
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from cipherlens.attacks.block_statistics import SPAN, BlockStatistics
 from cipherlens.attacks.covariance import FLOOR
 from cipherlens.attacks.embedding import assign
+from cipherlens.attacks.signed_swaps import sign, swap_signed
 from cipherlens.attacks.swaps import rearrange, swap_pairs
 from cipherlens.ciphers.rearrangement import Order
 
 Floats = NDArray[np.float64]
-Signs = NDArray[np.float64]
 
 _ROUNDS = 10
 
@@ -27,12 +27,12 @@ _ROUNDS = 10
 class Snapped:
     """For every value of a plain block the place ``source`` (n,) of its encrypted one.
 
-    ``signs`` (n,) of the encrypted values: -1 where one is inverted. ``unlikeliness`` is the part of the negative
-    logarithmic likelihood that depends on them.
+    ``signs`` (n,) are -1 where that one is inverted. ``unlikeliness`` is the part of the negative logarithmic
+    likelihood that depends on both.
     """
 
     source: Order
-    signs: Signs
+    signs: Floats
     unlikeliness: float
 
 
@@ -47,27 +47,28 @@ def snap(matrix: Floats, prior: BlockStatistics, target: BlockStatistics, channe
     scale = np.sqrt(np.outer(np.diag(near), np.diag(matrix.T @ shared)))
     likeness = shared / np.maximum(scale, 1e-12)
     source = assign(-np.abs(likeness.T) if inverts else -likeness.T)
-    size = len(source)
-    signs = np.ones(size)
+    signs = np.ones(len(source))
     if inverts:
-        signs[source] = np.where(likeness[source, np.arange(size)] < 0, -1.0, 1.0)
-    weights, seen = _stack(_invert(prior), size), _stack(target.covariance, size)
+        signs[likeness[source, np.arange(len(source))] < 0] = -1.0
+    weights, seen = (_stack(matrix, len(source)) for matrix in (_invert(prior), target.covariance))
     for _ in range(_ROUNDS):
         before = source, signs
+        chosen = _order_channels(weights, sign(seen, source, signs), channels)
+        source, signs = source[chosen], signs[chosen]
         if inverts:
-            signs = _flip(weights, seen, source, signs)
-        signed = seen * np.outer(signs, signs)
-        source = swap_pairs(weights, signed, _order_channels(weights, signed, source, channels))
+            source, signs = swap_signed(weights, seen, source, signs)
+        else:
+            source = swap_pairs(weights, seen, source)
         if np.array_equal(before[0], source) and np.array_equal(before[1], signs):
             break
-    return Snapped(source, signs, float(np.vdot(weights, rearrange(signed, source))))
+    return Snapped(source, signs, float(np.vdot(weights, sign(seen, source, signs))))
 
 
-def _order_channels(weights: Floats, seen: Floats, source: Order, channels: int) -> Order:
+def _order_channels(weights: Floats, moved: Floats, channels: int) -> Order:
     """The likeliest order of the channels, which searches confuse as wholes."""
-    parts = source.reshape(channels, -1)
+    parts = np.arange(moved.shape[-1]).reshape(channels, -1)
     orders = [parts[list(order)].reshape(-1) for order in permutations(range(channels))]
-    return min(orders, key=lambda order: float(np.vdot(weights, rearrange(seen, order))))
+    return min(orders, key=lambda order: float(np.vdot(weights, rearrange(moved, order))))
 
 
 def _invert(prior: BlockStatistics) -> Floats:
@@ -80,19 +81,3 @@ def _stack(matrix: Floats, size: int) -> Floats:
     """(k, k) -> (pairs of blocks, size, size)."""
     places = len(matrix) // size
     return matrix.reshape(places, size, places, size).transpose(0, 2, 1, 3).reshape(-1, size, size)
-
-
-def _flip(weights: Floats, seen: Floats, source: Order, signs: Signs) -> Signs:
-    """Invert values, always the one that gains most, as long as the likelihood grows."""
-    terms = (weights * rearrange(seen, source)).sum(axis=0)
-    np.fill_diagonal(terms, 0.0)  # a value with itself, in whatever block, keeps its sign
-    plain_signs = signs[source]
-    for _ in range(len(source)):
-        gains = plain_signs * (terms @ plain_signs)
-        worst = int(gains.argmax())
-        if gains[worst] <= 0:
-            break
-        plain_signs[worst] *= -1
-    flipped = np.empty_like(signs)
-    flipped[source] = plain_signs
-    return flipped

@@ -1,6 +1,7 @@
 """Local search for a rearrangement: swaps of pairs, many at once."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 from cipherlens.ciphers.rearrangement import Order
 
 Floats = NDArray[np.floating[Any]]
+Pairs = NDArray[np.int64]
+State = TypeVar("State")
+_Rearranged = tuple[Order, Floats]
 
 _ROUNDS = 100
 _LEAST_GAIN = 1e-7
@@ -16,26 +20,49 @@ _LEAST_GAIN = 1e-7
 def swap_pairs(weights: Floats, seen: Floats, source: Order) -> Order:
     """Improve ``source`` (n,) so that the sum of ``weights * seen[source][:, source]`` falls, until no swap helps.
 
-    Both are (n, n) and symmetric, or stacks (k, n, n) of the blocks that make up a symmetric matrix. In every round
-    all swaps are priced, the best ones that share no place are made together, and half of them given up as long as
-    together they do not help.
+    Both are (n, n) and symmetric, or stacks (k, n, n) of the blocks that make up a symmetric matrix.
     """
-    moved = rearrange(seen, source)
-    value = float(np.vdot(weights, moved))
-    for _ in range(_ROUNDS):
-        pairs = _choose(_price(weights, moved), _LEAST_GAIN * abs(value))
-        while len(pairs):
+
+    def measure(state: _Rearranged) -> float:
+        return float(np.vdot(weights, state[1]))
+
+    def propose(state: _Rearranged, least: float) -> tuple[Pairs, Callable[[Pairs], _Rearranged]]:
+        source, moved = state
+
+        def make(pairs: Pairs) -> _Rearranged:
             tried = source.copy()
-            tried[pairs[:, 0]], tried[pairs[:, 1]] = source[pairs[:, 1]], source[pairs[:, 0]]
-            after = rearrange(seen, tried)
-            reached = float(np.vdot(weights, after))
+            tried[pairs] = source[pairs[:, ::-1]]
+            return tried, rearrange(seen, tried)
+
+        return choose_pairs(_price(weights, moved), least), make
+
+    return descend((source, rearrange(seen, source)), measure, propose)[0]
+
+
+def descend(
+    state: State,
+    measure: Callable[[State], float],
+    propose: Callable[[State, float], tuple[Pairs, Callable[[Pairs], State]]],
+) -> State:
+    """Improve ``state`` so that ``measure`` falls, until no pair helps.
+
+    ``propose`` is told the least gain that counts, and says which pairs (k, 2) gain more, the best ones first, none
+    sharing a place, and how pairs are made. They are made together, and half of them given up as long as together
+    they do not help.
+    """
+    value = measure(state)
+    for _ in range(_ROUNDS):
+        pairs, make = propose(state, _LEAST_GAIN * abs(value))
+        while len(pairs):
+            tried = make(pairs)
+            reached = measure(tried)
             if reached < value:
                 break
             pairs = pairs[: len(pairs) // 2]
         else:
             break
-        source, moved, value = tried, after, reached
-    return source
+        state, value = tried, reached
+    return state
 
 
 def rearrange(matrix: Floats, source: Order) -> Floats:
@@ -61,15 +88,15 @@ def _measure_swaps(matrix: Floats) -> Floats:
     return measured
 
 
-def _choose(prices: Floats, least: float) -> NDArray[np.int64]:
-    """Pairs (k, 2), the best first, of swaps that gain more than ``least`` and share no place."""
+def choose_pairs(prices: Floats, least: float) -> Pairs:
+    """Pairs (k, 2), the best first, that gain more than ``least`` and share no place."""
     partner = prices.argmin(axis=1)
     price = prices[np.arange(len(prices)), partner]
     order = np.argsort(price, kind="stable")
     order = order[price[order] < -least]
     rank = np.full(len(prices), len(order))
     rank[order] = np.arange(len(order))
-    # A swap is made if no better one wants either of its places.
+    # A pair is taken if no better one wants either of its places.
     wanted = rank.copy()
     np.minimum.at(wanted, partner[order], rank[order])
     free = (wanted[order] == rank[order]) & (wanted[partner[order]] == rank[order])

@@ -1,0 +1,111 @@
+"""The trials of the leaderboard, each in a worker process: one attack on one scheme."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.attacks import ATTACKS
+from cipherlens.attacks.controls import run_controls
+from cipherlens.attacks.harness import evaluate
+from cipherlens.attacks.target import Target
+from cipherlens.attacks.views import FEW_IMAGES
+from cipherlens.audit.auditing import summarize
+from cipherlens.ciphers import create_cipher
+from cipherlens.data.files import canonical_json, write_atomic
+from cipherlens.data.images import Preprocess
+from cipherlens.data.sources import Source, open_source, pick_evenly
+from cipherlens.experiments.cells import load_or_make_key
+from cipherlens.experiments.settings import name_cipher
+from cipherlens.keys import Key
+
+SCORED = 200
+APART = {"per_image": True}
+"""What attacks and their scoring are told where every image has a key of its own, if the scheme has it or not."""
+_CONTROLLED = 1000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One attack on one scheme with one key and budget; without a budget, the attack's two controls.
+
+    ``apart``: FEW_IMAGES images, each under a key of its own and attacked alone.
+    """
+
+    out: Path
+    cipher: dict[str, Any]
+    attack: str
+    seed: int
+    budget: int | None
+    apart: bool = False
+
+    @property
+    def path(self) -> Path:
+        """Where its result is kept."""
+        size = "controls" if self.budget is None else "apart" if self.apart else f"budget{self.budget}"
+        scheme = name_cipher(self.cipher).replace(" ", "-").replace("=", "")
+        return self.out / "trials" / f"{scheme}-{self.attack}-{size}-key{self.seed}.json"
+
+
+def read_images(source: Source, split: str, count: int) -> NDArray[np.uint8]:
+    """At most ``count`` images of a split, evenly spread, in random order: the first few are of all classes too."""
+    chosen = np.random.default_rng(0).permutation(pick_evenly(source.splits[split], count))
+    items = source.read(split, chosen.tolist())
+    return np.stack([Preprocess(None).apply(item) for item in items])
+
+
+_images: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def start_worker(source: str, most: int, prior: int) -> None:
+    """Read the images that all trials of a worker share."""
+    global _images  # noqa: PLW0603 (a worker process holds them)
+    opened = open_source(source)
+    _images = read_images(opened, "test", most), read_images(opened, "train", prior)
+
+
+def run_trial(trial: Trial) -> None:
+    """Run one trial and keep its result; runs in a worker process of its own."""
+    measure = _run_controls if trial.budget is None else _attack_apart if trial.apart else _attack
+    result = {"scheme": name_cipher(trial.cipher)} | measure(trial, *_images)
+    trial.path.parent.mkdir(exist_ok=True)
+    write_atomic(trial.path, canonical_json(result))
+
+
+def _run_controls(trial: Trial, plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> dict[str, Any]:
+    target = seal_images(trial.cipher, Key.generate(), plain[: _CONTROLLED + 1], public)
+    found = run_controls(ATTACKS[trial.attack], target, _CONTROLLED)
+    return {"controls": [{"scheme": name_cipher(trial.cipher)} | asdict(control) for control in found]}
+
+
+def _attack_apart(trial: Trial, plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> dict[str, Any]:
+    pictures = [plain[number : number + 1] for number in range(FEW_IMAGES)]
+    targets = [seal_images(trial.cipher, Key.generate(), picture, public) for picture in pictures]
+    together = replace(
+        targets[0],
+        params=targets[0].params | APART,
+        plain=plain[:FEW_IMAGES],
+        ct=np.concatenate([target.ct for target in targets]),
+        bound=None,
+    )
+    found = evaluate(ATTACKS[trial.attack], together, 1, trial.seed, runs=FEW_IMAGES)
+    return summarize(found) | {"keys": FEW_IMAGES}
+
+
+def _attack(trial: Trial, plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> dict[str, Any]:
+    attack, budget = ATTACKS[trial.attack], trial.budget or 1
+    count = {"coa": max(budget, FEW_IMAGES), "kpa": budget + SCORED, "cpa": SCORED}[attack.threat_model]
+    key = load_or_make_key(trial.out / f"key{trial.seed}")
+    target = seal_images(trial.cipher, key, plain[:count], public)
+    return summarize(evaluate(attack, target, budget, trial.seed))
+
+
+def seal_images(params: dict[str, Any], key: Key, plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> Target:
+    """Images (N, C, H, W) as ciphertexts under ``key``, for an attack that has ``public`` images."""
+    cipher = create_cipher(**params)
+    bound = cipher.bind(key, (int(plain.shape[1]), int(plain.shape[2]), int(plain.shape[3])))
+    ct = bound.encrypt(plain, [f"test/{number}" for number in range(len(plain))])
+    prior = f"{len(public)} other images of the same kind"
+    return Target(cipher.name, cipher.params, plain, ct, public, prior, bound)
