@@ -4,7 +4,7 @@ python benchmarks/correlation_scaling.py --cifar10 CIFAR --imagenette IMAGENETTE
 
 Places in the right position up to the symmetries of a square, how far off the others are, SSIM of the pictures laid
 in the best of the eight ways; several keys. 32x32: CIFAR-10; larger: photos, at 64x64 reduced to that size.
-Attacked are test images; the prior comes from training images up to 64x64, larger images need none. Rows that
+Attacked are test images; the public ones are training images, and of no use above 64x64. Rows that
 --out already has are kept.
 """
 
@@ -25,13 +25,12 @@ from cipherlens.audit.metrics import score
 from cipherlens.audit.records import write_record
 from cipherlens.data.sources import open_source, pick_evenly
 
-PRIOR = 2000
 CASES = (
-    *((32, 1000, 3), (32, 300, 3), (32, 100, 3), (32, 50, 3)),
-    *((224, 1000, 3), (224, 300, 1), (224, 100, 1)),
-    *((64, 1000, 3), (64, 300, 1)),
+    *((32, 1000, 3, 2000), (32, 300, 3, 2000), (32, 100, 3, 2000), (32, 50, 3, 2000), (32, 1000, 3, 0)),
+    *((64, 1000, 3, 2000), (64, 300, 3, 2000), (64, 100, 3, 2000), (64, 1000, 3, 0)),
+    *((224, 1000, 3, 0), (224, 300, 1, 0), (224, 100, 1, 0)),
 )
-"""Side, ciphertexts, keys."""
+"""Side, ciphertexts, keys, public images."""
 _SCORED = 200
 
 
@@ -45,13 +44,15 @@ def read(source: str, split: str, count: int, side: int) -> NDArray[np.uint8]:
     return np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in small])
 
 
-def measure(plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> dict[str, float]:
+def measure(plain: NDArray[np.uint8], public: NDArray[np.uint8] | None) -> dict[str, float]:
     """One key: share of places right, mean distance from the right place in pixels, SSIM, seconds."""
     side = plain.shape[2]
     cipher = cl.create_cipher("pixel-permutation").bind(cl.Key.generate(), plain.shape[1:])
     ct = cipher.encrypt(plain)
     started = time.perf_counter()
-    source, _ = find_source(View("pixel-permutation", {}, "coa", to_unit(ct), to_unit(public)))
+    source, _ = find_source(
+        View("pixel-permutation", {}, "coa", to_unit(ct), None if public is None else to_unit(public))
+    )
     seconds = time.perf_counter() - started
     numbers = np.arange(side * side, dtype=np.int64)
     low, high = (
@@ -82,14 +83,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     rows = json.loads(options.out.read_text())["results"]["rows"] if options.out.exists() else []
-    known = {(row["side"], row["ciphertexts"]) for row in rows}
-    for side, count, keys in CASES:
-        if (side, count) in known:
+    known = {(row["side"], row["ciphertexts"], row["prior"]) for row in rows}
+    for side, count, keys, prior in CASES:
+        if (side, count, prior) in known:
             continue
         source = options.cifar10 if side == 32 else options.imagenette
-        plain, public = read(source, "test", count, side), read(source, "train", PRIOR if side < 224 else 1, side)
+        plain = read(source, "test", count, side)
+        public = read(source, "train", prior, side) if prior else None
         found = [measure(plain, public) for _ in range(keys)]
-        rows.append({"side": side, "ciphertexts": count, "keys": keys, "prior": len(public), "per_key": found})
+        rows.append({"side": side, "ciphertexts": count, "keys": keys, "prior": prior, "per_key": found})
         print(rows[-1], flush=True)
         write_record(
             options.out,

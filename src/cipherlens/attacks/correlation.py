@@ -1,10 +1,11 @@
 """Ciphertext-only attack on fixed permutations of the pixels: neighbours look alike, wherever they went.
 
-The correlation of two places over many ciphertexts tells how far apart they were. A map of the places drawn from
-these distances is laid on that of public images (embedding.py); matching whole rows of the two correlation matrices
-then puts the pixels in their places, and swaps of pairs (swaps.py) the last ones. No key, pair or label is used. A
-mirror image of the whole is told apart only where pictures and their mirror images differ in their statistics. Of
-images too large for that only the nearest relations of every place are looked at (lattice.py).
+The correlation of two places over many ciphertexts tells how far apart they were. The nearest relations of all
+places draw a map of rows and columns (lattice.py), which needs no other pictures. Where public images are given,
+relations with near places and their likelihood put the last pixels right (near_fit.py). Few ciphertexts draw no
+regular map: then a coarse one, of all distances, is laid on that of the public images (embedding.py), and rows of
+the two correlation matrices are matched. No key, pair or label is used. A mirror image of the whole is told apart
+only where pictures and their mirror images differ in their statistics.
 """
 
 from dataclasses import dataclass
@@ -16,16 +17,16 @@ from numpy.typing import NDArray
 from cipherlens.attacks.base import Images, View
 from cipherlens.attacks.embedding import assign, embed, lay_over
 from cipherlens.attacks.lattice import arrange_lattice
-from cipherlens.attacks.prior import correlate_pixels
-from cipherlens.attacks.swaps import Floats, swap_pairs
+from cipherlens.attacks.near_fit import choose_way, fit_near, measure_misfit, swap_likely
+from cipherlens.attacks.swaps import Floats
 from cipherlens.ciphers.rearrangement import Order
 
 _HOPEFUL = 1.3
 """Starts whose objective is more than so many times the best one's are given up."""
 _TRIAL_STEPS = 3
 _STEPS = 30
-_NOISE = 0.3
-"""Added to the prior's diagonal before it is inverted: what a pixel's neighbours say nothing about."""
+_REGULAR = 0.7
+"""Maps of the nearest relations that are less regular are not believed."""
 _COMPARED = 4096
 """Correlations of all pairs of so many places fit into memory, and an assignment of them takes seconds."""
 MOST_PIXELS = 65536
@@ -56,17 +57,25 @@ def attack_correlation(view: View) -> tuple[Images, dict[str, Any]]:
 def find_source(view: View) -> tuple[Order, dict[str, Any]]:
     """For every place of the picture (H * W,) the place in the view's ciphertexts that belongs there."""
     height, width = view.ciphertexts.shape[2:]
-    if height * width > _COMPARED:
-        channels = view.ciphertexts.reshape(-1, 1, height, width)
-        evenly = np.linspace(0, len(channels), min(len(channels), _SAMPLES), endpoint=False).astype(np.int64)
-        samples = _standardise(channels[evenly])
-        source, regularity = arrange_lattice(samples, height, width)
-        return source, {"regularity": regularity}
+    source, regularity = arrange_lattice(_draw_samples(view.ciphertexts), height, width)
     public = view.public_images
     fits = public is not None and public.shape[1:] == view.ciphertexts.shape[1:]
-    prior = correlate(public) if public is not None and fits else correlate_pixels(height, width)
-    found = arrange(correlate(view.ciphertexts), prior, measured=fits)
-    return found.source, {"objective": found.objective, "starts": found.starts}
+    if public is None or not fits or height * width > _COMPARED:
+        return source, {"regularity": regularity}
+    seen, prior = correlate(view.ciphertexts), correlate(public)
+    if regularity < _REGULAR:
+        found = arrange(seen, prior)
+        return found.source, {"objective": found.objective, "starts": found.starts}
+    source = fit_near(seen, prior, choose_way(seen, prior, source, height, width), height, width)
+    source = swap_likely(seen, prior, source)
+    return source, {"regularity": regularity, "objective": measure_misfit(seen, prior, source)}
+
+
+def _draw_samples(images: Images) -> NDArray[np.float32]:
+    """Channels of images (N, C, H, W), at most _SAMPLES, evenly picked, standardised."""
+    channels = images.reshape(-1, 1, *images.shape[2:])
+    evenly = np.linspace(0, len(channels), min(len(channels), _SAMPLES), endpoint=False).astype(np.int64)
+    return _standardise(channels[evenly])
 
 
 def correlate(images: Images) -> Floats:
@@ -90,34 +99,26 @@ def _standardise(images: Images) -> NDArray[np.float32]:
     return scaled
 
 
-def arrange(seen: Floats, prior: Floats, measured: bool = True) -> Arrangement:
-    """The arrangement of places under which ``seen`` is most like ``prior``, both (H * W, H * W).
+def arrange(seen: Floats, prior: Floats) -> Arrangement:
+    """The arrangement of places under which ``seen`` is most like ``prior``, both (P, P), of places anywhere.
 
-    Rows of correlations decide which start is the right one. The likelihood of the prior's Gaussian model, which is
-    all about the nearest neighbours, decides about single pixels, if the prior was ``measured`` on images: a
-    parametric one is not that exact.
+    Rows of correlations decide which start is the right one, the likelihood about single places.
     """
-    laid = [(source, _measure(seen, prior, source)) for source in lay_over(embed(seen), embed(prior))]
+    laid = [(source, measure_misfit(seen, prior, source)) for source in lay_over(embed(seen), embed(prior))]
     enough = _HOPEFUL * min(reached for _, reached in laid)
     starts = [_refine(seen, prior, source, _TRIAL_STEPS) for source, reached in laid if reached < enough]
     best, _ = _refine(seen, prior, min(starts, key=lambda start: start[1])[0], _STEPS)
-    if measured:
-        precision = np.linalg.inv(prior + _NOISE * np.eye(len(prior))).astype(np.float32)
-        best = swap_pairs(precision, seen, best)
-    return Arrangement(best, _measure(seen, prior, best), tuple(objective for _, objective in starts))
+    best = swap_likely(seen, prior, best)
+    return Arrangement(best, measure_misfit(seen, prior, best), tuple(objective for _, objective in starts))
 
 
 def _refine(seen: Floats, prior: Floats, source: Order, steps: int) -> tuple[Order, float]:
     """Reassign all places by their correlation with all others as they lie now, as long as the fit gets better."""
-    best = _measure(seen, prior, source)
+    best = measure_misfit(seen, prior, source)
     for _ in range(steps):
         found = assign(-(prior @ seen[source]))
-        objective = _measure(seen, prior, found)
+        objective = measure_misfit(seen, prior, found)
         if objective >= best:
             break
         source, best = found, objective
     return source, best
-
-
-def _measure(seen: Floats, prior: Floats, source: Order) -> float:
-    return float(np.mean((seen[np.ix_(source, source)] - prior) ** 2))
