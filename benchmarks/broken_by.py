@@ -1,11 +1,13 @@
 """Which attacks read which cipher, from results/*.json into the package: python benchmarks/broken_by.py.
 
-Taken from known-pairs.json, covariance-*.json, scheme-comparison-cpu.json and leakage-cpu.json. The covariance rows
-of ercnn-*.json say the same as those; the adaptation attack in them reads nothing.
+Taken from known-pairs.json, covariance-*.json, correlation.json, jigsaw.json, scheme-comparison-cpu.json and
+leakage-cpu.json. The covariance rows of ercnn-*.json say the same as those; the adaptation attack in them reads
+nothing.
 """
 
 import ast
 import json
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from cipherlens.ciphers.broken import IN_PART
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "src" / "cipherlens" / "ciphers" / "broken_by.json"
 SIDES = {"cifar10-jpeg": 32, "imagenette-224": 224}
+ROUNDED = 1 - 1e-5
+"""Similarity of pictures that are the same, but for the rounding of the measure."""
 NEARLY = 0.01
 """So much less similarity is as good: what takes fewer images is told."""
 
@@ -23,7 +27,7 @@ NEARLY = 0.01
 def collect(results: Path) -> dict[str, list[dict[str, Any]]]:
     """Per cipher and attack the cheapest way to the best result, for each set of parameters and image size."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    readers = (read_pairs, read_covariance, read_comparison, read_leaderboard)
+    readers = (read_pairs, read_covariance, read_correlation, read_jigsaw, read_comparison, read_leaderboard)
     for name, row in (pair for reader in readers for pair in reader(results)):
         known = (name, json.dumps(row["params"], sort_keys=True), row["attack"], str(row["side"]))
         groups.setdefault(known, []).append(row)
@@ -69,6 +73,26 @@ def read_covariance(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             facts |= {"ssim": round(record["ssim"], 4), "record": path.name}
             if record["ssim"] >= IN_PART and min(r["ssim"] - r["guess_ssim"] for r in record["per_key"]) > 0.02:
                 yield describe(name, params, attack="covariance", threat_model="coa", **facts)
+
+
+def read_correlation(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for record in read(results, "correlation.json"):
+        for row in record["rows"]:
+            facts = {"side": row["side"], "budget": row["ciphertexts"], "record": "correlation.json"}
+            facts |= {"ssim": round(statistics.mean(key["ssim"] for key in row["per_key"]), 4)}
+            facts |= {"exact": min(key["right"] for key in row["per_key"]) == 1}
+            if facts["ssim"] >= IN_PART:
+                yield describe("pixel-permutation", {}, attack="correlation", threat_model="coa", **facts)
+
+
+def read_jigsaw(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for record in read(results, "jigsaw.json"):
+        for row in record["rows"]:
+            facts = {"side": row["side"], "budget": row["budget"], "record": "jigsaw.json"}
+            facts |= {"ssim": round(row["ssim"]["mean"], 4), "exact": row["ssim"]["min"] > ROUNDED}
+            if facts["ssim"] >= IN_PART:
+                params = {"block": row["block"]}
+                yield describe(row["cipher"], params, attack="jigsaw", threat_model="coa", **facts)
 
 
 def read_comparison(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:

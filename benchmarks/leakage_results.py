@@ -88,25 +88,26 @@ def permutations() -> str:
     if record is None:
         return ""
     rows = []
-    for row in record["results"]["rows"]:
+    for row in sorted(record["results"]["rows"], key=lambda row: row["side"]):
         mean = {name: statistics.mean(key[name] for key in row["per_key"]) for name in row["per_key"][0]}
         least = min(key["right"] for key in row["per_key"])
         rows.append(
             [
                 f"{row['side']}x{row['side']}",
                 f"{row['ciphertexts']:,}",
+                f"{row['prior']:,}" if row["prior"] else "none",
                 str(row["keys"]),
                 f"{mean['right']:.2%}" + (f" (least {least:.2%})" if row["keys"] > 1 else ""),
                 f"{mean['displacement']:.2f}",
                 f"{mean['ssim']:.3f}",
-                f"{mean['seconds']:.0f}",
+                f"{mean['seconds']:.1f}",
             ]
         )
-    header = ["images", "ciphertexts", "keys", "pixels in their places", "pixels off, mean", "SSIM", "seconds"]
+    header = ["images", "ciphertexts", "public images", "keys", "pixels in their places"]
+    header += ["pixels off, mean", "SSIM", "seconds"]
     return (
         "### Permutations of pixels, ciphertexts alone\n\n"
-        "`correlation`; 32x32: CIFAR-10, else photos of imagenette. Places up to a symmetry of the square. Up to "
-        "64x64 with public images as a prior, larger ones without any.\n\n"
+        "`correlation`; 32x32: CIFAR-10, else photos of imagenette. Places up to a symmetry of the square.\n\n"
         f"{table(header, rows)}\n\n{hardware(record)}\n"
     )
 

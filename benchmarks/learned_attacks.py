@@ -31,14 +31,12 @@ SCHEMES: tuple[dict[str, Any], ...] = (
     {"name": "le"},
     {"name": "ele"},
     {"name": "etc", "block": 4},
-    {"name": "etc", "block": 16},
     {"name": "pe"},
     {"name": "negpos"},
     {"name": "hill", "block": 4},
     {"name": "shf", "block": 4},
     {"name": "etc", "block": 4, "per_image": True},
     {"name": "pe", "per_image": True},
-    {"name": "negpos", "per_image": True},
 )
 PUBLISHED = {
     "source": "Qi 2022, SSIM of one image, read off a figure: doubtful; which keys is not said",
