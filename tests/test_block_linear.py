@@ -1,6 +1,7 @@
 """The covariance attack on keys for all channels of a block: rearrangements come back exactly, matrices nearly."""
 
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from cipherlens.attacks.controls import run_controls
 from cipherlens.attacks.harness import evaluate
 from cipherlens.attacks.prior import parametric_statistics
 from cipherlens.attacks.signed_swaps import price_signed, sign, swap_signed
-from cipherlens.attacks.snapping import _invert, _stack, snap
+from cipherlens.attacks.snapping import _invert, _order_channels, _stack, snap
 from cipherlens.attacks.swaps import _price, swap_pairs
 from cipherlens.attacks.target import Target
 from cipherlens.ciphers import create_cipher
@@ -154,6 +155,15 @@ def test_signed_swaps_find_a_rearrangement_that_swaps_alone_do_not(images):
     found, turned = swap_signed(weights, encrypted, np.arange(48), np.ones(48))
     np.testing.assert_array_equal(found, order)
     assert abs(turned @ signs[order]) == 48
+
+
+def test_the_order_of_channels_is_the_likeliest_of_all():
+    rng = np.random.default_rng(3)
+    weights, moved = (_symmetric_stack(rng, 2, 12) for _ in range(2))
+    parts = np.arange(12).reshape(4, 3)
+    orders = [parts[list(order)].ravel() for order in permutations(range(4))]
+    likeliest = min(orders, key=lambda order: np.vdot(weights, moved[:, order][:, :, order]))
+    np.testing.assert_array_equal(_order_channels(weights, moved, 4), likeliest)
 
 
 def test_a_blurred_map_snaps_to_the_rearrangement(images):

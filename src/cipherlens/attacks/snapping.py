@@ -15,7 +15,7 @@ from cipherlens.attacks.block_statistics import SPAN, BlockStatistics
 from cipherlens.attacks.covariance import FLOOR
 from cipherlens.attacks.embedding import assign
 from cipherlens.attacks.signed_swaps import sign, swap_signed
-from cipherlens.attacks.swaps import rearrange, swap_pairs
+from cipherlens.attacks.swaps import swap_pairs
 from cipherlens.ciphers.rearrangement import Order
 
 Floats = NDArray[np.float64]
@@ -66,9 +66,21 @@ def snap(matrix: Floats, prior: BlockStatistics, target: BlockStatistics, channe
 
 def _order_channels(weights: Floats, moved: Floats, channels: int) -> Order:
     """The likeliest order of the channels, which searches confuse as wholes."""
+    wanted, found = (_cut_channels(matrix, channels) for matrix in (weights, moved))
+    shared = (wanted @ found.T).reshape((channels,) * 4)  # of each pair of channels with each other pair
+    first, second = np.indices((channels, channels)).reshape(2, -1)
+    orders = np.array(list(permutations(range(channels))))
+    sums = shared[first, second, orders[:, first], orders[:, second]].sum(axis=1)
     parts = np.arange(moved.shape[-1]).reshape(channels, -1)
-    orders = [parts[list(order)].reshape(-1) for order in permutations(range(channels))]
-    return min(orders, key=lambda order: float(np.vdot(weights, rearrange(moved, order))))
+    likeliest: Order = parts[orders[sums.argmin()]].reshape(-1)
+    return likeliest
+
+
+def _cut_channels(matrix: Floats, channels: int) -> Floats:
+    """(k, n, n) -> (channels * channels, values that two channels share)."""
+    size = matrix.shape[-1] // channels
+    parts = matrix.reshape(-1, channels, size, channels, size).transpose(1, 3, 0, 2, 4)
+    return parts.reshape(channels * channels, -1)
 
 
 def _invert(prior: BlockStatistics) -> Floats:
