@@ -1,8 +1,8 @@
-"""The part of docs/results.md on what leaks: the leaderboard, and how many known pictures give a key."""
+"""The part of docs/results.md on what leaks: the leaderboard, with one key and with a key for each image."""
 
-import statistics
 from typing import Any
 
+from attack_results import learned, pairs, permutations, puzzles
 from record_tables import hardware, load, table
 from scheme_paragraphs import paragraphs
 
@@ -12,7 +12,8 @@ MODELS = {"coa": "ciphertexts only", "kpa": "known pictures", "cpa": "chosen pic
 
 def section() -> str:
     name = "leakage-cpu.json"
-    parts = [part for part in (leaderboard(name), apart(name), paragraphs(name), pairs(), permutations()) if part]
+    made = (leaderboard(name), apart(name), paragraphs(name), pairs(), permutations(), puzzles(), learned())
+    parts = [part for part in made if part]
     return "## What leaks, by scheme\n\n" + "\n".join(parts) if parts else ""
 
 
@@ -80,54 +81,3 @@ def show_alone(row: Record) -> str:
     fitted = "" if row["alignment"] == "none" else "*fitted*, "
     told = f"{row['attack']} {row['ssim']['mean']:.2f}"
     return f"{f'**{told}**' if row['beats_guessing'] else told} ({fitted}guessing {row['guess_ssim']:.2f})"
-
-
-def permutations() -> str:
-    """How large permutations of pixels fall to ciphertexts alone."""
-    record = load("correlation.json")
-    if record is None:
-        return ""
-    rows = []
-    for row in sorted(record["results"]["rows"], key=lambda row: row["side"]):
-        mean = {name: statistics.mean(key[name] for key in row["per_key"]) for name in row["per_key"][0]}
-        least = min(key["right"] for key in row["per_key"])
-        rows.append(
-            [
-                f"{row['side']}x{row['side']}",
-                f"{row['ciphertexts']:,}",
-                f"{row['prior']:,}" if row["prior"] else "none",
-                str(row["keys"]),
-                f"{mean['right']:.2%}" + (f" (least {least:.2%})" if row["keys"] > 1 else ""),
-                f"{mean['displacement']:.2f}",
-                f"{mean['ssim']:.3f}",
-                f"{mean['seconds']:.1f}",
-            ]
-        )
-    header = ["images", "ciphertexts", "public images", "keys", "pixels in their places"]
-    header += ["pixels off, mean", "SSIM", "seconds"]
-    return (
-        "### Permutations of pixels, ciphertexts alone\n\n"
-        "`correlation`; 32x32: CIFAR-10, else photos of imagenette. Places up to a symmetry of the square.\n\n"
-        f"{table(header, rows)}\n\n{hardware(record)}\n"
-    )
-
-
-def pairs() -> str:
-    record = load("known-pairs.json")
-    if record is None:
-        return ""
-    results = record["results"]
-    rows = [
-        [
-            " ".join([row["cipher"], *(f"{name}={value}" for name, value in row["params"].items())]),
-            f"{row['side']}x{row['side']}",
-            *(str(row[name] or f"more than {row['most']}") for name in ("pairs", "queries", "noisy_pairs")),
-        ]
-        for row in results["rows"]
-    ]
-    header = ["scheme", "images", "known pictures", "chosen pictures", "known pictures, with noise"]
-    return (
-        f"The fewest pictures in both forms with which all {results['scored']} others come back exactly, under all "
-        f"of {results['keys']} keys; with noise (standard deviation one level on all ciphertexts), with which 99 % "
-        f"of the values come back within three levels.\n\n{table(header, rows)}\n\n{hardware(record)}\n"
-    )

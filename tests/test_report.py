@@ -216,6 +216,13 @@ def test_further_measures_are_shown_where_there_are_any(tmp_path: Path) -> None:
     assert ">ST-LPIPS</th>" not in page
 
 
+def test_alike_pictures_are_a_caution_but_not_because_of_a_few(tmp_path: Path) -> None:
+    lucky = make_attack(budget=1, n=5, guess_ssim=0.6)
+    assert "Caution" not in render(tmp_path, make_report([make_attack(), lucky]))
+    assert "Caution" in render(tmp_path, make_report([lucky]))
+    assert "Caution" in render(tmp_path, make_report([make_attack(guess_ssim=0.6), lucky]))
+
+
 def test_what_was_not_run_is_listed(tmp_path: Path) -> None:
     rows = [
         make_missing(),

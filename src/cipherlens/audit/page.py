@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from cipherlens.attacks.views import FEW_IMAGES
 from cipherlens.audit import words
 from cipherlens.audit.conclusions import list_late
 from cipherlens.audit.figures import PictureRow, draw_accuracy, draw_leakage, tabulate_pictures
@@ -56,13 +57,19 @@ def render(report: dict[str, Any], pictures: Sequence[PictureRow], failed: Seque
         metrics=words.METRICS,
         more=[(title, name) for title, name in _MORE if any(attack[name] is not None for attack in attacks)],
         levels=words.LEVELS,
-        best_guess=max((attack["guess_ssim"] for attack in attacks), default=0.0),
+        best_guess=_find_best_guess(attacks),
         picture_titles=titles,
         picture_rows=rows,
         strips=_find_strips(report["worst"], titles, rows),
         leakage_plot=draw_leakage(attacks) if attacks else None,
         accuracy_plot=draw_accuracy(measured) if measured else None,
     )
+
+
+def _find_best_guess(attacks: Sequence[words.Record]) -> float:
+    """What guessing reaches; a few images say nothing of the others, unless there are no more."""
+    several = [attack for attack in attacks if attack["n"] >= FEW_IMAGES] or attacks
+    return max((attack["guess_ssim"] for attack in several), default=0.0)
 
 
 def _find_strips(
