@@ -29,7 +29,7 @@ def permutations() -> str:
                 f"{mean['right']:.2%}" + (f" (least {least:.2%})" if row["keys"] > 1 else ""),
                 f"{mean['displacement']:.2f}",
                 f"{mean['ssim']:.3f}",
-                f"{mean['seconds']:.1f}",
+                f"{mean['seconds']:.3g}",
             ]
         )
     header = ["images", "ciphertexts", "public images", "keys", "pixels in their places"]
@@ -76,7 +76,7 @@ def puzzles() -> str:
             *(spread(row[name], 2) for name in ("direct", "neighbours", "largest")),
             spread(row["ssim"], 3),
             f"{row['guess_ssim']['mean']:.2f}",
-            f"{row['seconds']['mean']:.1f}",
+            f"{row['seconds']['mean']:.3g}",
         ]
         for row in record["results"]["rows"]
     ]
