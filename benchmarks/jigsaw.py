@@ -3,7 +3,8 @@
 python benchmarks/jigsaw.py --cifar10 CIFAR [--imagenette IMAGENETTE] --out results/jigsaw.json
 
 From ciphertexts alone: every picture under a key of its own (mean and range over ``--pictures``, as with a key per
-image), and 10 and 100 pictures under one key (mean and range over ``--keys``). ``direct``, ``neighbours`` and
+image), and 10 and 100 pictures under one key (mean and range over ``--keys``,
+other pictures with each). ``direct``, ``neighbours`` and
 ``largest`` are Dc, Nc, Lc of the literature (see ``audit/jigsaw_scores.py``); ``seconds`` are those of one run, for
 one picture or all pictures of a key. The photos on which the attack's constants were chosen, among those that
 ``read_photos`` gives for 20 and 200, are left out.
@@ -48,7 +49,12 @@ def attack(scheme: str, block: int, plain: NDArray[np.uint8], public: NDArray[np
     target = Target(cipher.name, cipher.params, plain, bound.encrypt(plain), public, "other photos", bound)
     found = evaluate(JIGSAW, target, len(plain))
     scores = score_placement(bound, found.details["placements"][0])
-    return vars(scores) | {"ssim": found.ssim, "guess_ssim": found.guess_ssim, "seconds": found.seconds}
+    return vars(scores) | {
+        "ssim": found.ssim,
+        "guess_ssim": found.guess_ssim,
+        "exact_pixels": found.exact_pixels,
+        "seconds": found.seconds,
+    }
 
 
 def summarize(results: list[dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -63,14 +69,14 @@ def summarize(results: list[dict[str, float]]) -> dict[str, dict[str, float]]:
 
 
 def measure(source: str, pictures: int, keys: int) -> list[dict[str, Any]]:
-    photos = read_unseen(source, max(*BUDGETS, pictures) + PUBLIC)
+    photos = read_unseen(source, max(keys * max(BUDGETS), pictures) + PUBLIC)
     plain, public = photos[:-PUBLIC], photos[-PUBLIC:]
     rows = []
     for scheme in SCHEMES:
         for block in BLOCKS[plain.shape[2]]:
             for budget in (1, *BUDGETS):
-                chosen = [plain[k : k + 1] for k in range(pictures)] if budget == 1 else [plain[:budget]] * keys
-                results = [attack(scheme, block, part, public) for part in chosen]
+                parts = [plain[k * budget : (k + 1) * budget] for k in range(pictures if budget == 1 else keys)]
+                results = [attack(scheme, block, part, public) for part in parts]
                 row = {
                     "cipher": scheme,
                     "block": block,

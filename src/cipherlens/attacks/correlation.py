@@ -18,6 +18,7 @@ from cipherlens.attacks.base import Images, View
 from cipherlens.attacks.embedding import assign, embed, lay_over
 from cipherlens.attacks.lattice import arrange_lattice
 from cipherlens.attacks.near_fit import choose_way, fit_near, measure_misfit, swap_likely
+from cipherlens.attacks.prior import correlate_pixels
 from cipherlens.attacks.swaps import Floats
 from cipherlens.ciphers.rearrangement import Order
 
@@ -59,12 +60,14 @@ def find_source(view: View) -> tuple[Order, dict[str, Any]]:
     height, width = view.ciphertexts.shape[2:]
     source, regularity = arrange_lattice(_draw_samples(view.ciphertexts), height, width)
     public = view.public_images
-    fits = public is not None and public.shape[1:] == view.ciphertexts.shape[1:]
-    if public is None or not fits or height * width > _COMPARED:
+    if public is not None and public.shape[1:] != view.ciphertexts.shape[1:]:
+        public = None
+    if height * width > _COMPARED or (public is None and regularity >= _REGULAR):
         return source, {"regularity": regularity}
-    seen, prior = correlate(view.ciphertexts), correlate(public)
+    seen = correlate(view.ciphertexts)
+    prior = correlate_pixels(height, width) if public is None else correlate(public)
     if regularity < _REGULAR:
-        found = arrange(seen, prior)
+        found = arrange(seen, prior, measured=public is not None)
         return found.source, {"objective": found.objective, "starts": found.starts}
     source = fit_near(seen, prior, choose_way(seen, prior, source, height, width), height, width)
     source = swap_likely(seen, prior, source)
@@ -73,7 +76,7 @@ def find_source(view: View) -> tuple[Order, dict[str, Any]]:
 
 def _draw_samples(images: Images) -> NDArray[np.float32]:
     """Channels of images (N, C, H, W), at most _SAMPLES, evenly picked, standardised."""
-    channels = images.reshape(-1, 1, *images.shape[2:])
+    channels = images.swapaxes(0, 1).reshape(-1, 1, *images.shape[2:])  # so that steps meet all colours
     evenly = np.linspace(0, len(channels), min(len(channels), _SAMPLES), endpoint=False).astype(np.int64)
     return _standardise(channels[evenly])
 
@@ -99,16 +102,18 @@ def _standardise(images: Images) -> NDArray[np.float32]:
     return scaled
 
 
-def arrange(seen: Floats, prior: Floats) -> Arrangement:
+def arrange(seen: Floats, prior: Floats, measured: bool = True) -> Arrangement:
     """The arrangement of places under which ``seen`` is most like ``prior``, both (P, P), of places anywhere.
 
-    Rows of correlations decide which start is the right one, the likelihood about single places.
+    Rows of correlations decide which start is the right one, the likelihood about single places, if the prior was
+    ``measured`` on images: a parametric one is not that exact.
     """
     laid = [(source, measure_misfit(seen, prior, source)) for source in lay_over(embed(seen), embed(prior))]
     enough = _HOPEFUL * min(reached for _, reached in laid)
     starts = [_refine(seen, prior, source, _TRIAL_STEPS) for source, reached in laid if reached < enough]
     best, _ = _refine(seen, prior, min(starts, key=lambda start: start[1])[0], _STEPS)
-    best = swap_likely(seen, prior, best)
+    if measured:
+        best = swap_likely(seen, prior, best)
     return Arrangement(best, measure_misfit(seen, prior, best), tuple(objective for _, objective in starts))
 
 

@@ -1,10 +1,9 @@
 """Places of many pixels in the plane, from their nearest relations only.
 
-For images too large to compare all pairs of correlations as ``embedding.py`` does: who is most alike to whom is
-a graph that looks like the grid of the pixels. Its smoothest oscillations (Belkin and Niyogi, Neural Computation
-15(6), 2003) draw it, the lengths of its edges straighten the drawing (stress majorisation, Gansner, Koren and North
-2004), and phases.py finds the rows and columns in it. Nothing is known of natural images but that near pixels are
-alike.
+Who is most alike to whom is a graph that looks like the grid of the pixels. Its smoothest oscillations (Belkin and
+Niyogi, Neural Computation 15(6), 2003) draw it, the lengths of its edges straighten the drawing (stress
+majorisation, Gansner, Koren and North 2004), and phases.py finds the rows and columns in it. Nothing is known of
+natural images but that near pixels are alike, and correlations of all pairs of places need not fit into memory.
 """
 
 import numpy as np
@@ -23,17 +22,19 @@ _ITERATIONS = 40
 _ANGLES = 180
 _SMALL = 1e-6
 _PLANE = 0.3
+_OBLONG = 2
+"""In longer pictures both of the smoothest oscillations lie along the longer side."""
 
 
 def arrange_lattice(samples: NDArray[np.float32], height: int, width: int) -> tuple[Order, float]:
     """For every place of the picture the place in the ciphertext that belongs there; and how regular the map is.
 
     ``samples`` (n, H * W): what each place shows, centred and of length one along n. The second is in [0, 1]: 1
-    where all places lie on whole rows and columns, 0 where the relations are not those of a plane: nothing is moved
-    then. Which way up the picture lies is left open. The longer side is less than twice the shorter.
+    where all places lie on whole rows and columns, 0 where the relations are not those of a plane, or one side is
+    more than twice the other: nothing is moved then. Which way up the picture lies is left open.
     """
     near = find_nearest(np.ascontiguousarray(samples.T))
-    if _count_triangles(near) < _PLANE:
+    if max(height, width) > _OBLONG * min(height, width) or _count_triangles(near) < _PLANE:
         return np.arange(len(near)), 0.0
     plane = _straighten(_draw(near, height, width), near)
     plane, regular = snap(plane, height, width)

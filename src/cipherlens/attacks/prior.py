@@ -16,6 +16,8 @@ _TORUS = 1024
 _LUMA = (3.3, 1 / 600, 1.0)
 _CHROMA = (4.2, 1 / 300, 0.2)
 """(exponent, lowest frequency, variance), chosen on 200 photos of 224 pixels and 1,000 of 32."""
+_WHOLE = (2.4, 0.01, 1.0)
+"""The same for whole images of equal contrast, where bright and dark regions count as much as edges do."""
 _NOISE = 1e-5
 
 
@@ -49,6 +51,17 @@ def _covariance(block: int, exponent: float, lowest: float, variance: float) -> 
     y, x = places[0] * block + places[2], places[1] * block + places[3]
     covariance = at_distance[y[:, None] - y, x[:, None] - x]
     return np.asarray(covariance.reshape(SPAN * SPAN, block**2, SPAN * SPAN, block**2))
+
+
+def correlate_pixels(height: int, width: int) -> NDArray[np.float32]:
+    """Correlation (H * W, H * W) of the places of typical natural images, brightness of each image taken away."""
+    places = np.indices((height, width)).reshape(2, -1)
+    across = places[:, :, None] - places[:, None]
+    covariance = autocovariance(*_WHOLE)[across[0], across[1]]
+    centred = covariance - covariance.mean(axis=0) - covariance.mean(axis=1)[:, None] + covariance.mean()
+    scale = np.sqrt(np.diag(centred))
+    correlation: NDArray[np.float32] = (centred / np.outer(scale, scale)).astype(np.float32)
+    return correlation
 
 
 def autocovariance(exponent: float, lowest: float, variance: float) -> Floats:
