@@ -76,6 +76,24 @@ def test_public_images_put_the_last_pixels_right(public: np.ndarray) -> None:
     assert 0.8 < alone.exact_pixels < helped.exact_pixels == 1
 
 
+@pytest.mark.parametrize("shape", [(10, 32), (8, 32), (20, 10)])
+def test_oblong_pictures_without_public_ones_of_their_size(shape: tuple[int, int], public: np.ndarray) -> None:
+    plain = clouds(300, 32)[:, :, : shape[0], : shape[1]]
+    bound = create_cipher("pixel-permutation").bind(Key.generate(), plain.shape[1:])
+    ct = bound.encrypt(plain)
+    for other in (None, to_unit(public)):
+        source, _ = find_source(View("pixel-permutation", {}, "coa", to_unit(ct), other))
+        laid = lay(ct.reshape(300, 3, -1)[:, :, source].reshape(plain.shape), plain)
+        assert (laid == plain).mean() > 0.9
+
+
+def test_a_blank_channel_is_no_hindrance(public: np.ndarray) -> None:
+    blank = np.array([0, 1, 1], np.uint8)[:, None, None]
+    target = make_target(800, 7, public * blank)
+    target = replace(target, plain=target.plain * blank, ct=target.ct * blank)
+    assert evaluate(CORRELATION, target, 800).exact_pixels == 1
+
+
 def test_windows_move_a_shifted_part_back(public: np.ndarray) -> None:
     """Rows whose last cells are shifted by one: in the middle of such a part no single swap helps."""
     prior = correlate(to_unit(public))
