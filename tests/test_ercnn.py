@@ -417,7 +417,8 @@ def test_decryption_experiment_compares_on_the_same_ciphertexts(call, tmp_path, 
     ]
     by_name = {row["name"]: row for row in result["rows"]}
     untrained = by_name["adaptation, untrained"]
-    assert abs(untrained["ssim"] - untrained["guess_ssim"]) < 0.1  # the negative control
+    # The negative control: no better than guessing. Under eight random keys it was worse by 0.093 to 0.100.
+    assert untrained["guess_ssim"] - 0.13 < untrained["ssim"] < untrained["guess_ssim"] + 0.02
     assert by_name["covariance"]["ssim"] > by_name["adaptation, round 2"]["ssim"]
     folder = tmp_path / "reproduce" / "ercnn-approach-one-smoke"
     configs = {
