@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 FILE = ROOT / "src" / "cipherlens" / "ciphers" / "broken_by.json"
 SIDES = {"cifar10-jpeg": 32, "imagenette-224": 224}
 MARGIN = 0.02
+"""So much above guessing counts."""
 NEARLY = 0.01
 """So much less similarity is as good: what takes fewer images is told."""
 
@@ -71,7 +72,7 @@ def read_covariance(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             facts = {"side": SIDES[record["source"]], "budget": record["ciphertexts"]}
             facts |= {"exact": min(r["exact_pixels"] for r in record["per_key"]) == 1}
             facts |= {"ssim": round(record["ssim"], 4), "record": path.name}
-            if record["ssim"] >= IN_PART and min(r["ssim"] - r["guess_ssim"] for r in record["per_key"]) > 0.02:
+            if record["ssim"] >= IN_PART and min(r["ssim"] - r["guess_ssim"] for r in record["per_key"]) > MARGIN:
                 yield describe(name, params, attack="covariance", threat_model="coa", **facts)
 
 

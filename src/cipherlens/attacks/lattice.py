@@ -22,6 +22,7 @@ _ITERATIONS = 40
 _ANGLES = 180
 _SMALL = 1e-6
 _PLANE = 0.3
+"""Share of triangles under which relations are not those of a plane."""
 _OBLONG = 2
 """In longer pictures both of the smoothest oscillations lie along the longer side."""
 

@@ -60,8 +60,10 @@ def price_signed(weights: Floats, moved: Floats) -> tuple[Floats, NDArray[np.int
     wanted, ends = (np.diagonal(stack, axis1=1, axis2=2) for stack in (weights, moved))
     own, crossed = np.diagonal(product), wanted.T @ ends
     # T M T' for a turn T that differs from one in rows i and j only, multiplied out.
-    kept = _double(np.diagonal(crossed)[:, None] + crossed) + _double(np.einsum("kij,kij->ij", weights, moved))
-    changed = _double(np.einsum("kij,kji->ij", weights, moved))
+    kept = _add_transposed(np.diagonal(crossed)[:, None] + crossed) + _add_transposed(
+        np.einsum("kij,kij->ij", weights, moved)
+    )
+    changed = _add_transposed(np.einsum("kij,kji->ij", weights, moved))
     mixed = np.einsum("ki,kij->ij", wanted, moved) + np.einsum("ki,kji->ij", wanted, moved)
     mixed += np.einsum("kj,kij->ij", ends, weights) + np.einsum("kj,kji->ij", ends, weights)
     gained = 2 * product - mixed
@@ -75,5 +77,5 @@ def price_signed(weights: Floats, moved: Floats) -> tuple[Floats, NDArray[np.int
     return least, best
 
 
-def _double(matrix: Floats) -> Floats:
+def _add_transposed(matrix: Floats) -> Floats:
     return matrix + matrix.T

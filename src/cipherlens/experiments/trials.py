@@ -68,8 +68,13 @@ def start_worker(source: str, most: int, prior: int) -> None:
 
 def run_trial(trial: Trial) -> None:
     """Run one trial and keep its result; runs in a worker process of its own."""
-    measure = _run_controls if trial.budget is None else _attack_apart if trial.apart else _attack
-    result = {"scheme": name_cipher(trial.cipher)} | measure(trial, *_images)
+    if trial.budget is None:
+        found = _run_controls(trial, *_images)
+    elif trial.apart:
+        found = _attack_apart(trial, *_images)
+    else:
+        found = _attack(trial, trial.budget, *_images)
+    result = {"scheme": name_cipher(trial.cipher)} | found
     trial.path.parent.mkdir(exist_ok=True)
     write_atomic(trial.path, canonical_json(result))
 
@@ -94,8 +99,8 @@ def _attack_apart(trial: Trial, plain: NDArray[np.uint8], public: NDArray[np.uin
     return summarize(found) | {"keys": FEW_IMAGES}
 
 
-def _attack(trial: Trial, plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> dict[str, Any]:
-    attack, budget = ATTACKS[trial.attack], trial.budget or 1
+def _attack(trial: Trial, budget: int, plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> dict[str, Any]:
+    attack = ATTACKS[trial.attack]
     count = {"coa": max(budget, FEW_IMAGES), "kpa": budget + SCORED, "cpa": SCORED}[attack.threat_model]
     key = load_or_make_key(trial.out / f"key{trial.seed}")
     target = seal_images(trial.cipher, key, plain[:count], public)
