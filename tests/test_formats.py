@@ -1,0 +1,81 @@
+"""Sealed sets, runs and keys that earlier versions made: still read, with the same results."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cipherlens.ciphers import create_cipher
+from cipherlens.data import job, sealing
+from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.shards import SealOptions, name_images
+from cipherlens.data.unsealing import decrypt_batch, unseal
+from cipherlens.keys import Key
+
+VERSIONS = sorted(path for path in (Path(__file__).parent / "formats").iterdir() if path.is_dir())
+KEY = Key(bytes(range(32)))
+
+
+@pytest.fixture(params=VERSIONS, ids=lambda path: path.name)
+def version(request):
+    return request.param
+
+
+def test_key_files(version):
+    passphrase = (version / "passphrase.txt").read_text().strip()
+    assert Key.load(version / "client.key") == KEY
+    assert Key.load(version / "locked.key", passphrase) == KEY
+
+
+def test_key_files_whose_comments_made_them_unreadable(version):
+    """keygen accepted these comments and its own reader did not: the key was lost."""
+    passphrase = (version / "passphrase.txt").read_text().strip()
+    assert Key.load(version / "odd-comment.key", passphrase) == KEY
+    assert Key.load(version / "long-comment.key") == KEY
+
+
+def test_sealed_sets_decrypt_to_the_same_pixels_and_labels(version, tmp_path):
+    expected = json.loads((version / "expected.json").read_text())["sets"]
+    for name, digest in expected.items():
+        dataset = SealedDataset.open(version / name, KEY)
+        bound, found = dataset.plan.bind(KEY), hashlib.sha256()
+        for split in dataset.splits:
+            images = dataset.split(split)
+            names = name_images(split, images.index.tolist())
+            plain = decrypt_batch(dataset.plan, bound, images.read_all(), names)
+            found.update(np.ascontiguousarray(plain).tobytes())
+            found.update(images.labels.astype("<i8").tobytes())
+        assert found.hexdigest() == digest, name
+        assert unseal(version / name, tmp_path / name, KEY) == sum(dataset.splits.values())
+
+
+def test_runs_give_the_same_logits(version):
+    import torch
+
+    from cipherlens.train.run import load_run
+
+    for name, expected in json.loads((version / "expected.json").read_text())["runs"].items():
+        dataset = SealedDataset.open(version / expected["sealed"], KEY)
+        bound = dataset.plan.bind(KEY) if name == "run-locked" else None
+        run = replace(load_run(version / name, "last", bound), precision="float32")
+        with torch.inference_mode():
+            logits = run.forward(torch.from_numpy(dataset.split("test").read_all())).numpy()
+        np.testing.assert_allclose(logits, expected["logits"], rtol=1e-3)
+
+
+def test_an_interrupted_job_is_continued(version, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "SHARD_BYTES", 20_000)
+    shutil.copytree(version / "interrupted", tmp_path / "sealed")
+    call = ("synthetic:objects?n=8&test=4&size=32", tmp_path / "sealed", create_cipher("hill", block=4), KEY)
+    report = sealing.seal(*call, SealOptions())
+    assert (report.images, report.reused) == (12, 1)
+    again = sealing.seal(*call, SealOptions())
+    assert again.reused == again.shards
+    fresh = tmp_path / "fresh"
+    sealing.seal(call[0], fresh, *call[2:], SealOptions())
+    for shard in sorted((fresh / "shards").iterdir()):
+        assert (tmp_path / "sealed" / "shards" / shard.name).read_bytes() == shard.read_bytes()
