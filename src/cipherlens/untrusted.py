@@ -1,0 +1,101 @@
+"""The one door for files that came from elsewhere: regular files only, no links below their folder, a size limit.
+
+A sealed data set or a run folder may be handed over by somebody else. A link in it could name the client's key
+file, a device or a pipe; a huge file could fill the memory.
+"""
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from cipherlens.errors import DataError
+
+JSON_LIMIT = 64 << 20
+"""Most bytes of a manifest, a journal, or a JSON file of a run."""
+
+_PIECE = 1 << 24
+
+# Where the system lacks these flags (Windows) it has no such links, or refuses them to ordinary users.
+_NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
+_READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_FOLDER = _READ | getattr(os, "O_DIRECTORY", 0)
+
+
+def open_untrusted(path: Path, folder: Path | None = None) -> BinaryIO:
+    """Open a regular file for reading, unbuffered.
+
+    With ``folder``, which ``path`` must be under, no part of the path below it may be a link. Without, links are
+    followed: the user named the path. Raises OSError, also for a folder, a pipe or a device.
+    """
+    descriptor = os.open(path, _READ) if folder is None else _open_below(folder, path.relative_to(folder).parts)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError("not a regular file")
+        return os.fdopen(descriptor, "rb", buffering=0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _open_below(folder: Path, parts: tuple[str, ...]) -> int:
+    if os.open not in os.supports_dir_fd:
+        if any(folder.joinpath(*parts[: depth + 1]).is_symlink() for depth in range(len(parts))):
+            raise OSError("a link, which is not followed")
+        return os.open(folder.joinpath(*parts), _READ)
+    current = os.open(folder, _FOLDER)
+    try:
+        for part in parts[:-1]:
+            inner = _open_part(part, _FOLDER, current)
+            os.close(current)
+            current = inner
+        return _open_part(parts[-1], _READ, current)
+    finally:
+        os.close(current)
+
+
+def _open_part(name: str, flags: int, folder: int) -> int:
+    if name == "..":
+        raise OSError("a way out of the folder")
+    if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        raise OSError("a link, which is not followed")
+    return os.open(name, flags | _NO_LINKS, dir_fd=folder)
+
+
+def read_untrusted(path: Path, limit: int, folder: Path | None = None) -> bytes:
+    """All bytes of a regular file (see :func:`open_untrusted`). Raises OSError if there are more than ``limit``."""
+    with open_untrusted(path, folder) as file:
+        if os.fstat(file.fileno()).st_size > limit:
+            raise OSError(f"larger than {limit:,} bytes")
+        content = bytearray()
+        while piece := file.read(_PIECE):  # a file may grow while it is read
+            content += piece
+            if len(content) > limit:
+                raise OSError(f"larger than {limit:,} bytes")
+    return bytes(content)
+
+
+def parse_json(content: bytes | str) -> dict[str, Any]:
+    """A JSON object from UTF-8 text that somebody else may have written. Raises ValueError for anything else."""
+    try:
+        value = json.loads(content)
+        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair can be escaped, but not written
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def read_json(path: Path, folder: Path, hint: str) -> dict[str, Any]:
+    """The JSON object in a file below ``folder``; DataError if it is missing, damaged or no such file."""
+    try:
+        return parse_json(read_untrusted(path, JSON_LIMIT, folder))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {describe(error)}", hint=hint) from None
+
+
+def describe(error: Exception) -> str:
+    """The reason alone: an OSError's text repeats the path."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
