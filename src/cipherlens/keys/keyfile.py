@@ -13,10 +13,10 @@ With a passphrase the lines above ``key`` are authenticated along with it.
 """
 
 import base64
-import binascii
 import datetime
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from cipherlens.errors import CipherlensError, KeyFailure, UsageError
+from cipherlens.escaping import escape_terminal
 from cipherlens.keys.key import KEY_BYTES, Key
 
 VERSION = "1"
@@ -34,12 +35,23 @@ _PROTECTED = "argon2id-aes256gcm"
 _COST = {"memory-kib": 65536, "passes": 3, "lanes": 4}
 # A hostile file must not be able to ask for all memory, nor for hours.
 _COST_LIMIT = {"memory-kib": 1 << 20, "passes": 16, "lanes": 16}
-_MAX_BYTES = 16_384
+_MAX_BYTES = 1 << 20
+_NUMBER = re.compile("[0-9]{1,9}")
+_LONGEST_COMMENT = 1_000
 
 
 def write_key_file(path: Path, key: Key, passphrase: str | None = None, comment: str = "") -> None:
-    """Create ``path`` with mode 0600; raises UsageError if it exists. Nothing is left behind on failure."""
+    """Create ``path`` with mode 0600; raises UsageError if it exists. Nothing is left behind on failure.
+
+    The file is read back before this returns: a key that cannot be read again is lost with all it encrypts.
+    """
     write_secret(path, format_key(key, passphrase, comment).encode())
+    try:
+        if read_key_file(path, passphrase) != key:
+            raise KeyFailure(f"{path} does not hold the key that was written", hint="write it to another place")
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def write_secret(path: Path, content: bytes) -> None:
@@ -83,7 +95,7 @@ def read_key_file(path: Path, passphrase: str | None = None) -> Key:
 def read_fields(path: Path) -> dict[str, str]:
     """The public and sealed fields of a key file, checksum verified; needs no passphrase."""
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file:  # the user's own file, which may well be a link or a pipe
             text = file.read(_MAX_BYTES).decode("utf-8")
     except OSError as error:
         raise KeyFailure(
@@ -92,7 +104,8 @@ def read_fields(path: Path) -> dict[str, str]:
     except UnicodeDecodeError:
         raise KeyFailure(f"{path} is not a cipherlens key file", hint="name a file made by keygen") from None
     body, mark, checksum = text.rpartition("checksum: ")
-    lines = [line for line in body.splitlines() if line and not line.startswith("#")]
+    # Lines end with a line feed and nothing else: a comment may hold other signs that Python would break at.
+    lines = [line for line in body.split("\n") if line and not line.startswith("#")]
     fields = dict(line.split(": ", 1) for line in lines if ": " in line)
     if "cipherlens-key" not in fields:
         raise KeyFailure(f"{path} is not a cipherlens key file", hint="name a file made by keygen")
@@ -107,8 +120,13 @@ def read_fields(path: Path) -> dict[str, str]:
 
 def format_key(key: Key, passphrase: str | None, comment: str) -> str:
     """The text of a key file."""
-    if "\n" in comment or "\r" in comment:
-        raise UsageError("a key's comment is one line", hint="remove the line break")
+    if comment != escape_terminal(comment):
+        raise UsageError(
+            "a key's comment is one line of text, without control characters",
+            hint=f"remove them: {escape_terminal(comment)[:_LONGEST_COMMENT]}",
+        )
+    if len(comment) > _LONGEST_COMMENT:
+        raise UsageError(f"a key's comment has at most {_LONGEST_COMMENT:,} characters", hint="shorten it")
     header = {
         "cipherlens-key": VERSION,
         "comment": comment,
@@ -136,7 +154,7 @@ def _decrypt(path: Path, fields: dict[str, str], passphrase: str | None) -> byte
     _decode(path, header, "salt")
     for name, limit in _COST_LIMIT.items():
         value = header.get(name, "")
-        if not value.isdecimal() or not 1 <= int(value) <= limit:
+        if not _NUMBER.fullmatch(value) or not 1 <= int(value) <= limit:
             raise KeyFailure(f"{path}: {name} must be between 1 and {limit}", hint="restore a backup")
     try:
         return _cipher(header, passphrase).decrypt(
@@ -164,7 +182,7 @@ def _associated(header: Mapping[str, str]) -> bytes:
 def _decode(path: Path, fields: Mapping[str, str], name: str) -> bytes:
     try:
         return base64.b64decode(fields.get(name, ""), validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; so is text that is not ASCII
         raise KeyFailure(f"{path}: damaged key file (field {name})", hint="restore a backup") from None
 
 
