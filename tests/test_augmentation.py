@@ -12,9 +12,9 @@ from PIL import Image
 
 from cipherlens.audit.target import load_target
 from cipherlens.ciphers import create_cipher
-from cipherlens.data import sealing
 from cipherlens.data.augmentation import augment
 from cipherlens.data.images import Item, Preprocess, draw_variant
+from cipherlens.data.job import plan_job
 from cipherlens.data.journal import Journal
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sealing import seal
@@ -154,7 +154,7 @@ def test_masks_of_unknown_classes_or_another_size_are_refused(tmp_path, key):
 def test_a_job_begun_before_a_setting_existed_goes_on(folder, tmp_path, key):
     cipher = create_cipher("identity")
     stop = SealOptions(limit=4)
-    plan, _ = sealing.plan_job(str(folder), cipher, key, stop)
+    plan = plan_job(str(folder), cipher, key, stop).plan
     out = tmp_path / "sealed"
     (out / "shards").mkdir(parents=True)
     old = {name: value for name, value in asdict(plan).items() if name not in ("masked", "augment")}

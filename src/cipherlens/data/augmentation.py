@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
+from cipherlens.data.source_checks import FileFacts
 from cipherlens.data.sources import Source, pick_evenly
 from cipherlens.errors import UsageError
 
@@ -29,6 +30,11 @@ class AugmentedSource:
         self.classes = source.classes
         self.masked = source.masked
         self.splits = {**source.splits, TRAIN: self._count * (1 + copies)}
+
+    @property
+    def files(self) -> tuple[FileFacts, ...]:
+        """The files of the source."""
+        return self._source.files
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The images at these positions; position ``k * N + i`` is variant ``k`` of image ``i`` of N."""

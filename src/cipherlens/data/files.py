@@ -4,8 +4,13 @@ import hashlib
 import io
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
+
+PRIVATE = 0o600
+_PUBLIC = 0o666  # less what the user's umask takes away
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -14,16 +19,22 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def write_temporary(path: Path, *parts: bytes | memoryview) -> Path:
-    """Write beside ``path`` under a temporary name, not synced yet; return that name for :func:`commit`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write beside ``path`` under a new, random name, not synced yet; return that name for :func:`commit`."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    write_new(temporary, *parts)
+    return temporary
+
+
+def write_new(path: Path, *parts: bytes | memoryview, mode: int = _PUBLIC) -> None:
+    """Write a file that does not exist yet, whatever lies there; nothing half-written stays behind."""
+    descriptor = os.open(path, _NEW, mode)
     try:
-        with temporary.open("wb", buffering=0) as file:
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
             for part in parts:
                 _write_all(file, part)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         raise
-    return temporary
 
 
 def _write_all(file: io.FileIO, part: bytes | memoryview) -> None:
@@ -57,7 +68,6 @@ def canonical_json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(file: io.BufferedIOBase | io.RawIOBase | Any) -> str:
+    """Hexadecimal SHA-256 of an open file, read in pieces."""
+    return hashlib.file_digest(file, "sha256").hexdigest()

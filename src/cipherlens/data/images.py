@@ -1,6 +1,7 @@
 """One image: decode, bring to size, pad. Everything here runs on the client, before encryption."""
 
 import io
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,19 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cipherlens.errors import DataError, ShapeError
+from cipherlens.data.source_checks import open_regular
+from cipherlens.errors import DataError, ShapeError, UsageError
 
 Pixels = NDArray[np.uint8]
 
 IGNORED = 255
 """In a mask: a pixel without a class."""
 
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")
+"""All that is decoded, whatever a file is called: other decoders of Pillow run programs, or are hardly tested."""
+
+MAX_FILE_BYTES = 1 << 30
+MAX_PIXELS = 100_000_000
+MAX_SIZE = 16_384
+
+_PILLOW_PIXELS = 178_956_970  # above this Pillow itself refuses
+_MAX_ELONGATION = 8
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323  # tags of TIFF
+
+_ON_ERROR = "repair or remove it, or pass --on-error skip"
+
 
 @dataclass(frozen=True)
 class Item:
     """One image of a source, not decoded yet. ``label`` is -1 where the source has none.
 
-    ``mask``: a class per pixel, for segmentation. ``variant``: see :func:`draw_variant`.
+    ``mask``: a class per pixel, for segmentation; its class ``ignored`` is decoded as ``IGNORED``. ``variant``: see
+    :func:`draw_variant`.
     """
 
     name: str
@@ -28,36 +44,70 @@ class Item:
     content: bytes | Path | Pixels
     mask: bytes | Pixels | None = None
     variant: tuple[int, int] = (0, 0)
+    ignored: int | None = None
 
-    def decode(self) -> Pixels:
-        """Pixels (3, H, W), uint8. Raises DataError naming the image if it cannot be decoded."""
+    def decode(self, max_pixels: int = MAX_PIXELS) -> Pixels:
+        """Pixels (3, H, W), uint8.
+
+        Raises DataError naming the image if it cannot be decoded, or has more than ``max_pixels`` pixels.
+        """
         if isinstance(self.content, np.ndarray):
             return self.content
-        try:
-            file = io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content
-            with Image.open(file) as image:
-                pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-        except UnidentifiedImageError:
-            raise DataError(f"{self.name} is not an image", hint=_ON_ERROR) from None
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"{self.name} is damaged: {error}", hint=_ON_ERROR) from None
-        return pixels.transpose(2, 0, 1)
+        return _decode(self.content, self.name, max_pixels, "RGB").transpose(2, 0, 1)
 
-    def decode_mask(self) -> Pixels:
-        """Classes (1, H, W), uint8. Raises DataError naming the image if there is no mask, or a damaged one."""
-        if isinstance(self.mask, np.ndarray):
-            return self.mask[None]
-        try:
-            with Image.open(io.BytesIO(self.mask or b"")) as image:
-                classes = np.asarray(image)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise DataError(f"the mask of {self.name} is missing or damaged: {error}", hint=_ON_ERROR) from None
+    def decode_mask(self, max_pixels: int = MAX_PIXELS) -> Pixels:
+        """Classes (1, H, W), uint8.
+
+        Raises DataError naming the image if there is no mask, a damaged one, or one of more than ``max_pixels``
+        pixels.
+        """
+        classes, name = self.mask, f"the mask of {self.name}"
+        if classes is None:
+            raise DataError(f"{name} is missing", hint=_ON_ERROR)
+        if not isinstance(classes, np.ndarray):
+            classes = _decode(classes, name, max_pixels)
         if classes.ndim != 2 or classes.dtype != np.uint8:
-            raise DataError(f"the mask of {self.name} is not one byte per pixel", hint=_ON_ERROR)
+            raise DataError(f"{name} is not one byte per pixel", hint=_ON_ERROR)
+        if self.ignored is not None:
+            classes = np.where(classes == self.ignored, np.uint8(IGNORED), classes)
         return classes[None]
 
 
-_ON_ERROR = "repair or remove it, or pass --on-error skip"
+def _decode(content: bytes | Path, name: str, max_pixels: int, mode: str | None = None) -> Pixels:
+    """Pixels (H, W, ...) of an encoded image, converted to Pillow's ``mode``."""
+    try:
+        # Pillow's warnings do not say which image they are about; those of pixels are settled by max_pixels.
+        with warnings.catch_warnings(action="ignore"):
+            file = io.BytesIO(content) if isinstance(content, bytes) else open_regular(content, MAX_FILE_BYTES)
+            with file, Image.open(file, formats=FORMATS) as image:
+                _check_pixels(image, name, max_pixels)
+                return np.asarray(image if mode in (None, image.mode) else image.convert(mode))
+    except DataError:
+        raise
+    except UnidentifiedImageError:
+        raise DataError(f"{name} is not an image ({', '.join(FORMATS)})", hint=_ON_ERROR) from None
+    except Image.DecompressionBombError:
+        raise _too_large(name, f"over {_PILLOW_PIXELS:,} pixels", max_pixels) from None
+    except Exception as error:  # decoders fail in many ways, MemoryError among them
+        raise DataError(f"{name} cannot be decoded: {str(error) or type(error).__name__}", hint=_ON_ERROR) from None
+
+
+def _check_pixels(image: Image.Image, name: str, max_pixels: int) -> None:
+    """Look at the header only. A TIFF is decoded by tiles, which may be larger than the image."""
+    tags = getattr(image, "tag_v2", {})
+    tile = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0)
+    for width, height in (image.size, tile):
+        if not (isinstance(width, int) and isinstance(height, int)):
+            raise ValueError("its tiles have no size")
+        if width * height > max_pixels:
+            raise _too_large(name, f"{width}x{height} pixels", max_pixels)
+
+
+def _too_large(name: str, found: str, max_pixels: int) -> DataError:
+    return DataError(
+        f"{name} has {found}, more than {max_pixels:,} in all",
+        hint=f"raise --max-pixels (up to {_PILLOW_PIXELS:,}), make the image smaller, or pass --on-error skip",
+    )
 
 
 @dataclass(frozen=True)
@@ -65,21 +115,28 @@ class Preprocess:
     """What happens to an image before encryption.
 
     ``size``: the shorter side is resized to it and the centre square is cut out. ``pad``: sides are filled up
-    to multiples of the cipher's block by repeating the last row and column.
+    to multiples of the cipher's block by repeating the last row and column. ``max_pixels``: images and masks of
+    more are refused before they are decoded. Raises UsageError for a size or limit that cannot be.
     """
 
     size: int | None = None
     pad: bool = False
+    max_pixels: int = MAX_PIXELS
+
+    def __post_init__(self) -> None:
+        if self.size is not None:
+            _check_option("size", self.size, MAX_SIZE)
+        _check_option("max_pixels", self.max_pixels, _PILLOW_PIXELS)
 
     def apply(self, item: Item) -> Pixels:
         """Decode, resize and augment, without padding: (3, H, W), uint8."""
-        pixels = item.decode()
+        pixels = item.decode(self.max_pixels)
         return draw_variant(pixels if self.size is None else resize_and_crop(pixels, self.size), item.variant)
 
     def apply_to_mask(self, item: Item) -> Pixels:
         """The mask of an image, brought to the same size and variant: (1, H, W), uint8."""
-        classes = item.decode_mask()
-        check_shape(classes, (1, *item.decode().shape[1:]), f"the mask of {item.name}", "the image")
+        classes = item.decode_mask(self.max_pixels)
+        check_shape(classes, (1, *item.decode(self.max_pixels).shape[1:]), f"the mask of {item.name}", "the image")
         if self.size is not None:
             classes = resize_and_crop(classes, self.size, Image.Resampling.NEAREST)
         return draw_variant(classes, item.variant)
@@ -90,6 +147,11 @@ class Preprocess:
         if not self.pad:
             return shape
         return channels, -(-height // block) * block, -(-width // block) * block
+
+
+def _check_option(name: str, value: int, highest: int) -> None:
+    if not isinstance(value, int) or not 1 <= value <= highest:
+        raise UsageError(f"{name} is a whole number from 1 to {highest:,}, not {value!r:.40}")
 
 
 def draw_variant(pixels: Pixels, variant: tuple[int, int]) -> Pixels:
@@ -109,7 +171,11 @@ def draw_variant(pixels: Pixels, variant: tuple[int, int]) -> Pixels:
 
 
 def resize_and_crop(pixels: Pixels, size: int, resampling: Image.Resampling = Image.Resampling.BILINEAR) -> Pixels:
-    """(C, H, W) -> (C, size, size), C = 3 or 1: resize of the shorter side, then centre crop."""
+    """(C, H, W) -> (C, size, size), C = 3 or 1: resize of the shorter side, then centre crop.
+
+    Of a very long image only the centre is resized: all of it would be huge.
+    """
+    pixels = _cut_long_side(pixels)
     _, height, width = pixels.shape
     if (height, width) == (size, size):
         return pixels
@@ -121,6 +187,14 @@ def resize_and_crop(pixels: Pixels, size: int, resampling: Image.Resampling = Im
     top, left = (rows - size) // 2, (columns - size) // 2
     resized = np.asarray(image).reshape(rows, columns, -1).transpose(2, 0, 1)
     return resized[:, top : top + size, left : left + size]
+
+
+def _cut_long_side(pixels: Pixels) -> Pixels:
+    """The centre of (C, H, W), at most _MAX_ELONGATION times as long as wide; ordinary images as they are."""
+    _, height, width = pixels.shape
+    longest = _MAX_ELONGATION * min(height, width)
+    top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
+    return pixels[:, top : top + longest, left : left + longest]
 
 
 def pad_to(images: Pixels, shape: tuple[int, int, int]) -> Pixels:

@@ -7,13 +7,16 @@ cut short by the kill is dropped, any other line that does not verify stops the 
 import hmac
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from cipherlens.data.manifest import Plan, Shard, check_fingerprint, tag
 from cipherlens.errors import DataError
 from cipherlens.keys import Key
+from cipherlens.schema import parse
+from cipherlens.untrusted import JSON_LIMIT, describe, parse_json, read_untrusted
 
 FILE_NAME = "journal.jsonl"
 
@@ -37,30 +40,35 @@ class Journal:
         """Record a shard that is safely on disk."""
         self._append({"shard": asdict(shard)})
 
-    def resume(self, plan: Plan) -> dict[str, Shard]:
-        """Shards already made, by file name.
+    def resume(self, plans: Sequence[Plan]) -> tuple[Plan, dict[str, Shard]]:
+        """The recorded one of ``plans`` (the same job, as this and earlier versions write it), and its shards.
 
-        Raises KeyFailure if the job was begun with another key, DataError if it was another job or the
-        journal was altered.
+        Shards already made are given by file name. Raises KeyFailure if the job was begun with another key,
+        DataError if it was another job or the journal was altered.
         """
-        lines = self._path.read_bytes().split(b"\n")
+        try:
+            lines = read_untrusted(self._path, JSON_LIMIT, self._path.parent).split(b"\n")
+        except OSError as error:
+            raise DataError(f"cannot read {self._path}: {describe(error)}", hint=_BEGIN_ANEW) from None
         if lines[-1]:  # cut short by a kill: drop it, so that what is appended starts on a line of its own
-            with self._path.open("r+b") as file:
-                file.truncate(self._path.stat().st_size - len(lines[-1]))
-        records = [self._verify(line, plan) for line in lines[:-1]]
+            with self._open(os.O_RDWR) as file:
+                file.truncate(os.fstat(file.fileno()).st_size - len(lines[-1]))
+        records = [self._verify(line) for line in lines[:-1]]
         if not records:
-            self.start(plan)
-            return {}
-        # What a plan did not have when the job began has its default.
-        defaults = {field.name: field.default for field in fields(Plan) if field.default is not MISSING}
-        recorded = json.dumps(defaults | dict(records[0].get("plan") or {}), sort_keys=True)
-        if recorded != json.dumps(asdict(plan), sort_keys=True):
+            self.start(plans[0])
+            return plans[0], {}
+        plan = _find_plan(records[0].get("plan"), plans)
+        if plan is None:
             raise DataError(
-                f"{self._path.parent} holds an unfinished job with other settings or another source",
-                hint="finish it with its own command, or choose another destination",
+                f"{self._path.parent} holds an unfinished job with other settings or another source, "
+                "or the source has changed",
+                hint="finish it with its own command and source, or choose another destination",
             )
-        shards = [Shard(**record["shard"]) for record in records[1:]]
-        return {shard.file: shard for shard in shards}
+        try:
+            shards = [parse(record.get("shard"), Shard) for record in records[1:]]
+        except ValueError:
+            raise self._altered() from None
+        return plan, {shard.file: shard for shard in shards}
 
     def remove(self) -> None:
         """The job is done."""
@@ -68,21 +76,36 @@ class Journal:
 
     def _append(self, record: dict[str, Any]) -> None:
         line = {"fingerprint": self._key.fingerprint, "record": record, "mac": tag(self._key, record)}
-        with self._path.open("ab") as file:
+        with self._open(os.O_WRONLY | os.O_APPEND | os.O_CREAT) as file:
             file.write(json.dumps(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
-    def _verify(self, line: bytes, plan: Plan) -> dict[str, Any]:
+    def _open(self, flags: int) -> BinaryIO:
+        return os.fdopen(
+            os.open(self._path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666), "r+b" if flags & os.O_RDWR else "ab"
+        )
+
+    def _verify(self, line: bytes) -> dict[str, Any]:
         try:
-            content = json.loads(line)
-            record, mac, fingerprint = dict(content["record"]), str(content["mac"]), content["fingerprint"]
+            content = parse_json(line)
+            record, mac, fingerprint = dict(content["record"]), str(content["mac"]), str(content["fingerprint"])
         except (ValueError, KeyError, TypeError):
             raise self._altered() from None
         check_fingerprint(fingerprint, self._key)
-        if not hmac.compare_digest(mac, tag(self._key, record)):
+        if not hmac.compare_digest(mac.encode(), tag(self._key, record).encode()):
             raise self._altered()
         return record
 
     def _altered(self) -> DataError:
-        return DataError(f"{self._path} was altered", hint="remove the unfinished data set and encrypt it again")
+        return DataError(f"{self._path} was altered", hint=_BEGIN_ANEW)
+
+
+_BEGIN_ANEW = "remove the unfinished data set and encrypt it again"
+
+
+def _find_plan(recorded: Any, plans: Sequence[Plan]) -> Plan | None:
+    # What a plan did not have when the job began has its default.
+    defaults = {field.name: field.default for field in fields(Plan) if field.default is not MISSING}
+    found = json.dumps(defaults | dict(recorded or {}), sort_keys=True)
+    return next((plan for plan in plans if json.dumps(asdict(plan), sort_keys=True) == found), None)

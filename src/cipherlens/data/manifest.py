@@ -8,30 +8,42 @@ subkey) finds tampering, for the holder of the key.
 import hashlib
 import hmac
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from cipherlens.ciphers import BoundCipher, create_cipher
+from msgspec import Meta
+
+from cipherlens.ciphers import BoundCipher, Cipher, create_cipher
 from cipherlens.data.files import canonical_json, write_atomic
 from cipherlens.errors import DataError, KeyFailure
 from cipherlens.keys import Key
+from cipherlens.schema import Count, ImageShape, Sha256, Side, parse
+from cipherlens.untrusted import JSON_LIMIT, describe, parse_json, read_untrusted
 
 FORMAT = "cipherlens-sealed"
 VERSION = 1
 FILE_NAME = "manifest.json"
+SHARDS = "shards"
+RESTORE = "copy it again from where it was made, restore a backup, or encrypt again"
+
+Fingerprint = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
+SplitName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\.safetensors")
+Dtype = Annotated[str, Meta(pattern="^(uint8|float32)$")]
 
 
 @dataclass(frozen=True)
 class Shard:
     """One shard file: its name inside ``shards/``, number of images, size and hash."""
 
-    file: str
-    split: str
-    n: int
-    bytes: int
-    sha256: str
-    skipped: int = 0
+    file: Annotated[str, Meta(max_length=200)]
+    split: SplitName
+    n: Count
+    bytes: Count
+    sha256: Sha256
+    skipped: Count = 0
 
 
 @dataclass(frozen=True)
@@ -43,10 +55,10 @@ class Scheme:
 
     cipher: str
     params: dict[str, Any]
-    key_fingerprint: str
-    plain_shape: tuple[int, int, int]
-    padded_shape: tuple[int, int, int]
-    size: int | None
+    key_fingerprint: Fingerprint
+    plain_shape: ImageShape
+    padded_shape: ImageShape
+    size: Side | None
     pad: bool
 
     def public(self) -> dict[str, Any]:
@@ -55,18 +67,25 @@ class Scheme:
 
     @classmethod
     def from_public(cls, values: dict[str, Any]) -> "Scheme":
-        """Inverse of :meth:`public`; raises DataError if something is missing."""
+        """Inverse of :meth:`public`; raises DataError if something is missing or of the wrong kind."""
+        names = {field.name for field in fields(Scheme)}
         try:
-            chosen = {field.name: values[field.name] for field in fields(Scheme)}
-        except KeyError as error:
-            raise DataError(f"how the images were encrypted is not recorded: no {error}") from None
-        return cls(**{**chosen, **{name: tuple(chosen[name]) for name in ("plain_shape", "padded_shape")}})
+            return parse({name: value for name, value in values.items() if name in names}, Scheme)
+        except ValueError as error:
+            raise DataError(f"how the images were encrypted is not recorded: {error}") from None
+
+    def create_cipher(self) -> Cipher:
+        """The cipher, without a key. Raises DataError where the record names none that there is."""
+        try:
+            return create_cipher(self.cipher, **self.params)
+        except Exception as error:  # parameters of any type, from a file that anybody may have written
+            raise DataError(f"the record names no known cipher: {error}") from None
 
     def bind(self, key: Key, check: bool = True) -> BoundCipher:
         """The bound cipher; raises KeyFailure if the key is another one, unless told not to ``check``."""
         if check:
             check_fingerprint(self.key_fingerprint, key)
-        return create_cipher(self.cipher, **self.params).bind(key, self.padded_shape)
+        return self.create_cipher().bind(key, self.padded_shape)
 
 
 def _jsonable(value: Any) -> Any:
@@ -77,16 +96,16 @@ def _jsonable(value: Any) -> Any:
 class Plan(Scheme):
     """What a data set is: everything that is known before the first image is encrypted."""
 
-    ct_shape: tuple[int, int, int]
-    ct_dtype: str
+    ct_shape: ImageShape
+    ct_dtype: Dtype
     classes: tuple[str, ...]
-    counts: dict[str, int]
-    shard_images: int
+    counts: dict[SplitName, Count]
+    shard_images: Side
     source_tag: str
-    """Keyed digest of the source's name: tells the client whether a job is the same, and others nothing."""
+    """Keyed digest of the source's name and files: tells the client whether a job is the same, others nothing."""
     masked: bool = False
     """Whether every image has a mask, a class per pixel, rearranged like the image."""
-    augment: int = 0
+    augment: Count = 0
     """Variants of each training image that follow the images themselves."""
 
 
@@ -123,23 +142,20 @@ def read_manifest(root: Path, key: Key | None = None) -> Manifest:
     """
     path = root / FILE_NAME
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(read_untrusted(path, JSON_LIMIT, root))
     except FileNotFoundError:
         raise DataError(
             f"{root} is not a sealed data set (no {FILE_NAME})",
             hint="make one with: cipherlens encrypt; if a job was interrupted, run the same command again",
         ) from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}", hint=_RESTORE) from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise DataError(f"{path} is not a manifest of a sealed data set", hint=_RESTORE)
+        raise DataError(f"{path} cannot be read: {describe(error)}", hint=RESTORE) from None
+    if content.get("format") != FORMAT:
+        raise DataError(f"{path} is not a manifest of a sealed data set", hint=RESTORE)
     if content.get("version") != VERSION:
         raise DataError(f"{path} has format version {content.get('version')}", hint="update cipherlens")
     _check_integrity(path, content, key)
     return parse_manifest(path, content)
-
-
-_RESTORE = "restore it from a backup, or encrypt again"
 
 
 def _check_integrity(path: Path, content: dict[str, Any], key: Key | None) -> None:
@@ -148,11 +164,11 @@ def _check_integrity(path: Path, content: dict[str, Any], key: Key | None) -> No
     fingerprint = plan.get("key_fingerprint") if isinstance(plan, dict) else None
     if key is not None:
         check_fingerprint(str(fingerprint), key)
-        if not hmac.compare_digest(mac, tag(key, content)):
-            raise DataError(f"{path} was altered after it was written", hint=_RESTORE)
+        if not hmac.compare_digest(mac.encode(), tag(key, content).encode()):
+            raise DataError(f"{path} was altered after it was written", hint=RESTORE)
     checksum = content.pop("checksum", None)
     if checksum != hashlib.sha256(canonical_json(content)).hexdigest():
-        raise DataError(f"{path} is damaged (checksum does not match)", hint=_RESTORE)
+        raise DataError(f"{path} is damaged (checksum does not match)", hint=RESTORE)
 
 
 def check_fingerprint(fingerprint: str, key: Key) -> None:
@@ -165,15 +181,19 @@ def check_fingerprint(fingerprint: str, key: Key) -> None:
 
 
 def parse_manifest(path: Path, content: dict[str, Any]) -> Manifest:
-    """JSON content -> Manifest; DataError if fields are missing or name files outside the data set."""
+    """JSON content -> Manifest; DataError where a field is missing, of the wrong kind, or contradicts another."""
     try:
-        plan = dict(content["plan"])
-        for name in ("plain_shape", "padded_shape", "ct_shape", "classes"):
-            plan[name] = tuple(plan[name])
-        manifest = Manifest(Plan(**plan), tuple(Shard(**shard) for shard in content["shards"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path} lacks something a manifest has: {error}", hint=_RESTORE) from None
-    for shard in manifest.shards:
-        if Path(shard.file).name != shard.file or shard.file in {"", ".", ".."}:
-            raise DataError(f"{path} names a shard outside the data set: {shard.file!r}", hint=_RESTORE)
+        if set(content) != {"format", "version", "plan", "shards"}:
+            raise ValueError(f"its fields are {', '.join(sorted(content))}")
+        manifest = parse({"plan": content["plan"], "shards": content["shards"]}, Manifest)
+        parse(content["plan"], Plan)  # its fields, and no others
+        for shard in manifest.shards:
+            if not _SHARD_NAME.fullmatch(shard.file):
+                raise ValueError(f"a shard outside the data set: {shard.file!r}")
+        if len({shard.file for shard in manifest.shards}) < len(manifest.shards):
+            raise ValueError("a shard is named twice")
+        if unknown := {shard.split for shard in manifest.shards} - set(manifest.plan.counts):
+            raise ValueError(f"a shard of an unknown split {min(unknown)}")
+    except ValueError as error:
+        raise DataError(f"{path} lacks something a manifest has: {error}", hint=RESTORE) from None
     return manifest

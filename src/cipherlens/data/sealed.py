@@ -1,5 +1,7 @@
 """Reading a sealed data set: what a provider, an auditor, and the client who decrypts work on."""
 
+import hashlib
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -7,18 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.data.files import sha256_of
-from cipherlens.data.manifest import Manifest, Shard, read_manifest
-from cipherlens.data.tensors import RESTORE, map_tensor
+from cipherlens.data.manifest import RESTORE, SHARDS, Manifest, Plan, Shard, read_manifest
+from cipherlens.data.source_checks import check_labels
+from cipherlens.data.tensors import parse_tensors
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
+from cipherlens.untrusted import describe, open_untrusted
 
 
 class SealedDataset:
     """A sealed data set on disk: manifest and safetensors shards, memory-mapped.
 
     ``SealedDataset.open(path)`` checks the manifest; with the client's key also that it was not altered.
-    :meth:`verify` checks the shards' hashes.
+    A shard is compared with its hash when it is read.
     """
 
     def __init__(self, root: Path, manifest: Manifest) -> None:
@@ -42,27 +45,45 @@ class SealedDataset:
             counts[shard.split] = counts.get(shard.split, 0) + shard.n
         return counts
 
-    def verify(self, split: str | None = None) -> None:
-        """Compare shards with the manifest; raises DataError naming the first that is missing or differs."""
-        for shard in self._shards(split):
-            path = self.root / "shards" / shard.file
-            if not path.is_file() or path.is_symlink():
-                raise DataError(f"shard {shard.file} is missing", hint=RESTORE)
-            if path.stat().st_size != shard.bytes:
-                found = path.stat().st_size
-                raise DataError(f"shard {shard.file} has {found} bytes instead of {shard.bytes}", hint=RESTORE)
-            if sha256_of(path) != shard.sha256:
-                raise DataError(f"shard {shard.file} is damaged (hash does not match)", hint=RESTORE)
+    def verify(self) -> None:
+        """Compare all shards with the manifest; raises DataError naming the first that is missing or differs."""
+        for shard in self.manifest.shards:
+            self.load_shard(shard)
+
+    def load_shard(self, shard: Shard, copied: bool = False) -> dict[str, NDArray[Any]]:
+        """The checked tensors of a shard: memory-mapped, or ``copied``, so that nobody can change them any more.
+
+        The file is opened once, so what was checked is what is returned. Raises DataError where it is missing, a
+        link, or not what the manifest says.
+        """
+        try:
+            with open_untrusted(self.root / SHARDS / shard.file, self.root) as file:
+                size = os.fstat(file.fileno()).st_size
+                if size != shard.bytes:
+                    raise DataError(f"shard {shard.file} has {size} bytes instead of {shard.bytes}", hint=RESTORE)
+                content = np.fromfile(file, np.uint8) if copied else np.memmap(file, np.uint8, "r")
+        except FileNotFoundError:
+            raise DataError(f"shard {shard.file} is missing", hint=RESTORE) from None
+        except OSError as error:
+            raise DataError(f"shard {shard.file} cannot be read: {describe(error)}", hint=RESTORE) from None
+        if hashlib.sha256(content.data).hexdigest() != shard.sha256:
+            raise DataError(f"shard {shard.file} is damaged (hash does not match)", hint=RESTORE)
+        try:
+            tensors = parse_tensors(content)
+            _check_tensors(tensors, self.plan, shard)
+        except (ValueError, KeyError) as error:
+            raise DataError(f"shard {shard.file} is damaged: {error}", hint=RESTORE) from None
+        return tensors
 
     def split(self, name: str) -> "SealedSplit":
-        """One split, shards verified. Raises UsageError, listing the splits, for an unknown one."""
+        """One split, shards checked. Raises UsageError, listing the splits, for an unknown one."""
         if name not in self.plan.counts:
             raise UsageError(f"no split {name!r}", hint=f"its splits: {', '.join(self.plan.counts)}")
-        self.verify(name)
-        return SealedSplit(self, self._shards(name))
+        return SealedSplit(self, self.list_shards(name))
 
-    def _shards(self, split: str | None) -> list[Shard]:
-        return [shard for shard in self.manifest.shards if split in (None, shard.split)]
+    def list_shards(self, split: str) -> list[Shard]:
+        """The shards of a split, in the order of their images."""
+        return [shard for shard in self.manifest.shards if shard.split == split]
 
 
 class SealedSplit:
@@ -73,14 +94,12 @@ class SealedSplit:
         self.classes = dataset.plan.classes
         self.shape = dataset.plan.ct_shape
         self.dtype = dataset.plan.ct_dtype
-        paths = [dataset.root / "shards" / shard.file for shard in shards]
-        self._images = [map_tensor(path, "images") for path in paths]
+        tensors = [dataset.load_shard(shard) for shard in shards]
+        self._images = [shard["images"] for shard in tensors]
         self._starts = np.cumsum([0, *(len(images) for images in self._images)])
-        self.labels = _concatenate([map_tensor(path, "labels") for path in paths])
-        self.index = _concatenate([map_tensor(path, "index") for path in paths])
-        self._masks = [map_tensor(path, "masks") for path in paths] if dataset.plan.masked else None
-        if any(images.shape[1:] != self.shape or images.dtype != self.dtype for images in self._images):
-            raise DataError("shards have another shape or dtype than the manifest says", hint=RESTORE)
+        self.labels = _concatenate([shard["labels"] for shard in tensors])
+        self.index = _concatenate([shard["index"] for shard in tensors])
+        self._masks = [shard["masks"] for shard in tensors] if dataset.plan.masked else None
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -105,6 +124,23 @@ class SealedSplit:
     def read_all(self) -> NDArray[Any]:
         """All encrypted images of the split."""
         return self.read(np.arange(len(self)))
+
+
+def _check_tensors(tensors: dict[str, NDArray[Any]], plan: Plan, shard: Shard) -> None:
+    """Raise ValueError unless a shard holds what the manifest says, KeyError where a tensor is missing."""
+    expected = {
+        "images": ((shard.n, *plan.ct_shape), plan.ct_dtype),
+        "labels": ((shard.n,), "int64"),
+        "index": ((shard.n,), "int64"),
+        **({"masks": ((shard.n, *plan.ct_shape[1:]), "uint8")} if plan.masked else {}),
+    }
+    for name, (shape, dtype) in expected.items():
+        tensor = tensors[name]
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise ValueError(f"{name} are {tensor.dtype} {tensor.shape}, the manifest says {dtype} {shape}")
+    check_labels(tensors["labels"], plan.classes, plan.masked, shard.file)
+    if tensors["index"].min(initial=0) < 0:
+        raise ValueError("a negative position")
 
 
 def _concatenate(parts: list[NDArray[Any]]) -> NDArray[np.int64]:

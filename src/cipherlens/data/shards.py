@@ -13,12 +13,14 @@ from cipherlens.ciphers import BoundCipher
 from cipherlens.data.augmentation import augment
 from cipherlens.data.files import write_temporary
 from cipherlens.data.images import IGNORED, Item, Preprocess, check_shape, pad_to
-from cipherlens.data.manifest import Plan, Shard
+from cipherlens.data.manifest import SHARDS, Plan, Shard, tag
+from cipherlens.data.source_checks import check_labels
 from cipherlens.data.sources import Source, open_source
 from cipherlens.data.splits import select
 from cipherlens.data.tensors import serialize
 from cipherlens.data.workers import run_in_processes
 from cipherlens.errors import DataError, UsageError
+from cipherlens.escaping import escape_terminal
 from cipherlens.keys import Key
 
 
@@ -68,21 +70,33 @@ class Made:
 
 @dataclass(frozen=True)
 class ShardMaker:
-    """Makes shards of one job; holds no key, so it can travel to a worker process."""
+    """Makes shards of one job; holds no key, so it can travel to a worker process.
+
+    Shards are written as ``out``, which the parent holds.
+    """
 
     source: str
     out: Path
     plan: Plan
     options: SealOptions
 
-    def make(self, task: ShardTask, bound: BoundCipher) -> Made:
+    def open(self, key: Key) -> Source:
+        """The job's source, for a process of its own. Raises DataError where it is not the plan's any more."""
+        source = open_source(self.source)
+        if self.plan.source_tag not in tag_source(key, self.source, source, self.options):
+            raise DataError("the source has changed since the job began", hint="encrypt it again when it rests")
+        return narrow(source, self.options)
+
+    def make(self, task: ShardTask, bound: BoundCipher, source: Source) -> Made:
         """Decode, encrypt and write one shard."""
-        items = self._open().read(task.split, task.indices)
+        items = source.read(task.split, task.indices)
         kept, images, masks, skipped = self._load(items)
+        labels = np.array([items[i].label for i in kept], np.int64)
+        check_labels(labels, self.plan.classes, self.plan.masked, task.split)
         plain = np.stack(images) if images else np.empty((0, *self.plan.plain_shape), np.uint8)
         tensors = {
             # Eight-byte numbers first, so that all are aligned.
-            "labels": np.array([items[i].label for i in kept], np.int64),
+            "labels": labels,
             "index": np.array([task.indices[i] for i in kept], np.int64),
             "images": bound.encrypt(
                 pad_to(plain, self.plan.padded_shape), name_images(task.split, [task.indices[i] for i in kept])
@@ -92,19 +106,19 @@ class ShardMaker:
             tensors["masks"] = encrypt_masks(
                 bound, np.concatenate([*masks, np.empty((0, *plain.shape[2:]), np.uint8)])
             )
-        names = {str(i): items[j].name for i, j in enumerate(kept)} if self.options.keep_names else None
+        names = (
+            {str(i): escape_terminal(items[j].name) for i, j in enumerate(kept)}
+            if self.options.keep_names
+            else None
+        )
         parts = serialize(tensors, names)
-        temporary = write_temporary(self.out / "shards" / task.file, *parts)
+        temporary = write_temporary(self.out / SHARDS / task.file, *parts)
         digest = hashlib.sha256()
         for part in parts:
             digest.update(part)
         size = sum(len(part) for part in parts)
         shard = Shard(task.file, task.split, len(kept), size, digest.hexdigest(), len(skipped))
         return Made(shard, temporary, skipped, len(items))
-
-    def _open(self) -> Source:
-        source = select(_cached_source(self.source), self.options.classes)
-        return augment(source, self.plan.augment)
 
     def _load(self, items: list[Item]) -> tuple[list[int], list[Any], list[Any], list[tuple[str, str]]]:
         kept, images, masks, skipped = [], [], [], []
@@ -150,22 +164,28 @@ def encrypt_masks(bound: BoundCipher, masks: NDArray[np.uint8]) -> NDArray[np.ui
     return encrypted
 
 
-_opened: dict[str, Source] = {}
+def tag_source(key: Key, spec: str, source: Source, options: SealOptions) -> tuple[str, str]:
+    """Keyed digests of a source: of its name and files, and of its name alone, as earlier versions wrote it.
+
+    ``spec`` is canonical. Names, sizes and times of the files show that it has changed.
+    """
+    named = [spec, options.keep_names]
+    return tag(key, [*named, source.files]), tag(key, named)
 
 
-def _cached_source(spec: str) -> Source:
-    if spec not in _opened:
-        _opened.clear()
-        _opened[spec] = open_source(spec)
-    return _opened[spec]
+def narrow(source: Source, options: SealOptions) -> Source:
+    """The classes asked for, with variants of training images."""
+    return augment(select(source, options.classes), options.augment)
 
 
-def make_shards(maker: ShardMaker, tasks: list[ShardTask], key: Key, workers: int) -> Iterator[Made]:
-    """Make shards in up to ``workers`` processes, in any order."""
+def make_shards(
+    maker: ShardMaker, tasks: list[ShardTask], key: Key, workers: int, source: Source
+) -> Iterator[Made]:
+    """Make shards in up to ``workers`` processes, in any order; in this one from ``source``, the job's own."""
     workers = min(workers, len(tasks))
     if workers <= 1:
         bound = maker.plan.bind(key)
-        yield from (maker.make(task, bound) for task in tasks)
+        yield from (maker.make(task, bound, source) for task in tasks)
         return
     yield from run_in_processes(_make_in_worker, tasks, workers, _start_worker, (maker, key.to_bytes()))
 
@@ -175,9 +195,10 @@ _worker: dict[str, Any] = {}
 
 def _start_worker(maker: ShardMaker, secret: bytes) -> None:
     # The key reaches a worker through the pipe it was started with, never through arguments or files.
-    _worker["maker"], _worker["bound"] = maker, maker.plan.bind(Key(secret))
+    key = Key(secret)
+    _worker.update(maker=maker, bound=maker.plan.bind(key), source=maker.open(key))
 
 
 def _make_in_worker(task: ShardTask) -> Made:
     maker: ShardMaker = _worker["maker"]
-    return maker.make(task, _worker["bound"])
+    return maker.make(task, _worker["bound"], _worker["source"])

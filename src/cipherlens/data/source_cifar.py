@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import pickletools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
+from cipherlens.data.source_checks import FileFacts, check_class_names, describe_file, open_regular, shorten
 from cipherlens.errors import DataError
+
+MAX_BATCH_BYTES = 256 << 20
+"""Of a batch file; the largest, CIFAR-100's training images, has 155 million."""
+
+_MAX_OPCODES = 1_000_000  # a genuine batch has 200,000
+_MAX_TUPLES = 1000  # hashing deeply nested tuples overflows the stack; a genuine batch has a handful
+_VALUES = 3 * 32 * 32
+_HINT = "download the data set again"
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,10 @@ CIFAR = {
 
 
 class CifarSource:
-    """CIFAR-10 or -100 in torchvision's layout (the folder that ``download=True`` makes)."""
+    """CIFAR-10 or -100 in torchvision's layout (the folder that ``download=True`` makes).
+
+    Raises DataError where a file is missing or is not a CIFAR batch.
+    """
 
     masked = False
 
@@ -50,13 +63,15 @@ class CifarSource:
                 f"no {layout.folder} in {root}",
                 hint=f"fetch it with torchvision.datasets.{kind.upper()}({str(root)!r}, download=True)",
             )
-        self.classes = tuple(_unpickle(folder / layout.meta)[layout.names])
+        paths = [folder / name for name in (layout.meta, *layout.train, *layout.test)]
+        self.files: tuple[FileFacts, ...] = tuple(sorted(map(describe_file, paths)))
+        self.classes = _read_names(folder / layout.meta, layout.names)
         self._images: dict[str, NDArray[np.uint8]] = {}
-        self._labels: dict[str, list[int]] = {}
+        self._labels: dict[str, NDArray[np.int64]] = {}
         for split, files in (("train", layout.train), ("test", layout.test)):
-            parts = [_unpickle(folder / name) for name in files]
-            self._images[split] = np.concatenate([part["data"] for part in parts]).reshape(-1, 3, 32, 32)
-            self._labels[split] = [label for part in parts for label in part[layout.labels]]
+            parts = [_read_batch(folder / name, layout.labels, len(self.classes)) for name in files]
+            self._images[split] = np.concatenate([images for images, _ in parts]).reshape(-1, 3, 32, 32)
+            self._labels[split] = np.concatenate([labels for _, labels in parts])
         self.splits = {split: len(images) for split, images in self._images.items()}
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
@@ -66,23 +81,110 @@ class CifarSource:
 
     def read_labels(self, split: str) -> NDArray[np.int64]:
         """All labels of a split."""
-        return np.array(self._labels[split], np.int64)
+        return self._labels[split]
+
+
+def _read_names(path: Path, key: str) -> tuple[str, ...]:
+    names = _unpickle(path).get(key)
+    if not isinstance(names, list):
+        raise DataError(f"{path} has no list {key!r}", hint=_HINT)
+    check_class_names(names)
+    return tuple(names)
+
+
+def _read_batch(path: Path, key: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images (N, 3072) and labels (N,) of a batch file; DataError unless it holds just that."""
+    batch = _unpickle(path)
+    data, labels = batch.get("data"), batch.get(key)
+    images = data.values if isinstance(data, _Array) else None
+    if images is None or images.ndim != 2 or images.shape[1] != _VALUES:
+        raise DataError(f"{path} has no images: 'data' is no array of bytes (N, {_VALUES})", hint=_HINT)
+    if not isinstance(labels, list) or len(labels) != len(images):
+        raise DataError(f"{path} has no list {key!r} with a label for each image", hint=_HINT)
+    if not all(type(label) is int and 0 <= label < classes for label in labels):
+        raise DataError(f"{path} has labels that are no whole numbers from 0 to {classes - 1}", hint=_HINT)
+    return images, np.array(labels, np.int64)
+
+
+class _Array:
+    """An unpickled array of bytes, ``values``; nothing is allocated but what is in the file."""
+
+    values: NDArray[np.uint8] | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, by_column, raw = state
+        if not isinstance(dtype, _Bytes):
+            raise pickle.UnpicklingError("refused an array without a type")
+        content = raw.encode("latin1") if isinstance(raw, str) else raw  # as Python 2 wrote it
+        self.values = np.frombuffer(content, np.uint8).reshape(shape, order="F" if by_column else "C")
+
+
+class _Bytes:
+    """The unpickled type uint8."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        """Byte order and the like, which bytes do not have."""
+
+
+# A pickle calls these in place of numpy's functions, which would allocate whatever they are told. They are objects
+# without attributes, not functions, as a pickle can also change the attributes of what it was given.
+class _MakeArray:
+    __slots__ = ()
+
+    def __call__(self, *_: Any) -> _Array:
+        return _Array()
+
+
+class _MakeType:
+    __slots__ = ()
+
+    def __call__(self, kind: Any, *_: Any) -> _Bytes:
+        if kind not in ("u1", "uint8"):
+            raise pickle.UnpicklingError("refused an array of another type than uint8")
+        return _Bytes()
+
+
+class _Encode:
+    __slots__ = ()
+
+    def __call__(self, text: str, _: Any = None) -> bytes:
+        return text.encode("latin1")  # how Python 3 writes bytes for Python 2
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles arrays, lists and strings only: a CIFAR batch must not be able to run code."""
+    """Unpickles arrays of bytes, lists and strings only: a CIFAR batch must not be able to run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".", maxsplit=1)[0] == "numpy" and name in {"_reconstruct", "ndarray", "dtype"}:
-            return super().find_class(module, name)
+            return {"_reconstruct": _MakeArray(), "dtype": _MakeType(), "ndarray": None}[name]
         if (module, name) == ("_codecs", "encode"):
-            return super().find_class(module, name)
+            return _Encode()
         raise pickle.UnpicklingError(f"refused {module}.{name}")
 
 
 def _unpickle(path: Path) -> dict[str, Any]:
     try:
-        loaded = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-        return dict(loaded)
-    except (OSError, pickle.UnpicklingError, ValueError, EOFError, AttributeError, IndexError) as error:
-        raise DataError(f"{path} is not a CIFAR batch: {error}", hint="download the data set again") from None
+        with open_regular(path, MAX_BATCH_BYTES) as file:
+            content = file.read()
+        _check_opcodes(content)
+        loaded = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
+    except Exception as error:  # a made-up pickle can raise anything
+        reason = shorten(str(error) or type(error).__name__, 200)
+        raise DataError(f"{path} is not a CIFAR batch: {reason}", hint=_HINT) from None
+    if not isinstance(loaded, dict):
+        raise DataError(f"{path} is not a CIFAR batch: it holds no dictionary", hint=_HINT)
+    return loaded
+
+
+def _check_opcodes(content: bytes) -> None:
+    """Refuse what would exhaust the memory or the stack while it is unpickled."""
+    tuples = 0
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+        tuples += opcode.name.startswith("TUPLE")
+        if count >= _MAX_OPCODES or tuples > _MAX_TUPLES:
+            raise pickle.UnpicklingError("refused, it is too long or too deep")
+        # The unpickler's table is as long as its highest number.
+        if "PUT" in opcode.name and int(argument or 0) > count:
+            raise pickle.UnpicklingError("refused, it numbers things that are not there")

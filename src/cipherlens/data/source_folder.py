@@ -1,12 +1,17 @@
 """Image folders as a source."""
 
-from collections.abc import Sequence
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
+from cipherlens.data.source_checks import FileFacts, check_class_names, printable
 from cipherlens.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
@@ -14,44 +19,92 @@ SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 """Folders, or beginnings of file names, that are splits."""
 
 
+class _Found(NamedTuple):
+    path: Path
+    label: int
+    size: int
+    changed_ns: int
+
+
 class FolderSource:
-    """``ROOT/[SPLIT/]CLASS/*.jpg``, or a flat folder of images without labels."""
+    """``ROOT/[SPLIT/]CLASS/*.jpg``, or a flat folder of images without labels.
+
+    The files are listed once, at the start. Raises DataError for a folder that cannot be listed, or has no images.
+    """
 
     masked = False
 
     def __init__(self, root: Path) -> None:
-        split_roots = {d.name: d for d in _folders(root) if d.name in SPLIT_NAMES} or {"all": root}
-        names = {folder.name for part in split_roots.values() for folder in _folders(part)}
-        self.classes = tuple(sorted(names))
         self._root = root
-        self._files = {split: self._list(part) for split, part in split_roots.items()}
+        try:
+            split_roots = {d.name: d for d in _folders(root) if d.name in SPLIT_NAMES} or {"all": root}
+            names = {folder.name for part in split_roots.values() for folder in _folders(part)}
+            self.classes = tuple(sorted(names))
+            self._files = {split: self._list(part) for split, part in split_roots.items()}
+        except OSError as error:
+            raise DataError(f"cannot list {root}: {error}", hint="make all its folders readable") from None
+        check_class_names(self.classes)
         self.splits = {split: len(files) for split, files in self._files.items() if files}
         if not self.splits:
             raise DataError(f"{root} holds no images", hint=f"images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
 
-    def _list(self, part: Path) -> list[tuple[Path, int]]:
+    def _list(self, part: Path) -> list[_Found]:
         if not self.classes:
-            return [(file, -1) for file in _images(part)]
+            return _images(part, -1)
         return [
-            (file, label) for label, name in enumerate(self.classes) for file in _images(part / name, deep=True)
+            found
+            for label, name in enumerate(self.classes)
+            if (part / name).is_dir()
+            for found in _images(part / name, label, deep=True)
         ]
+
+    @property
+    def files(self) -> tuple[FileFacts, ...]:
+        """The images: path relative to the folder, size in bytes, time of change in ns."""
+        every = (found for files in self._files.values() for found in files)
+        return tuple(sorted((self._name(found), found.size, found.changed_ns) for found in every))
+
+    def _name(self, found: _Found) -> str:
+        return printable(str(found.path.relative_to(self._root)))
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The files at these positions."""
         chosen = [self._files[split][int(i)] for i in indices]
-        return [Item(str(file.relative_to(self._root)), label, file) for file, label in chosen]
+        return [Item(self._name(found), found.label, found.path) for found in chosen]
 
     def read_labels(self, split: str) -> NDArray[np.int64]:
         """The labels of the files of a split."""
-        return np.array([label for _, label in self._files[split]], np.int64)
+        return np.array([found.label for found in self._files[split]], np.int64)
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(d for d in root.iterdir() if d.is_dir()) if root.is_dir() else []
+    return sorted(d for d in root.iterdir() if d.is_dir())
 
 
-def _images(folder: Path, deep: bool = False) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    found = folder.rglob("*") if deep else folder.iterdir()
-    return sorted(file for file in found if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+def _images(folder: Path, label: int, deep: bool = False) -> list[_Found]:
+    return sorted(found for entry in _walk(folder, deep) if (found := _look_at(entry, label)))
+
+
+def _walk(folder: Path, deep: bool) -> Iterator[os.DirEntry[str]]:
+    """What is in a folder, and with ``deep`` in those below it; links to folders are not followed."""
+    folders = [os.fspath(folder)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if deep and entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                yield entry
+
+
+def _look_at(entry: os.DirEntry[str], label: int) -> _Found | None:
+    """The image of this name; None for anything else, a link to nowhere too."""
+    path = Path(entry.path)
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        return None
+    try:
+        facts = entry.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return None
+        raise
+    return _Found(path, label, facts.st_size, facts.st_mtime_ns) if stat.S_ISREG(facts.st_mode) else None

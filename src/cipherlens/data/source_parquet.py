@@ -1,19 +1,40 @@
 """Parquet files as a source."""
 
+import io
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cipherlens.data.images import IGNORED, Item
+from cipherlens.data.images import Item
+from cipherlens.data.parquet_pages import measure_column
+from cipherlens.data.source_checks import (
+    MAX_CLASSES,
+    FileFacts,
+    check_class_names,
+    check_labels,
+    describe_file,
+    shorten,
+)
 from cipherlens.data.source_folder import SPLIT_NAMES
 from cipherlens.errors import DataError
+from cipherlens.untrusted import open_untrusted
+
+FREE_BYTES = 64 << 20
+BYTES_PER_BYTE = 100
+"""A file may be decoded to FREE_BYTES and BYTES_PER_BYTE times its size; images are compressed already."""
+
+_BYTES_PER_ROW = 4  # at least: the offset of an image among the others
+_MAX_BATCH = 1024  # small enough for the cache
+_HINT = "write the file again"
 
 
 class ParquetSource:
@@ -21,71 +42,167 @@ class ParquetSource:
 
     The split is the part of the file name before the first dash (``train-00000-of-00002.parquet``). Names of the
     classes of masks are a JSON list in the schema's metadata under ``classes``, the class that counts nowhere is
-    its ``ignore_index``.
+    its ``ignore_index``. Where there are masks, a column ``label`` is not read. Raises DataError for files that
+    are damaged, contradict themselves, or would be decoded to much more than their size.
     """
 
     def __init__(self, files: tuple[Path, ...]) -> None:
+        self.files: tuple[FileFacts, ...] = tuple(sorted(map(describe_file, files)))
         self._files: dict[str, list[Path]] = {}
         for file in files:
             name = file.name.split("-")[0]
             self._files.setdefault(name if name in SPLIT_NAMES else "all", []).append(file)
-        opened = {split: [_open_parquet(file) for file in group] for split, group in self._files.items()}
-        self.splits = {split: sum(f.metadata.num_rows for f in group) for split, group in opened.items()}
-        every = [file for group in opened.values() for file in group]
-        self.masked = all(_is_masked(file.schema_arrow) for file in every)
-        metadata = every[0].schema_arrow.metadata or {}
-        self._ignored = _read_metadata(metadata, b"ignore_index", None) if self.masked else None
-        self.classes = _mask_class_names(metadata, self._ignored) if self.masked else _class_names(every)
+        opened = {split: [_inspect(file) for file in group] for split, group in self._files.items()}
+        self._rows = {split: [rows for _, rows in group] for split, group in opened.items()}
+        self.splits = {split: sum(rows) for split, rows in self._rows.items()}
+        every = [schema for group in opened.values() for schema, _ in group]
+        self.masked = all(_is_masked(schema) for schema in every)
+        metadata = every[0].metadata or {}
+        self._ignored = _read_ignored(metadata) if self.masked else None
+        self._labels = {split: self._load_labels(split) for split in self.splits}
+        if self.masked:
+            self.classes = _mask_class_names(metadata, self._ignored)
+        elif "label" in every[0].names:
+            self.classes = _label_names(metadata) or _number_classes(self._labels)
+        else:
+            self.classes = ()
+        check_class_names(self.classes)
+        for split, labels in self._labels.items():
+            check_labels(labels, self.classes, self.masked, split)
+
+    def _load_labels(self, split: str) -> NDArray[np.int64]:
+        if self.masked:
+            return np.full(self.splits[split], -1, np.int64)
+        pairs = zip(self._files[split], self._rows[split], strict=True)
+        return np.concatenate([_read_labels(file, rows) for file, rows in pairs])
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The rows at these positions."""
-        table = _load_split(tuple(self._files[split]))
+        table = _load_split(tuple(self._files[split]), ("image", "mask") if self.masked else ("image",))
+        if len(table) != self.splits[split]:
+            raise DataError(f"split {split} has {len(table):,} rows, not {self.splits[split]:,}", hint=_HINT)
         rows = table.take(pa.array(indices, pa.int64()))
-        labels = rows["label"].to_pylist() if "label" in table.column_names else [-1] * len(rows)
-        masks = [self._read_mask(raw) for raw in _raw_bytes(rows, "mask")] if self.masked else [None] * len(rows)
+        labels = self._labels[split][np.asarray(indices, np.int64)].tolist()
+        masks = rows["mask"].to_pylist() if self.masked else [None] * len(rows)
         return [
-            Item(f"{split} image {i}", int(label), content or b"", mask)
-            for i, label, content, mask in zip(indices, labels, _raw_bytes(rows, "image"), masks, strict=True)
+            Item(f"{split} image {i}", label, content or b"", mask, ignored=self._ignored)
+            for i, label, content, mask in zip(indices, labels, rows["image"].to_pylist(), masks, strict=True)
         ]
 
     def read_labels(self, split: str) -> NDArray[np.int64]:
         """The column ``label``; -1 where there is none."""
-        table = _load_split(tuple(self._files[split]))
-        if "label" not in table.column_names:
-            return np.full(len(table), -1, np.int64)
-        return np.asarray(table["label"].to_numpy(), np.int64)
-
-    def _read_mask(self, raw: bytes | None) -> bytes | NDArray[np.uint8]:
-        """The mask with its ignored class as IGNORED; what cannot be decoded is left for Item to complain of."""
-        try:
-            mask = Item("", -1, b"", raw).decode_mask()[0]
-        except DataError:
-            return raw or b""
-        return mask if self._ignored is None else np.where(mask == self._ignored, np.uint8(IGNORED), mask)
+        return self._labels[split]
 
 
-def _raw_bytes(rows: Any, column: str) -> list[bytes | None]:
-    values = rows[column].combine_chunks()
-    raw: list[bytes | None] = (values.field("bytes") if pa.types.is_struct(values.type) else values).to_pylist()
-    return raw
+class _Opened(NamedTuple):
+    """A file as pyarrow opened it, as it is, and to how many bytes it may be decoded.
+
+    pyarrow opens it itself: through a Python file it would read half as fast.
+    """
+
+    path: Path
+    parquet: Any
+    file: BinaryIO
+    most: int
+
+    def too_large(self) -> DataError:
+        return DataError(
+            f"{self.path} would be decoded to more than {self.most:,} bytes",
+            hint=f"at most {FREE_BYTES:,} and {BYTES_PER_BYTE} times the size of a file are read: split it",
+        )
 
 
-def _open_parquet(path: Path) -> Any:
+@contextmanager
+def _open_parquet(path: Path) -> Iterator[_Opened]:
+    """Open a file; any error while it is open becomes a DataError."""
     try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path} is not a readable Parquet file: {error}") from None
-    if "image" not in file.schema_arrow.names:
-        raise DataError(f"{path} has no column 'image'", hint=f"its columns: {file.schema_arrow.names}")
-    return file
+        with open_untrusted(path) as file, pq.ParquetFile(path) as parquet:
+            most = FREE_BYTES + BYTES_PER_BYTE * os.fstat(file.fileno()).st_size
+            yield _Opened(path, parquet, file, most)
+    except DataError:
+        raise
+    except Exception as error:  # pyarrow raises all kinds for damaged files
+        reason = shorten(str(error) or type(error).__name__, 200)
+        raise DataError(f"{path} is not a readable Parquet file: {reason}", hint=_HINT) from None
+
+
+def _inspect(path: Path) -> tuple[Any, int]:
+    """Schema and number of rows; DataError unless there are encoded images, and not more rows than possible."""
+    with _open_parquet(path) as opened:
+        schema, rows = opened.parquet.schema_arrow, opened.parquet.metadata.num_rows
+        if "image" not in schema.names:
+            raise DataError(f"{path} has no column 'image'", hint=f"its columns: {shorten(str(schema.names), 500)}")
+        _find_leaf(schema, "image")
+        if not 0 <= rows * _BYTES_PER_ROW <= opened.most:
+            raise opened.too_large()
+        return schema, rows
+
+
+def _find_leaf(schema: Any, column: str) -> str:
+    """Path of a column's encoded images; DataError if it holds something else."""
+    kind, leaf = schema.field(column).type, column
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        kind, leaf = kind.field("bytes").type, f"{column}.bytes"
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        raise DataError(
+            f"the Parquet column {column!r} holds {shorten(str(kind))}, not encoded images",
+            hint="write it as bytes, or as a struct {bytes, path}",
+        )
+    return leaf
 
 
 @lru_cache(maxsize=2)
-def _load_split(files: tuple[Path, ...]) -> Any:
+def _load_split(files: tuple[Path, ...], columns: tuple[str, ...]) -> Any:
     # One row group per file is usual, so rows cannot be read singly: the compressed bytes are kept in memory.
-    tables = [_open_parquet(file) for file in files]
-    columns = [name for name in ("image", "label", "mask") if name in tables[0].schema_arrow.names]
-    return pa.concat_tables([table.read(columns=columns) for table in tables])
+    return pa.table({column: _join([_read_images(file, column) for file in files]) for column in columns})
+
+
+def _join(parts: list[Any]) -> Any:
+    return pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.large_binary())
+
+
+def _read_images(path: Path, column: str) -> Any:
+    """A column's encoded images, a ChunkedArray of large_binary: more than 2 GiB are possible."""
+    with _open_parquet(path) as opened:
+        leaf = _find_leaf(opened.parquet.schema_arrow, column)
+        columns = [batch.column(column) for batch in _read_batches(opened, leaf)]
+        plain = [values.field("bytes") if pa.types.is_struct(values.type) else values for values in columns]
+        return pa.chunked_array([values.cast(pa.large_binary()) for values in plain], pa.large_binary())
+
+
+def _read_labels(path: Path, rows: int) -> NDArray[np.int64]:
+    """The column ``label``, all -1 where there is none; DataError unless it holds a whole number for each row."""
+    with _open_parquet(path) as opened:
+        schema = opened.parquet.schema_arrow
+        if "label" not in schema.names:
+            return np.full(rows, -1, np.int64)
+        kind = schema.field("label").type
+        if not pa.types.is_integer(kind):
+            raise DataError(f"the labels of {path} are of type {shorten(str(kind))}, not integers", hint=_HINT)
+        parts = [batch.column("label") for batch in _read_batches(opened, "label")]
+        labels = pa.chunked_array(parts, kind).cast(pa.int64())
+        if labels.null_count or len(labels) != rows:
+            raise DataError(f"{path} does not have a label for each of its {rows:,} rows", hint=_HINT)
+        return np.asarray(labels.to_numpy(), np.int64)
+
+
+def _read_batches(opened: _Opened, leaf: str) -> list[Any]:
+    """A column in batches of rows; DataError, before the memory is needed, where it is decoded to too much."""
+    schema, summary = opened.parquet.schema, io.BytesIO()
+    opened.parquet.metadata.write_metadata_file(summary)  # between two marks of 4 bytes, with its length
+    columns = [number for number in range(len(schema)) if schema.column(number).path == leaf]
+    sizes = [measure_column(opened.file, summary.getvalue()[4:-8], number) for number in columns]
+    if sum(size for size, _ in sizes) > opened.most:
+        raise opened.too_large()
+    # No value is larger than the page that it is in, so no batch is decoded to more than the limit.
+    largest = max(1, *(page for _, page in sizes))
+    batches, decoded = [], 0
+    for batch in opened.parquet.iter_batches(max(1, min(_MAX_BATCH, opened.most // largest)), columns=[leaf]):
+        decoded += batch.nbytes
+        if decoded > opened.most:
+            raise opened.too_large()
+        batches.append(batch)
+    return batches
 
 
 def _is_masked(schema: Any) -> bool:
@@ -96,11 +213,18 @@ def _is_masked(schema: Any) -> bool:
 def _read_metadata(metadata: dict[bytes, bytes], name: bytes, default: Any) -> Any:
     try:
         return json.loads(metadata[name]) if name in metadata else default
-    except ValueError:
-        raise DataError(f"the Parquet schema's {name.decode()} is not JSON", hint="write it again") from None
+    except (ValueError, RecursionError):
+        raise DataError(f"the Parquet schema's {name.decode()} is not JSON", hint=_HINT) from None
 
 
-def _mask_class_names(metadata: dict[bytes, bytes], ignored: int | None) -> tuple[str, ...]:
+def _read_ignored(metadata: dict[bytes, bytes]) -> int | None:
+    ignored = _read_metadata(metadata, b"ignore_index", None)
+    if ignored is not None and type(ignored) is not int:
+        raise DataError("the Parquet schema's ignore_index is no whole number", hint=_HINT)
+    return ignored
+
+
+def _mask_class_names(metadata: dict[bytes, bytes], ignored: int | None) -> tuple[Any, ...]:
     names = _read_metadata(metadata, b"classes", [])
     if not isinstance(names, list) or not names:
         raise DataError(
@@ -111,13 +235,23 @@ def _mask_class_names(metadata: dict[bytes, bytes], ignored: int | None) -> tupl
     return tuple(names[:-1] if ignored == len(names) - 1 else names)
 
 
-def _class_names(files: list[Any]) -> tuple[str, ...]:
-    schema = files[0].schema_arrow
-    if "label" not in schema.names:
-        return ()
-    info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    names = info.get("info", {}).get("features", {}).get("label", {}).get("names")
-    if names:
-        return tuple(names)
-    highest = max(max(file.read(columns=["label"])["label"].to_pylist(), default=-1) for file in files)
+def _label_names(metadata: dict[bytes, bytes]) -> tuple[Any, ...]:
+    """Names of the classes of labels, empty where the metadata has none."""
+    found = _read_metadata(metadata, b"huggingface", {})
+    for name in ("info", "features", "label", "names"):
+        if not isinstance(found, dict):
+            raise DataError(f"the Parquet schema's huggingface has no {name!r} where it belongs", hint=_HINT)
+        found = found.get(name, [] if name == "names" else {})
+    if not isinstance(found, list):
+        raise DataError("the Parquet schema's class names are no list", hint=_HINT)
+    return tuple(found)
+
+
+def _number_classes(labels: dict[str, NDArray[np.int64]]) -> tuple[str, ...]:
+    """Classes without names are called by their numbers."""
+    highest = max((int(part.max(initial=-1)) for part in labels.values()), default=-1)
+    if highest >= MAX_CLASSES:
+        raise DataError(
+            f"there is a label {highest:,}, and at most {MAX_CLASSES:,} classes", hint="number them from 0 on"
+        )
     return tuple(str(label) for label in range(highest + 1))

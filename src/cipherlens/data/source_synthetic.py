@@ -6,10 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
+from cipherlens.data.source_checks import FileFacts
 
 
 class SyntheticSource:
     """The project's own generated images (see :mod:`cipherlens.data.synthetic`)."""
+
+    files: tuple[FileFacts, ...] = ()
 
     def __init__(self, name: str) -> None:
         from cipherlens.data import synthetic

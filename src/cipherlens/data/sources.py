@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
+from cipherlens.data.source_checks import FileFacts, parse_count
 from cipherlens.data.source_cifar import CIFAR, CifarSource
 from cipherlens.data.source_folder import FolderSource
 from cipherlens.data.source_parquet import ParquetSource
@@ -35,6 +36,13 @@ class Source(Protocol):
     def masked(self) -> bool:
         """Whether images come with masks, a class per pixel; ``IGNORED`` pixels count nowhere."""
 
+    @property
+    def files(self) -> tuple[FileFacts, ...]:
+        """Every file that is read, sorted: path relative to the source, size in bytes, time of change in ns.
+
+        A job that goes on can tell by them that its source has changed. Empty for generated images.
+        """
+
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The items at these positions of a split, not decoded yet."""
 
@@ -50,32 +58,39 @@ def open_source(spec: str) -> Source:
     """
     place, asked, every = spec.partition("?hold_out=")
     if asked:
-        return HeldOut(open_source(place), int(every) if every.isdecimal() else 0)
+        return HeldOut(open_source(place), parse_count(every) or 0)
     kind, _, rest = spec.partition(":")
-    if kind in CIFAR:
-        return CifarSource(Path(rest), kind)
     if kind == "synthetic":
         return SyntheticSource(rest)
-    path = Path(spec)
+    try:
+        return CifarSource(Path(rest), kind) if kind in CIFAR else _open_path(Path(spec))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read the source: {error}", hint="check its name and its permissions") from None
+
+
+def _open_path(path: Path) -> Source:
     if path.is_file() and path.suffix == ".parquet":
         return ParquetSource((path,))
     if path.is_dir():
         files = tuple(sorted(path.glob("*.parquet")))
         return ParquetSource(files) if files else FolderSource(path)
     raise DataError(
-        f"no images at {spec}",
+        f"no images at {path}",
         hint="give an image folder, a Parquet file or folder, cifar10:PATH, or synthetic:NAME",
     )
 
 
 def canonical_source(spec: str) -> str:
-    """The same source by a name that does not depend on the current folder."""
+    """The same source by a name that does not depend on the current folder. DataError for an impossible path."""
     kind, colon, rest = spec.partition(":")
     if kind == "synthetic":
         return spec
-    if colon and kind in CIFAR:
-        return f"{kind}:{Path(rest).resolve()}"
-    return str(Path(spec).resolve())
+    try:
+        if colon and kind in CIFAR:
+            return f"{kind}:{Path(rest).resolve()}"
+        return str(Path(spec).resolve())
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise DataError(f"cannot find the source: {error}", hint="check its name") from None
 
 
 def pick_evenly(count: int, limit: int | None) -> NDArray[np.int64]:

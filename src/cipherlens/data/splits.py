@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
+from cipherlens.data.source_checks import FileFacts, open_regular, parse_count
 from cipherlens.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from cipherlens.data.sources import Source
+
+_MAX_LIST_BYTES = 16 << 20
 
 
 class ClassSubset:
@@ -43,6 +46,11 @@ class ClassSubset:
         self.masked = source.masked
         self.splits = {split: len(positions) for split, positions in self._positions.items() if len(positions)}
 
+    @property
+    def files(self) -> tuple[FileFacts, ...]:
+        """The files of the whole source."""
+        return self._source.files
+
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The images at these positions among those of the classes."""
         items = self._source.read(split, [int(self._positions[split][int(i)]) for i in indices])
@@ -67,19 +75,28 @@ class HeldOut:
                 hint="leave hold_out away",
             )
         if every < 2:
-            raise UsageError("hold_out is 2 (every second image) or more")
+            raise UsageError(
+                "hold_out is a whole number of at most 18 digits, 2 (every second image) or more",
+                hint="for example hold_out=10",
+            )
         labels = source.read_labels("all")
+        step = min(every, len(labels) + 1)  # beyond, none is held out, and it need not fit int64
         self._source = source
         self.classes, self.masked = source.classes, source.masked
         order = np.argsort(labels, kind="stable")
         starts = np.searchsorted(labels[order], labels[order])  # where the class of each begins
         rank = np.empty(len(labels), np.int64)
         rank[order] = np.arange(len(labels)) - starts
-        held = rank % every == every - 1
+        held = rank % step == step - 1
         self._positions = {"train": np.flatnonzero(~held), "test": np.flatnonzero(held)}
         self.splits = {split: len(positions) for split, positions in self._positions.items()}
         if not all(self.splits.values()):
             raise UsageError(f"no class has {every} images, so none is held out", hint="choose a smaller hold_out")
+
+    @property
+    def files(self) -> tuple[FileFacts, ...]:
+        """The files of the whole source."""
+        return self._source.files
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The images at these positions of a split."""
@@ -98,9 +115,12 @@ def parse_classes(text: str) -> tuple[str, ...]:
     """
     if text.startswith("@"):
         try:
-            text = Path(text[1:]).read_text(encoding="utf-8").replace("\n", ",")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"cannot read the classes: {error}") from error
+            with open_regular(Path(text[1:]), _MAX_LIST_BYTES) as file:
+                text = file.read().decode().replace("\r", ",").replace("\n", ",")
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"cannot read the classes: {error}", hint="give a text file in UTF-8, one class on each line"
+            ) from error
     classes = tuple(name.strip() for name in text.split(",") if name.strip())
     if not classes:
         raise UsageError("no classes are named", hint="leave the option away to take all")
@@ -108,10 +128,10 @@ def parse_classes(text: str) -> tuple[str, ...]:
 
 
 def _expand(given: str, known: Sequence[str]) -> Sequence[str]:
-    first, _, last = given.partition("-")
-    if not (first.isdecimal() and last.isdecimal()) or int(last) >= len(known):
+    first, last = (parse_count(end) for end in given.partition("-")[::2])
+    if first is None or last is None or last >= len(known):
         return [given]
-    return known[int(first) : int(last) + 1] or [given]
+    return known[first : last + 1] or [given]
 
 
 def select(source: "Source", classes: Sequence[str]) -> "Source":

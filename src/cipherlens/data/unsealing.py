@@ -1,17 +1,20 @@
 """Unsealing: a sealed data set and its key back into an image folder."""
 
-import shutil
+import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.data.manifest import Scheme
+from cipherlens.data.files import PRIVATE, write_new
+from cipherlens.data.manifest import Plan, Scheme
+from cipherlens.data.output_lock import refuse_inside
+from cipherlens.data.partial import PRIVATE_FOLDER, move_into_place, partial_folder
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.shards import name_images
 from cipherlens.errors import UsageError
@@ -40,52 +43,55 @@ def unseal(sealed: Path, out: Path, key: Key, progress: Callable[[int, int], Non
 
     Images with masks go to ``out/SPLIT/POSITION.png``, their masks to ``out/SPLIT/masks/POSITION.png``.
 
-    ``out`` appears only when all is written. Raises KeyFailure for another key, DataError for damage.
+    ``out`` appears only when all is written, readable by its owner alone. Raises KeyFailure for another key,
+    DataError for damage, CipherlensError where another process decrypts to ``out``.
     """
     dataset = SealedDataset.open(sealed, key)
+    refuse_inside(out, sealed)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is not empty", hint="choose a new destination")
-    dataset.verify()
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        count = _write_images(dataset, partial, key, progress)
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with partial_folder(out) as partial:
+        count = _write_images(dataset, partial / "images", key, progress)
+        move_into_place(partial / "images", out)
     return count
 
 
 def _write_images(dataset: SealedDataset, out: Path, key: Key, progress: Callable[[int, int], None] | None) -> int:
     bound = dataset.plan.bind(key)
     total, done = sum(dataset.splits.values()), 0
-    out.mkdir(parents=True)
+    out.mkdir(PRIVATE_FOLDER)
     with ThreadPoolExecutor() as pool:
         for name in dataset.splits:
-            split = dataset.split(name)
-            masks = split.masks
-            folders = _make_folders(out / name, ("masks",) if masks is not None else dataset.plan.classes)
-            for start in range(0, len(split), _BATCH):
-                chosen = np.arange(start, min(start + _BATCH, len(split)))
-                images = decrypt_batch(
-                    dataset.plan, bound, split.read(chosen), name_images(name, split.index[chosen].tolist())
-                )
-                paths = [
-                    folders[-1 if masks is not None else int(split.labels[i])] / f"{int(split.index[i]):06d}.png"
-                    for i in chosen
-                ]
-                list(pool.map(save_png, images, paths))
-                if masks is not None:
-                    shown = decrypt_masks(dataset.plan, bound, masks[chosen])
-                    names = [out / name / "masks" / f"{int(split.index[i]):06d}.png" for i in chosen]
-                    list(pool.map(save_png, shown, names))
-                done += len(chosen)
-                if progress:
-                    progress(done, total)
+            folders = _make_folders(out / name, ("masks",) if dataset.plan.masked else dataset.plan.classes)
+            for shard in dataset.list_shards(name):
+                # Read once, checked, and decrypted from what was read: nobody can change it in between.
+                tensors = dataset.load_shard(shard, copied=True)
+                for start in range(0, shard.n, _BATCH):
+                    batch = {kind: tensor[start : start + _BATCH] for kind, tensor in tensors.items()}
+                    _write_batch(dataset.plan, bound, name, batch, folders, pool)
+                    done += len(batch["index"])
+                    if progress:
+                        progress(done, total)
     return done
+
+
+def _write_batch(
+    plan: Plan,
+    bound: BoundCipher,
+    split: str,
+    batch: dict[str, NDArray[Any]],
+    folders: dict[int, Path],
+    pool: ThreadPoolExecutor,
+) -> None:
+    positions = batch["index"].tolist()
+    images = decrypt_batch(plan, bound, batch["images"], name_images(split, positions))
+    labels = [-1] * len(positions) if plan.masked else batch["labels"].tolist()
+    paths = [folders[label] / f"{position:06d}.png" for label, position in zip(labels, positions, strict=True)]
+    list(pool.map(_write_private_png, images, paths))
+    if plan.masked:
+        masks = decrypt_masks(plan, bound, batch["masks"])
+        paths = [folders[0] / f"{position:06d}.png" for position in positions]
+        list(pool.map(_write_private_png, masks, paths))
 
 
 def _make_folders(root: Path, classes: tuple[str, ...]) -> dict[int, Path]:
@@ -93,10 +99,17 @@ def _make_folders(root: Path, classes: tuple[str, ...]) -> dict[int, Path]:
     names = {label: name.replace("/", "_").replace("\\", "_").strip(".") for label, name in enumerate(classes)}
     folders = {-1: root} | {label: root / (name or f"class-{label}") for label, name in names.items()}
     for folder in folders.values():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
     return folders
 
 
-def save_png(image: NDArray[np.uint8], path: Path) -> None:
-    """Write (C, H, W) uint8, C = 3 or 1."""
-    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)).squeeze()).save(path, compress_level=1)
+def _write_private_png(image: NDArray[np.uint8], path: Path) -> None:
+    content = io.BytesIO()
+    save_png(image, content)
+    write_new(path, content.getbuffer(), mode=PRIVATE)
+
+
+def save_png(image: NDArray[np.uint8], file: Path | BinaryIO) -> None:
+    """Write (C, H, W) uint8, C = 3 or 1, as PNG."""
+    picture = image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+    Image.fromarray(picture).save(file, "PNG", compress_level=1)

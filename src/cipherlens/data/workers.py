@@ -3,12 +3,11 @@
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
 from typing import Any
 
 from cipherlens.errors import CipherlensError
@@ -98,12 +97,15 @@ def _start(initializer: Callable[..., None], *arguments: Any) -> None:
 
 
 def _watch_parent() -> None:
-    """End this process when its parent is killed: a pool's workers would wait for work for ever."""
-    parent = os.getppid()
+    """End this process when its parent is killed: a pool's workers would wait for work for ever.
+
+    The pipe to the parent closes with it, also where that happened before this process got so far.
+    """
+    parent = parent_process()
+    assert parent is not None
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,105 @@
+"""Planning a sealing job: everything about it is fixed before the first image is encrypted."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cipherlens.ciphers import Cipher
+from cipherlens.data.augmentation import choose_positions
+from cipherlens.data.manifest import Plan
+from cipherlens.data.shards import SealOptions, ShardTask, narrow, tag_source
+from cipherlens.data.source_checks import check_class_names, check_labels
+from cipherlens.data.sources import Source, open_source, require_split
+from cipherlens.errors import DataError, UsageError
+from cipherlens.keys import Key
+
+MASK_CIPHERS = ("pixel-permutation", "identity")
+"""Ciphers that treat a mask as they treat an image: they move pixels and leave values alone."""
+
+SHARD_BYTES = 16 << 20
+"""About this much ciphertext goes into one shard: large enough to read fast, small enough to redo."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A plan, its shards, the opened source, and the plan as earlier versions tagged it (by the source's name)."""
+
+    plan: Plan
+    tasks: list[ShardTask]
+    source: Source
+    named_plan: Plan
+
+
+def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> Job:
+    """Fix everything about a job before the first image is encrypted. ``source`` is canonical.
+
+    Raises DataError for a source that could be sealed but not read again: class names or labels that are none.
+    """
+    whole = open_source(source)
+    opened = narrow(whole, options)
+    check_class_names(opened.classes)
+    if opened.masked and cipher.name not in MASK_CIPHERS:
+        raise UsageError(
+            f"masks cannot be sealed with {cipher.name}", hint=f"choose a cipher of: {', '.join(MASK_CIPHERS)}"
+        )
+    splits = options.splits or tuple(opened.splits)
+    for split in splits:
+        require_split(opened, split)
+        check_labels(opened.read_labels(split), opened.classes, opened.masked, split)
+    chosen = {split: choose_positions(opened, split, options.augment, options.limit) for split in splits}
+    plain_shape = _first_shape(opened, chosen, options)
+    padded_shape = options.preprocess.padded_shape(plain_shape, cipher.block)
+    bound = cipher.bind(key, padded_shape)
+    per_image = int(np.prod(bound.ct_shape)) * np.dtype(bound.ct_dtype).itemsize
+    full_tag, named_tag = tag_source(key, source, whole, options)
+    plan = Plan(
+        cipher=cipher.name,
+        params=cipher.params,
+        key_fingerprint=key.fingerprint,
+        plain_shape=plain_shape,
+        padded_shape=padded_shape,
+        ct_shape=bound.ct_shape,
+        ct_dtype=bound.ct_dtype,
+        classes=opened.classes,
+        size=options.preprocess.size,
+        pad=options.preprocess.pad,
+        counts={split: len(indices) for split, indices in chosen.items()},
+        shard_images=max(1, SHARD_BYTES // per_image),
+        source_tag=full_tag,
+        masked=opened.masked,
+        augment=options.augment,
+    )
+    tasks = [
+        ShardTask(f"{split}-{number:05d}.safetensors", split, tuple(part.tolist()))
+        for split, indices in chosen.items()
+        for number, part in enumerate(_cut(indices, plan.shard_images))
+    ]
+    return Job(plan, tasks, opened, replace(plan, source_tag=named_tag))
+
+
+def _cut(indices: np.ndarray[Any, Any], size: int) -> list[np.ndarray[Any, Any]]:
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
+
+
+def _first_shape(
+    source: Source, chosen: dict[str, np.ndarray[Any, Any]], options: SealOptions
+) -> tuple[int, int, int]:
+    """Shape of the first image that can be decoded: all others must have it."""
+    for split, indices in chosen.items():
+        for index in indices:
+            try:
+                shape = options.preprocess.apply(source.read(split, [int(index)])[0]).shape
+            except DataError:
+                if options.on_error == "stop":
+                    raise
+                continue
+            return shape[0], shape[1], shape[2]
+    raise DataError("no image of the source can be decoded", hint="check the source")
+
+
+def find_image_folder(source: str) -> Path | None:
+    """The folder whose files, all of them, are the images of a canonical source; None where it has no such."""
+    folder = Path(source.partition("?hold_out=")[0])
+    return folder if folder.is_dir() and not any(folder.glob("*.parquet")) else None

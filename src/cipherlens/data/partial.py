@@ -1,0 +1,96 @@
+"""Where unfinished results lie: one private folder beside the destination, which the next run clears.
+
+After a kill there may be plain pictures in it. Nothing of the user's is ever in the way, since names are random.
+"""
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cipherlens.data.output_lock import hold_folder, list_content, name_user
+from cipherlens.errors import CipherlensError, UsageError
+
+PRIVATE_FOLDER = 0o700
+
+
+def name_base(parent: Path) -> Path:
+    """The folder in ``parent`` that holds this user's unfinished results."""
+    return parent / f".cipherlens-partial-{os.getuid() if os.name == 'posix' else name_user()}"
+
+
+@contextmanager
+def partial_folder(out: Path) -> Iterator[Path]:
+    """A new folder of mode 0700 for what is to become ``out`` in the end (see :func:`move_into_place`).
+
+    It is removed in any case; what killed runs left beside it is removed first. Raises CipherlensError where
+    another process is making ``out``.
+    """
+    base = _make_base(out.parent)
+    try:
+        with hold_folder(base / out.name, PRIVATE_FOLDER):
+            discard_leftovers(out.parent)
+            _clear(base / out.name)
+            folder = Path(tempfile.mkdtemp(dir=base / out.name))
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        with suppress(OSError):
+            base.rmdir()
+
+
+def discard_leftovers(parent: Path) -> list[Path]:
+    """Remove what killed runs left unfinished in ``parent``, and say what; what a process is at work on stays."""
+    base, removed = name_base(parent), []
+    if not base.is_dir() or base.is_symlink():
+        return []
+    for folder in sorted(base.iterdir()):
+        try:
+            with hold_folder(folder):
+                _clear(folder)
+        except CipherlensError:  # held by a process that lives
+            continue
+        with suppress(OSError):
+            folder.rmdir()
+            removed.append(folder)
+    with suppress(OSError):
+        base.rmdir()
+    return removed
+
+
+def move_into_place(folder: Path, out: Path) -> None:
+    """Give a finished folder its name. Raises UsageError where something else has that name meanwhile."""
+    with suppress(OSError):
+        out.rmdir()  # only an empty one goes
+    try:
+        folder.rename(out)
+    except OSError:
+        raise UsageError(f"{out} is not empty", hint="choose a new destination") from None
+
+
+def _clear(folder: Path) -> None:
+    for path in list_content(folder):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _make_base(parent: Path) -> Path:
+    """Make the private folder; in a folder that everybody can write to, somebody else may have made it."""
+    base = name_base(parent)
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        base.mkdir(PRIVATE_FOLDER, exist_ok=True)
+        found = base.lstat()
+    except OSError as error:
+        raise UsageError(f"cannot write to {parent}: {error.strerror}", hint="choose another place") from None
+    if not stat.S_ISDIR(found.st_mode) or (os.name == "posix" and found.st_uid != os.getuid()):
+        raise CipherlensError(f"{base} belongs to somebody else", hint="choose another place, or another TMPDIR")
+    base.chmod(PRIVATE_FOLDER)
+    return base

@@ -1,0 +1,41 @@
+"""What a run folder says of itself, read without torch: its record and the lines of its metrics."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cipherlens.errors import DataError
+from cipherlens.untrusted import JSON_LIMIT, describe, parse_json, read_json, read_untrusted
+
+RECORD = "config.json"
+METRICS = "metrics.jsonl"
+_DAMAGED = "the run folder is damaged: copy it again, or train again"
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Settings, data and provenance of a run, and one mapping per epoch; checked to be mappings, no more."""
+
+    config: dict[str, Any]
+    data: dict[str, Any]
+    provenance: dict[str, Any]
+    epochs: list[dict[str, Any]]
+
+
+def read_run_files(folder: Path) -> RunFiles:
+    """Read config.json and, where it is there, metrics.jsonl; DataError where one is damaged or a link."""
+    record = read_json(folder / RECORD, folder, "is this a run folder? it may be damaged")
+    parts = [record.get(name) for name in ("config", "data", "provenance")]
+    if not all(isinstance(part, dict) for part in parts):
+        raise DataError(f"{folder / RECORD} is not the record of a run", hint=_DAMAGED)
+    config, data, provenance = (dict(part or {}) for part in parts)
+    return RunFiles(config, data, provenance, read_epochs(folder) if (folder / METRICS).exists() else [])
+
+
+def read_epochs(folder: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; DataError where it is missing or damaged."""
+    path = folder / METRICS
+    try:
+        return [parse_json(line) for line in read_untrusted(path, JSON_LIMIT, folder).splitlines()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {describe(error)}", hint=_DAMAGED) from None
