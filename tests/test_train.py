@@ -544,7 +544,7 @@ def test_schedules_have_their_shape() -> None:
         ({"lr": float("nan")}, "lr must be positive"),
         ({"weight_decay": -1.0}, "weight_decay"),
         ({"label_smoothing": 1.0}, "label_smoothing"),
-        ({"adapt_block": 0}, "adapt_block must be at least 1"),
+        ({"adapt_block": 0}, "adapt_block is between 1 and 32"),
         ({"rounds": 2}, "adaptation network"),
         ({"epochs": "5"}, "epochs must be int"),
         ({"epochs": True}, "epochs must be int"),

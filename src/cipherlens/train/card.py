@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cipherlens.data.files import write_atomic
+from cipherlens.escaping import escape_markdown
 from cipherlens.train.metrics import EpochMetrics
 from cipherlens.train.record import RunRecord
 from cipherlens.train.rounds import get_best
@@ -27,7 +28,7 @@ def write_card(path: Path, record: RunRecord, history: Sequence[EpochMetrics], h
         results["best test epoch (best.safetensors)"] = _describe(get_best(history))
     settings = {**config.to_json(), "lr": config.peak_lr}
     parts = [
-        f"# {config.model} on {record.provenance.get('cipher', 'unnamed')} images",
+        "# " + escape_markdown(f"{config.model} on {record.provenance.get('cipher', 'unnamed')} images"),
         _tabulate(
             {
                 "model": config.model,
@@ -70,9 +71,5 @@ def _shorten(values: Sequence[float]) -> str:
 
 
 def _tabulate(rows: Mapping[str, Any]) -> str:
-    lines = [f"| {_escape(name)} | {_escape(value)} |" for name, value in rows.items()]
+    lines = [f"| {escape_markdown(str(name))} | {escape_markdown(str(value))} |" for name, value in rows.items()]
     return "\n".join(["| | |", "|---|---|", *lines])
-
-
-def _escape(value: Any) -> str:
-    return " ".join(str(value).replace("|", "\\|").split())

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, contiguous_format, nn
 
 from cipherlens.data.files import write_atomic
 from cipherlens.errors import DataError
 from cipherlens.models.weights import describe_mismatch
+from cipherlens.untrusted import describe, read_json, read_untrusted
 
 STATE = "state.json"
+TENSORS_LIMIT = 64 << 30
+"""Most bytes of a file of weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,17 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     write_atomic(path, save(plain, {"format": "pt"}))
 
 
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file of a run; DataError if it is missing or damaged."""
+def load_tensors(path: Path, folder: Path | None = None) -> dict[str, Tensor]:
+    """Read a safetensors file of a run (``folder``, by default the file's own); DataError if it is damaged.
+
+    It is read whole: a file that somebody truncates while it is mapped would end the process.
+    """
     try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"cannot read {path}: {error}", hint="the run folder is damaged or incomplete") from error
+        tensors: dict[str, Tensor] = load(read_untrusted(path, TENSORS_LIMIT, folder or path.parent))
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise DataError(
+            f"cannot read {path}: {describe(error)}", hint="the run folder is damaged or incomplete"
+        ) from error
     return tensors
 
 
@@ -69,20 +77,20 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     """The current checkpoint, or None where there is none yet; DataError if it is damaged."""
     if not (folder / STATE).exists():
         return None
-    state = read_json(folder / STATE)
+    state = read_run_json(folder / STATE)
     try:
-        weights, optimizer = folder / state["files"]["weights"], folder / state["files"]["optimizer"]
-    except (KeyError, TypeError) as error:
+        weights, optimizer = (folder / _require_name(state["files"][kind]) for kind in ("weights", "optimizer"))
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder / STATE} does not name its files", hint="the run folder is damaged") from error
     return Checkpoint(load_tensors(weights), load_tensors(optimizer), state)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def _require_name(name: str) -> str:
+    if Path(name).name != name:
+        raise ValueError(f"a file outside of the checkpoint: {name}")
+    return name
+
+
+def read_run_json(path: Path) -> dict[str, Any]:
     """A JSON object from a run's file; DataError if it is missing or damaged."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}", hint="is this a run folder? it may be damaged") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path} does not hold a JSON object", hint="the run folder is damaged")
-    return value
+    return read_json(path, path.parent, "is this a run folder? it may be damaged")

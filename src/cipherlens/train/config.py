@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from typing import Any, get_type_hints
 
+from cipherlens.ciphers.blocks import MAX_BLOCK
 from cipherlens.errors import UsageError
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -15,7 +16,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "lock": ("shuffled", "plain"),
     "adaptation": ("er", "le", "ele", "pe"),
 }
-MINIMA = dict.fromkeys(("adapt_block", "epochs", "rounds", "batch_size"), 1)
+MINIMA = dict.fromkeys(("epochs", "rounds", "batch_size"), 1)
 MINIMA |= dict.fromkeys(("seed", "patience", "threads", "warm_up"), 0)
 DEFAULT_LR = {"sgd": 0.1, "adamw": 1e-3}
 
@@ -72,6 +73,7 @@ class TrainConfig:
             value = getattr(self, field)
             if value is not None and value < minimum:
                 raise UsageError(f"{field} must be at least {minimum}, got {value}")
+        _check_block(self.adapt_block)
         if not 0 < self.peak_lr < float("inf"):
             raise UsageError(f"lr must be positive, got {self.lr}")
         if not (isfinite(self.weight_decay) and self.weight_decay >= 0):
@@ -119,6 +121,11 @@ class TrainConfig:
         if "model" not in values:
             raise UsageError("the training configuration names no model", hint="set model, e.g. preresnet20")
         return cls(**values)
+
+
+def _check_block(block: int | None) -> None:
+    if block is not None and not 1 <= block <= MAX_BLOCK:
+        raise UsageError(f"adapt_block is between 1 and {MAX_BLOCK}, not {block}", hint="use the cipher's block")
 
 
 def _check_types(config: TrainConfig) -> None:

@@ -2,22 +2,24 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.data.files import write_atomic
+from cipherlens.data.output_lock import hold_folder
+from cipherlens.data.run_files import METRICS
 from cipherlens.errors import DataError, UsageError
 from cipherlens.memory import keep_freed_memory
+from cipherlens.schema import parse
 from cipherlens.train.card import write_card
 from cipherlens.train.checkpoint import Checkpoint, load_checkpoint
 from cipherlens.train.config import TrainConfig
 from cipherlens.train.curves import draw_curves
 from cipherlens.train.data import ImageSet, check_image_set, check_same_kind
 from cipherlens.train.hardware import choose_device, describe_hardware, isolate
-from cipherlens.train.metrics import EpochMetrics, Progress
+from cipherlens.train.metrics import EpochMetrics, Progress, write_metrics
 from cipherlens.train.normalization import create_normalization
 from cipherlens.train.record import (
     RECORD,
@@ -30,7 +32,6 @@ from cipherlens.train.record import (
 from cipherlens.train.rounds import get_best, get_next
 from cipherlens.train.trainer import CHECKPOINT, Trainer
 
-METRICS = "metrics.jsonl"
 CURVES = "curves.png"
 CARD = "MODEL_CARD.md"
 CURVES_EVERY_SECONDS = 30.0
@@ -75,7 +76,8 @@ def fit(
     pixel permutation of a run whose model is locked (``config.lock``); nothing of it is stored.
 
     Raises UsageError for settings that cannot work or another run in the folder, DataError or ShapeError for
-    data that does not fit or a damaged folder, CipherlensError when the loss is no longer a number.
+    data that does not fit or a damaged folder, CipherlensError when the loss is no longer a number, or where
+    another process trains in ``out``.
     """
     _check_sets(config, train_set, test_set)
     if (config.lock is None) != (bound is None):
@@ -86,7 +88,7 @@ def fit(
     device = choose_device()
     keep_freed_memory()
     report = progress or _ignore
-    with isolate(device, config.threads):
+    with hold_folder(out), isolate(device, config.threads):
         record = _create_or_read_record(config, train_set, test_set, out, provenance or {})
         _remove_leftovers(out)
         checkpoint = load_checkpoint(out / CHECKPOINT)
@@ -99,7 +101,7 @@ def fit(
         history = _read_history(checkpoint)
         restored = len(history)
         if checkpoint is not None:
-            _write_metrics(out, history)
+            write_metrics(out, history)
         if get_next(config, history) is not None:
             trainer = Trainer(record, train_set, test_set, device, bound)
             _train_rest(trainer, out, history, checkpoint, report)
@@ -139,8 +141,8 @@ def _read_history(checkpoint: Checkpoint | None) -> list[EpochMetrics]:
     if checkpoint is None:
         return []
     try:
-        return [EpochMetrics(**metrics) for metrics in checkpoint.state["metrics"]]
-    except (KeyError, TypeError) as error:
+        return [parse(metrics, EpochMetrics) for metrics in checkpoint.state["metrics"]]
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"the checkpoint's metrics are damaged: {error}", hint="start a new run folder") from error
 
 
@@ -159,13 +161,12 @@ def _train_rest(
         else:
             trainer.restore(position, checkpoint)
     if not (out / RECORD).exists():  # not before the model is built: a misspelt name must not claim the folder
-        out.mkdir(parents=True, exist_ok=True)
         write_record(out, trainer.record)
     drawn = time.monotonic()
     while position is not None:
         history.append(trainer.run_epoch(position, report))
         trainer.store(out, history)
-        _write_metrics(out, history)
+        write_metrics(out, history)
         if time.monotonic() - drawn > CURVES_EVERY_SECONDS:
             draw_curves(history, out / CURVES)
             drawn = time.monotonic()
@@ -173,12 +174,6 @@ def _train_rest(
         position = get_next(trainer.config, history)
         if position is not None and position.epoch == 1:
             trainer.start_round(position.round, trainer.model.state_dict())
-
-
-def _write_metrics(out: Path, history: Sequence[EpochMetrics]) -> None:
-    """Write metrics.jsonl anew: its truth is the checkpoint, so no line is ever doubled or torn."""
-    lines = "".join(json.dumps(metrics.to_json()) + "\n" for metrics in history)
-    write_atomic(out / METRICS, lines.encode())
 
 
 def _remove_leftovers(out: Path) -> None:

@@ -13,7 +13,7 @@ from cipherlens.keys import Key
 from cipherlens.train.checkpoint import load_into, load_tensors, save_tensors
 from cipherlens.train.locking import read_finished, write_derived
 from cipherlens.train.normalization import Normalization
-from cipherlens.train.record import RunRecord, build_model
+from cipherlens.train.record import RunRecord, rebuild_model
 from cipherlens.train.trainer import BEST, LAST
 
 
@@ -39,14 +39,14 @@ def fold_run(run: Path, out: Path, sealed: SealedDataset, key: Key) -> RunRecord
         provenance=sealed.plan.public(),
     )
     weights = {name: _fold_weights(record, run / name, bound) for name in (BEST, LAST) if (run / name).exists()}
-    with write_derived(run, out, folded, history, "that of the run it was folded from") as partial:
+    with write_derived(out, folded, history, "that of the run it was folded from") as partial:
         for name, tensors in weights.items():
             save_tensors(partial / name, tensors)
     return folded
 
 
 def _fold_weights(record: RunRecord, path: Path, bound: BoundCipher) -> dict[str, Tensor]:
-    model = build_model(record, initial_weights=False)
+    model = rebuild_model(record)
     load_into(model, load_tensors(path), path.name)
     folded = fold(model, bound, record.normalization.mean, record.normalization.std).state_dict()
     if list(folded) != list(model.state_dict()):

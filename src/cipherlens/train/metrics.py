@@ -1,7 +1,15 @@
 """Where a run is and how well it does, epoch by epoch."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+from cipherlens.data.files import write_atomic
+from cipherlens.data.run_files import METRICS, read_epochs
+from cipherlens.errors import DataError
+from cipherlens.schema import Count, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +31,8 @@ class EpochMetrics:
     one used; ``seconds`` include testing, ``images_per_second`` is training alone.
     """
 
-    round: int
-    epoch: int
+    round: Count
+    epoch: Count
     train_loss: float
     train_accuracy: float
     test_loss: float | None
@@ -37,6 +45,24 @@ class EpochMetrics:
     def to_json(self) -> dict[str, Any]:
         """All fields by name."""
         return asdict(self)
+
+
+def write_metrics(folder: Path, history: Sequence[EpochMetrics]) -> None:
+    """Write metrics.jsonl anew: its truth is the checkpoint, so no line is ever doubled or torn."""
+    lines = "".join(json.dumps(metrics.to_json()) + "\n" for metrics in history)
+    write_atomic(folder / METRICS, lines.encode())
+
+
+def read_metrics(folder: Path) -> list[EpochMetrics]:
+    """All epochs of a run folder; DataError where there is none, or the file is damaged."""
+    epochs = read_epochs(folder)
+    try:
+        history = [parse(epoch, EpochMetrics) for epoch in epochs]
+    except ValueError as error:
+        raise DataError(f"{folder / METRICS} is damaged: {error}", hint="copy the run folder again") from None
+    if not history:
+        raise DataError(f"{folder / METRICS} is empty", hint="copy the run folder again")
+    return history
 
 
 @dataclass(frozen=True, slots=True)

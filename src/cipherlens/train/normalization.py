@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cipherlens.errors import DataError, UsageError
+from cipherlens.schema import parse
 from cipherlens.train.data import ImageSet, read_chunks
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -36,8 +38,13 @@ class Normalization:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Normalization":
-        """Inverse of ``to_json``."""
-        return cls(tuple(map(float, values["mean"])), tuple(map(float, values["std"])))
+        """Inverse of ``to_json``; ValueError for anything that cannot be applied."""
+        found = parse(values, cls)
+        if len(found.mean) != len(found.std) or not all(map(isfinite, found.mean)):
+            raise ValueError("mean and std are not one finite number per channel")
+        if not all(0 < std < inf for std in found.std):
+            raise ValueError("a std that is not positive")
+        return found
 
 
 def create_normalization(kind: str, images: ImageSet) -> Normalization:

@@ -4,17 +4,20 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 from torch import nn
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.files import write_atomic
+from cipherlens.data.manifest import Dtype
 from cipherlens.errors import CipherlensError, DataError, UsageError
 from cipherlens.keyed import lock
 from cipherlens.models import SEGMENTATION_MODELS, create_model
-from cipherlens.train.checkpoint import read_json
+from cipherlens.schema import Count, ImageShape, Sha256, parse
+from cipherlens.train.checkpoint import read_run_json
 from cipherlens.train.config import TrainConfig
 from cipherlens.train.data import ImageSet, has_masks, read_targets
 from cipherlens.train.normalization import Normalization
@@ -27,12 +30,12 @@ FORMAT = "cipherlens-run-1"
 class DataRecord:
     """What is kept of the training data: enough to use the model and to notice other data on resuming."""
 
-    classes: tuple[str, ...]
-    shape: tuple[int, int, int]
-    dtype: str
-    train_images: int
-    test_images: int
-    labels_sha256: str
+    classes: Annotated[tuple[str, ...], Meta(min_length=1, max_length=100_000)]
+    shape: ImageShape
+    dtype: Dtype
+    train_images: Count
+    test_images: Count
+    labels_sha256: Sha256
     masked: bool = False
 
     @classmethod
@@ -60,9 +63,8 @@ class DataRecord:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "DataRecord":
-        """Inverse of ``to_json``."""
-        channels, height, width = values["shape"]
-        return cls(**{**values, "classes": tuple(values["classes"]), "shape": (channels, height, width)})
+        """Inverse of ``to_json``; ValueError for a field that is missing or of the wrong kind."""
+        return parse(values, cls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +94,23 @@ def write_record(folder: Path, record: RunRecord) -> None:
 
 def read_record(folder: Path) -> RunRecord:
     """Read config.json; DataError if it is missing, damaged or of another format."""
-    values = read_json(folder / RECORD)
+    values = read_run_json(folder / RECORD)
     if values.get("format") != FORMAT:
         raise DataError(
             f"{folder / RECORD} is not of the format {FORMAT}", hint="give a folder written by training"
         )
     try:
-        return RunRecord(
+        record = RunRecord(
             TrainConfig.from_json(values["config"]),
             DataRecord.from_json(values["data"]),
             Normalization.from_json(values["normalization"]),
             dict(values["provenance"]),
         )
+        if len(record.normalization.mean) != record.data.shape[0]:
+            raise ValueError("the normalisation is of another number of channels than the images")
     except (CipherlensError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{folder / RECORD} is damaged: {error}") from error
+        raise DataError(f"{folder / RECORD} is damaged: {error}", hint="copy the run again") from error
+    return record
 
 
 def check_same_run(
@@ -162,3 +167,15 @@ def build_model(record: RunRecord, initial_weights: bool, bound: BoundCipher | N
     if bound is None or config.lock is None:
         return model
     return lock(model, bound, "plain" if config.lock == "plain" else "shuffled")
+
+
+def rebuild_model(record: RunRecord, bound: BoundCipher | None = None) -> nn.Module:
+    """The model of a run folder, whose weights are loaded next; DataError where its record describes none."""
+    try:
+        return build_model(record, initial_weights=False, bound=bound)
+    except CipherlensError:
+        raise
+    except Exception as error:  # timm raises whatever comes up for settings that nobody would write by hand
+        raise DataError(
+            f"the run's record describes no {record.config.model}: {error}", hint="the run folder is damaged"
+        ) from error

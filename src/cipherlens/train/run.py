@@ -20,7 +20,7 @@ from cipherlens.train.data import ImageBatches, ImageSet, check_image_set, check
 from cipherlens.train.hardware import choose_device, choose_precision
 from cipherlens.train.loop import Forward, choose_batch_size, measure
 from cipherlens.train.normalization import Normalization
-from cipherlens.train.record import build_model, read_record
+from cipherlens.train.record import read_record, rebuild_model
 from cipherlens.train.trainer import BEST, LAST
 
 WEIGHTS = {"best": BEST, "last": LAST}
@@ -74,7 +74,7 @@ def load_run(
         )
     tensors = load_tensors(path / WEIGHTS[weights])
     with torch.random.fork_rng(devices=[]):
-        model = build_model(record, initial_weights=False, bound=bound)
+        model = rebuild_model(record, bound)
     load_into(model, tensors, WEIGHTS[weights])
     return Run(
         config=record.config,
