@@ -171,7 +171,7 @@ def test_interval():
 
 def test_thresholds():
     results = [evaluate(KNOWN, make_target(count=6), 1)]
-    limits = parse_limits(["ssim=0.3", "psnr=200"])
+    limits = parse_limits(["ssim=0.3", "psnr=100"])
     exceeded = {row["metric"]: row["exceeded"] for row in check_thresholds(results, limits)}
     assert exceeded == {"ssim": True, "psnr": False}
     with pytest.raises(UsageError, match="METRIC=NUMBER"):

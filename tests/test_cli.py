@@ -176,14 +176,14 @@ def test_known_plaintext_attack_from_the_command_line(call, folder, sealed):
 
 def test_configuration_file_and_environment(call, folder, tmp_path, keyfile, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "cipherlens.toml").write_text('[encrypt]\ncipher = "hill-mod256"\nblock = 8\n')
+    (tmp_path / "cipherlens.toml").write_text("[encrypt]\nsize = 8\n")
     code, out, _ = call("encrypt", folder, "s", "--key", keyfile, "--dry-run", "--json")
-    assert (code, json.loads(out)["params"]) == (0, {"block": 8})
-    monkeypatch.setenv("CIPHERLENS_ENCRYPT_BLOCK", "2")
+    assert (code, json.loads(out)["size"]) == (0, 8)
+    monkeypatch.setenv("CIPHERLENS_ENCRYPT_SIZE", "12")
     code, out, _ = call("encrypt", folder, "s", "--key", keyfile, "--dry-run", "--json")
-    assert json.loads(out)["params"] == {"block": 2}
-    code, out, _ = call("encrypt", folder, "s", "--key", keyfile, "--block", "4", "--dry-run", "--json")
-    assert json.loads(out)["params"] == {"block": 4}
+    assert json.loads(out)["size"] == 12
+    code, out, _ = call("encrypt", folder, "s", "--key", keyfile, "--size", "4", "--dry-run", "--json")
+    assert json.loads(out)["size"] == 4
     (tmp_path / "cipherlens.toml").write_text("[encrypt]\nblok = 8\n")
     code, _, err = call("encrypt", folder, "s", "--key", keyfile, "--dry-run")
     assert code == 2

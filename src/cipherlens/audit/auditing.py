@@ -1,7 +1,6 @@
 """The audit: every attack that applies, at several budgets, with controls, into one report."""
 
 import datetime
-import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -23,6 +22,7 @@ from cipherlens.audit.report import PictureRow, find_worst
 from cipherlens.audit.scope import choose_attacks, list_missing
 from cipherlens.audit.words import title_words
 from cipherlens.ciphers import create_cipher
+from cipherlens.data.run_files import read_run_files
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
@@ -136,23 +136,26 @@ def _describe(dataset: SealedDataset) -> dict[str, Any]:
 
 def read_accuracy(run: Path) -> dict[str, Any]:
     """What a run folder reached on its test images after its last epoch."""
+    files = read_run_files(run)
     try:
-        record = json.loads((run / "config.json").read_bytes())
-        history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        config, data, last = record["config"], record["data"], history[-1]
-        cipher, adapted = record["provenance"]["cipher"], config["adapt_block"] is not None
-    except (OSError, ValueError, KeyError, IndexError) as error:
+        config, data, last = files.config, files.data, files.epochs[-1]
+        cipher, adapted = str(files.provenance["cipher"]), config["adapt_block"] is not None
+        classes, accuracy = len(data["classes"]), last["test_accuracy"]
+        if not classes or not (accuracy is None or isinstance(accuracy, int | float)):
+            raise ValueError("its figures are none")
+        model, images = str(config["model"]), int(data["test_images"])
+    except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
         raise DataError(f"{run} is not a finished run: {error}", hint="give run folders made by train") from None
     name = "plain images" if cipher == "identity" else f"{cipher} images"
     return {
         "name": f"{name}, adaptation network" if adapted else name,
         "cipher": cipher,
-        "model": config["model"],
+        "model": model,
         "adaptation": adapted,
-        "accuracy": last["test_accuracy"],
-        "n": data["test_images"],
-        "chance": 1 / len(data["classes"]),
-        "epochs": len(history),
+        "accuracy": accuracy,
+        "n": images,
+        "chance": 1 / classes,
+        "epochs": len(files.epochs),
     }
 
 

@@ -1,11 +1,12 @@
 """The audit's work in processes of its own: attacks and their controls, each a job, the most telling first."""
 
 import os
+import secrets
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from cipherlens.attacks.harness import Evaluation, default_budgets, evaluate
 from cipherlens.attacks.target import Target
 from cipherlens.attacks.views import MAX_SCORED
 from cipherlens.ciphers import create_cipher
+from cipherlens.data.partial import partial_folder
 from cipherlens.data.workers import run_in_processes
 from cipherlens.keys import Key
 
@@ -78,14 +80,15 @@ def run_jobs(
     """
     if not jobs:
         return
-    with TemporaryDirectory(prefix="cipherlens-audit-") as folder:
+    # Under a name of its own, since several audits may run at once.
+    with partial_folder(Path(gettempdir()) / f"audit-{secrets.token_hex(8)}") as folder:
         for name in _ARRAYS:
             if (images := getattr(target, name)) is not None:
-                np.save(Path(folder) / f"{name}.npy", images)
+                np.save(folder / f"{name}.npy", images)
         # Workers share the images as files; and a bound cipher cannot be passed on: it is the key.
         facts = {name: getattr(target, name) for name in ("cipher", "params", "prior")}
         started = min(workers, len(jobs))
-        arguments = (facts, folder, started, None if key is None else key.to_bytes())
+        arguments = (facts, str(folder), started, None if key is None else key.to_bytes())
         yield from run_in_processes(run_job, jobs, started, start_worker, arguments, seconds)
 
 

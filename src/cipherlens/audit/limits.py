@@ -1,12 +1,14 @@
 """The limits of ``--fail-above``: how much may leak."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cipherlens.attacks.harness import Evaluation
 from cipherlens.errors import CipherlensError, UsageError
 
-METRICS = ("ssim", "psnr", "exact_pixels")
+METRICS = {"ssim": (-1.0, 1.0), "psnr": (-100.0, 100.0), "exact_pixels": (0.0, 1.0)}
+"""What can be limited, and between which numbers a limit makes sense."""
 
 
 def parse_limits(texts: Sequence[str]) -> dict[str, float]:
@@ -20,6 +22,11 @@ def parse_limits(texts: Sequence[str]) -> dict[str, float]:
             raise UsageError(f"--fail-above takes METRIC=NUMBER, not {text!r}", hint="e.g. ssim=0.3") from None
         if name not in METRICS:
             raise UsageError(f"unknown metric {name!r}", hint=f"choose one of: {', '.join(METRICS)}")
+        least, most = METRICS[name]
+        if not least <= limits[name] <= most:  # nan is between no numbers
+            raise UsageError(
+                f"a limit of {name} is between {least:g} and {most:g}, not {value}", hint="e.g. ssim=0.3"
+            )
     return limits
 
 
@@ -37,7 +44,7 @@ def check_thresholds(
             hint="leave --fail-above out; an audit without attacks says nothing",
         )
     for metric, limit in limits.items():
-        worst = max(evaluations, key=lambda e: float(getattr(e, metric)), default=None)
+        worst = max(evaluations, key=lambda e: _rank(float(getattr(e, metric))), default=None)
         measured = None if worst is None else float(getattr(worst, metric))
         rows.append(
             {
@@ -45,8 +52,13 @@ def check_thresholds(
                 "limit": limit,
                 "measured": measured,
                 "attack": None if worst is None else worst.attack,
-                "exceeded": measured is not None and measured > limit,
+                "exceeded": measured is not None and not measured <= limit,
                 "complete": not late,
             }
         )
     return rows
+
+
+def _rank(measured: float) -> float:
+    """A figure that is no number could hide any: it counts as the worst."""
+    return math.inf if math.isnan(measured) else measured

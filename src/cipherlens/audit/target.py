@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from cipherlens.attacks.base import Labels
 from cipherlens.attacks.target import Target
 from cipherlens.data.augmentation import TRAIN, augment
-from cipherlens.data.images import Preprocess, check_shape, pad_to
+from cipherlens.data.images import MAX_PIXELS, Preprocess, check_shape, pad_to
 from cipherlens.data.manifest import Plan, choose_split
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sources import Source, open_source, pick_evenly, require_split
@@ -30,6 +30,7 @@ def load_target(
     count: int | None = None,
     prior: str = SAME_SOURCE,
     key: Key | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Target:
     """Ciphertexts of a split with their originals and a prior.
 
@@ -47,8 +48,9 @@ def load_target(
     require_split(source, name)
     if len(sealed) and int(sealed.index.max()) >= source.splits[name]:
         raise DataError(f"{plain} is not what was sealed: it has fewer images", hint="give the source of encrypt")
-    truth = read_plain(source, name, sealed.index[chosen], plan)
-    (public, public_labels), words = _public_images(source, name, sealed.index, plan, prior)
+    preprocess = Preprocess(plan.size, plan.pad, max_pixels)
+    truth = read_plain(source, name, sealed.index[chosen], plan, preprocess)
+    (public, public_labels), words = _public_images(source, name, sealed.index, plan, preprocess, prior)
     bound = None if key is None else plan.bind(key)
     labels = _keep_labels(sealed.labels[chosen])
     facts = (plan.cipher, plan.params, truth, sealed.read(chosen), public, words, bound)
@@ -61,10 +63,13 @@ def _keep_labels(labels: Labels) -> Labels | None:
 
 
 def read_plain(
-    source: Source, split: str, indices: Sequence[int] | NDArray[np.int64], plan: Plan
+    source: Source,
+    split: str,
+    indices: Sequence[int] | NDArray[np.int64],
+    plan: Plan,
+    preprocess: Preprocess,
 ) -> NDArray[np.uint8]:
     """Plain images exactly as they were encrypted: resized and padded, (N, C, H, W) uint8."""
-    preprocess = Preprocess(plan.size, plan.pad)
     items = source.read(split, [int(i) for i in indices])
     images = [preprocess.apply(item) for item in items]
     for item, image in zip(items, images, strict=True):
@@ -73,7 +78,7 @@ def read_plain(
 
 
 def _public_images(
-    source: Source, split: str, attacked: NDArray[np.int64], plan: Plan, prior: str
+    source: Source, split: str, attacked: NDArray[np.int64], plan: Plan, preprocess: Preprocess, prior: str
 ) -> tuple[tuple[NDArray[np.uint8] | None, Labels | None], str]:
     """Public images, their labels where the classes are those of the sealed ones, and what they are in words."""
     nothing = (None, None), "parametric, no images"
@@ -81,28 +86,31 @@ def _public_images(
         return nothing
     limit = max(_MIN_PRIOR, min(_MAX_PRIOR, _PRIOR_VALUES // int(np.prod(plan.padded_shape))))
     if prior != SAME_SOURCE:
-        images = _read_other(open_source(prior), limit)
+        images = _read_other(open_source(prior), limit, preprocess.max_pixels)
         return (images, None), f"{len(images)} images of another source"
     other = next((name for name in source.splits if name != split), None)
     if other is not None:
-        return _read_same(source, other, pick_evenly(source.splits[other], limit), plan)
+        return _read_same(source, other, pick_evenly(source.splits[other], limit), plan, preprocess)
     originals = source.splits[split] // (1 + plan.augment) if split == TRAIN else source.splits[split]
     rest = np.setdiff1d(np.arange(originals), attacked % originals)  # no variant of an attacked image either
     if len(rest) < _MIN_PRIOR:
         return nothing
-    return _read_same(source, split, rest[pick_evenly(len(rest), limit)], plan)
+    return _read_same(source, split, rest[pick_evenly(len(rest), limit)], plan, preprocess)
 
 
 def _read_same(
-    source: Source, split: str, indices: NDArray[np.int64], plan: Plan
+    source: Source, split: str, indices: NDArray[np.int64], plan: Plan, preprocess: Preprocess
 ) -> tuple[tuple[NDArray[np.uint8], Labels | None], str]:
     labels = _keep_labels(source.read_labels(split)[indices])
-    return (read_plain(source, split, indices, plan), labels), f"{len(indices)} other images of the same kind"
+    return (
+        read_plain(source, split, indices, plan, preprocess),
+        labels,
+    ), f"{len(indices)} other images of the same kind"
 
 
-def _read_other(source: Source, limit: int) -> NDArray[np.uint8]:
+def _read_other(source: Source, limit: int, max_pixels: int) -> NDArray[np.uint8]:
     """Images of another source, all brought to the size of the first."""
     split = next(iter(source.splits))
     items = source.read(split, pick_evenly(source.splits[split], limit).tolist())
-    size = min(items[0].decode().shape[1:])
-    return np.stack([Preprocess(size).apply(item) for item in items])
+    preprocess = Preprocess(min(items[0].decode(max_pixels).shape[1:]), max_pixels=max_pixels)
+    return np.stack([preprocess.apply(item) for item in items])

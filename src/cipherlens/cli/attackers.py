@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from cipherlens.attacks import require_applicable
 from cipherlens.attacks.base import Attack
-from cipherlens.cli.console import load_key
 from cipherlens.cli.runs import check_same_scheme
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.errors import UsageError
@@ -18,17 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Means:
-    """What an attacker is given: folders of runs, the number of a round, the client's key file."""
+    """What an attacker is given: folders of runs, the number of a round, the client's key."""
 
     run: Path | None = None
     round: int | None = None
     public: Path | None = None
-    key: Path | None = None
-    passphrase_file: Path | None = None
-
-    def load_key(self) -> Key | None:
-        """The client's key, if a key file is given."""
-        return None if self.key is None else load_key(self.key, self.passphrase_file)
+    key: Key | None = None
 
 
 NEEDS = {
@@ -74,9 +68,8 @@ def _create(name: str, dataset: SealedDataset, means: Means, run: Path) -> Attac
     if name == "locked-model":
         if read_record(run).config.lock is None:
             raise UsageError(f"{run} is not locked", hint="lock it, or train it with --key")
-        key = means.load_key()
-        assert key is not None
-        locked = load_run(run, "last", dataset.plan.bind(key))
+        assert means.key is not None
+        locked = load_run(run, "last", dataset.plan.bind(means.key))
         return create_locked_attack(locked.model, load_run(run, "last", plain=True).model)
     assert means.public is not None
     folded, plain = load_run(run, "last"), load_run(means.public, "last")

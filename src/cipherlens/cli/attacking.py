@@ -4,7 +4,19 @@ from pathlib import Path
 from typing import Any
 
 from cipherlens.cli.attackers import Means, choose_attack
-from cipherlens.cli.console import Json, OptionalKeyFile, PassphraseFile, emit, say
+from cipherlens.cli.console import (
+    Json,
+    MaxPixels,
+    OptionalKeyFile,
+    OptionalWhole,
+    PassphraseFile,
+    Whole,
+    emit,
+    load_key,
+    say,
+)
+from cipherlens.cli.runs import open_sealed
+from cipherlens.data.images import MAX_PIXELS
 from cipherlens.data.manifest import choose_split
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sources import pick_evenly
@@ -22,15 +34,16 @@ def attack(
     plain: str | None = None,
     prior: str = "plain",
     split: str | None = None,
-    budget: int | None = None,
-    seed: int = 0,
+    budget: OptionalWhole = None,
+    seed: Whole = 0,
     pictures: Path | None = None,
     key: OptionalKeyFile = None,
     passphrase_file: PassphraseFile = None,
     run: Path | None = None,
-    round: int | None = None,
+    round: OptionalWhole = None,
     public: Path | None = None,
     classifier: Path | None = None,
+    max_pixels: MaxPixels = MAX_PIXELS,
     as_json: Json = False,
 ) -> None:
     """Attack a sealed data set as an eavesdropper would, and score the result against the plain images.
@@ -73,8 +86,8 @@ def attack(
 
     if plain is None:
         raise UsageError("an attack needs the plain images to be scored", hint="give --plain SOURCE")
-    dataset = SealedDataset.open(sealed)
-    means = Means(run, round, public, key, passphrase_file)
+    means = Means(run, round, public, None if key is None else load_key(key, passphrase_file))
+    dataset = open_sealed(sealed, means.key)
     chosen = choose_attack(name, dataset, means)
     known, asks = chosen.threat_model == "kpa", chosen.threat_model == "cpa"
     if budget is not None and budget < 1:
@@ -87,7 +100,7 @@ def attack(
     )
     # Pairs are spent, so an attack that knows some needs other images to be scored on.
     count = size + default if known else default if asks else size
-    target = load_target(dataset, plain, split, count, prior, means.load_key() if asks else None)
+    target = load_target(dataset, plain, split, count, prior, means.key if asks else None, max_pixels)
     if budget is None and not known and not asks:
         size = len(target.plain)
     result = evaluate(chosen, target, size, seed)

@@ -4,11 +4,28 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from cipherlens.cli.attacking import default_count
-from cipherlens.cli.console import Json, OptionalKeyFile, PassphraseFile, emit, load_key, progress_bar, say
-from cipherlens.data.sealed import SealedDataset
+from cipherlens.cli.console import (
+    Discard,
+    Json,
+    MaxPixels,
+    OptionalKeyFile,
+    OptionalWhole,
+    PassphraseFile,
+    Whole,
+    emit,
+    load_key,
+    progress_bar,
+    say,
+    say_discarded,
+)
+from cipherlens.cli.runs import open_sealed
+from cipherlens.data.images import MAX_PIXELS
+from cipherlens.data.output_lock import hold_folder
+from cipherlens.data.partial import discard_leftovers
 from cipherlens.errors import PartialResult, ThresholdExceeded
 
 
@@ -19,15 +36,17 @@ def audit(
     out: Path,
     prior: str = "plain",
     split: str | None = None,
-    budget: int | None = None,
+    budget: OptionalWhole = None,
     attacks: list[str] | None = None,
     minutes: float = 10.0,
-    workers: int | None = None,
+    workers: OptionalWhole = None,
     run: list[Path] | None = None,
     fail_above: list[str] | None = None,
     key: OptionalKeyFile = None,
     passphrase_file: PassphraseFile = None,
-    seed: int = 0,
+    seed: Whole = 0,
+    max_pixels: MaxPixels = MAX_PIXELS,
+    discard: Discard = False,
     as_json: Json = False,
 ) -> None:
     """Measure what a sealed data set gives away: all attacks that apply, with controls, in one report.
@@ -66,16 +85,22 @@ def audit(
     from cipherlens.audit.report import summary_lines, write_report
     from cipherlens.audit.target import load_target
 
+    left = discard_leftovers(Path(gettempdir()))
+    say_discarded(left)
+    if discard:
+        emit({"discarded": list(map(str, left))}, as_json, [f"{len(left)} unfinished results removed"])
+        return
     limits = parse_limits(fail_above or [])
     names = tuple(name.strip() for text in attacks or () for name in text.split(","))
     effort = Effort(names, (os.cpu_count() or 1) if workers is None else workers, minutes, seed)
-    dataset = SealedDataset.open(sealed)
     oracle_key = None if key is None else load_key(key, passphrase_file)
-    target = load_target(dataset, plain, split, budget or default_count(dataset), prior, oracle_key)
+    dataset = open_sealed(sealed, oracle_key)
+    target = load_target(dataset, plain, split, budget or default_count(dataset), prior, oracle_key, max_pixels)
     command = shlex.join(["cipherlens", *sys.argv[1:]])
-    with progress_bar("attacking") as progress:
-        report, pictures = run_audit(dataset, target, command, run or [], limits, effort, oracle_key, progress)
-    page = write_report(report, pictures, out)
+    with hold_folder(out):
+        with progress_bar("attacking") as progress:
+            report, pictures = run_audit(dataset, target, command, run or [], limits, effort, oracle_key, progress)
+        page = write_report(report, pictures, out)
     emit({"report": str(page), **report}, as_json, [*summary_lines(report), str(page)])
     _judge(report, page)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cipherlens.cli.console import Json, emit
+from cipherlens.cli.console import Json, OptionalWhole, Whole, emit
 from cipherlens.data.files import write_atomic
 from cipherlens.errors import UsageError
 
@@ -12,8 +12,8 @@ def classes(
     *,
     pretrained_on: str = "imagenet-1k",
     hierarchy: Path | None = None,
-    least: int = 0,
-    count: int | None = None,
+    least: Whole = 0,
+    count: OptionalWhole = None,
     out: Path | None = None,
     as_json: Json = False,
 ) -> None:

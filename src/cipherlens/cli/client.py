@@ -9,10 +9,26 @@ from cyclopts import Parameter
 
 from cipherlens.ciphers import CIPHERS, Cipher, create_cipher
 from cipherlens.ciphers.broken import describe_breaks, find_breaks
-from cipherlens.cli.console import Json, KeyFile, PassphraseFile, emit, load_key, progress_bar, read_passphrase, say
+from cipherlens.cli.console import (
+    Discard,
+    Json,
+    KeyFile,
+    MaxPixels,
+    OptionalWhole,
+    PassphraseFile,
+    Whole,
+    emit,
+    load_key,
+    progress_bar,
+    read_passphrase,
+    say,
+    say_discarded,
+)
 from cipherlens.cli.inspecting import inspect
-from cipherlens.data.images import Preprocess
-from cipherlens.data.sealing import SealReport, plan_job, seal
+from cipherlens.data.images import MAX_PIXELS, Preprocess
+from cipherlens.data.job import plan_job
+from cipherlens.data.partial import discard_leftovers
+from cipherlens.data.sealing import SealReport, seal
 from cipherlens.data.shards import SealOptions
 from cipherlens.data.sources import canonical_source
 from cipherlens.data.splits import parse_classes
@@ -56,20 +72,21 @@ def encrypt(
     key: KeyFile,
     passphrase_file: PassphraseFile = None,
     cipher: str = "hill",
-    block: int | None = None,
+    block: OptionalWhole = None,
     orthogonal: Annotated[bool, Parameter(negative="")] = False,
     grey: Annotated[bool, Parameter(negative="")] = False,
     scramble: Annotated[bool, Parameter(negative="")] = False,
     per_image: Annotated[bool, Parameter(negative="")] = False,
-    size: int | None = None,
+    size: OptionalWhole = None,
     pad: Annotated[bool, Parameter(negative="")] = False,
     split: list[str] | None = None,
-    limit: int | None = None,
-    augment: int = 0,
+    limit: OptionalWhole = None,
+    augment: Whole = 0,
     classes: str | None = None,
     on_error: Literal["stop", "skip"] = "stop",
     keep_names: Annotated[bool, Parameter(negative="")] = False,
-    workers: int | None = None,
+    max_pixels: MaxPixels = MAX_PIXELS,
+    workers: OptionalWhole = None,
     dry_run: Annotated[bool, Parameter(negative="")] = False,
     as_json: Json = False,
 ) -> None:
@@ -121,7 +138,7 @@ def encrypt(
     chosen = _choose_cipher(cipher, block, flags)
     secret = load_key(key, passphrase_file)
     options = SealOptions(
-        Preprocess(size, pad),
+        Preprocess(size, pad, max_pixels),
         tuple(split or ()),
         limit,
         on_error,
@@ -131,11 +148,11 @@ def encrypt(
         () if classes is None else parse_classes(classes),
     )
     if dry_run:
-        plan, tasks = plan_job(canonical_source(source), chosen, secret, options)
-        public = {**asdict(plan), "shards": len(tasks)}
+        job = plan_job(canonical_source(source), chosen, secret, options)
+        public = {**asdict(job.plan), "shards": len(job.tasks)}
         emit(public, as_json, [f"{name}: {value}" for name, value in public.items()])
         return
-    say(f"note: {chosen.threat_note}\nbroken by: {describe_breaks(chosen)}")
+    say(f"note: {chosen.threat_note}", f"broken by: {describe_breaks(chosen)}")
     with progress_bar("encrypting") as progress:
         report = seal(source, destination, chosen, secret, options, progress)
     _report_sealing(report, destination, secret, as_json)
@@ -166,9 +183,15 @@ def _report_sealing(report: SealReport, destination: Path, key: Key, as_json: bo
 
 
 def decrypt(
-    sealed: Path, destination: Path, *, key: KeyFile, passphrase_file: PassphraseFile = None, as_json: Json = False
+    sealed: Path,
+    destination: Path,
+    *,
+    key: KeyFile,
+    passphrase_file: PassphraseFile = None,
+    discard: Discard = False,
+    as_json: Json = False,
 ) -> None:
-    """Turn a sealed data set back into image files.
+    """Turn a sealed data set back into image files, which only you can read.
 
     Parameters
     ----------
@@ -177,6 +200,11 @@ def decrypt(
     destination
         New folder; images go to SPLIT/CLASS/POSITION.png.
     """
+    left = discard_leftovers(destination.parent)
+    say_discarded(left)
+    if discard:
+        emit({"discarded": list(map(str, left))}, as_json, [f"{len(left)} unfinished results removed"])
+        return
     with progress_bar("decrypting") as progress:
         count = unseal(sealed, destination, load_key(key, passphrase_file), progress)
     emit({"destination": str(destination), "images": count}, as_json, [f"{destination}: {count} images decrypted"])
@@ -196,10 +224,14 @@ def ciphers(*, as_json: Json = False) -> None:
     }
     width = max(map(len, rows))
     lines = [
-        f"{name:{width}}  {row['summary']}\n{'':{width}}  {row['threat']}\n"
-        f"{'':{width}}  broken by: {describe_breaks(create_cipher(name))}\n"
-        f"{'':{width}}  parameters {row['parameters']}; 2^{row['key_space_bits_32x32']} transforms of 32x32"
+        f"{start:{width}}  {text}"
         for name, row in rows.items()
+        for start, text in (
+            (name, row["summary"]),
+            ("", row["threat"]),
+            ("", f"broken by: {describe_breaks(create_cipher(name))}"),
+            ("", f"parameters {row['parameters']}; 2^{row['key_space_bits_32x32']} transforms of 32x32"),
+        )
     ]
     lines.append("a+b applies a, then b. The size of a key space is no measure of strength.")
     emit(rows, as_json, lines)

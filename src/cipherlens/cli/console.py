@@ -1,36 +1,84 @@
 """What people see: data on stdout, messages and progress on stderr."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cipherlens.errors import KeyFailure
+from cipherlens.errors import CipherlensError, KeyFailure
+from cipherlens.escaping import escape_terminal
 from cipherlens.keys import Key
 
 messages = Console(stderr=True, highlight=False)
+_PASSPHRASE_LIMIT = 1 << 16
+
+
+def parse_whole(_: object, tokens: Sequence[Token]) -> int:
+    """A whole number, written as one: 2.5 is refused, not rounded."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"{tokens[0].value} is not a whole number") from None
+
+
+Whole = Annotated[int, Parameter(converter=parse_whole)]
+OptionalWhole = Annotated[int | None, Parameter(converter=parse_whole)]
 
 KeyFile = Annotated[Path, Parameter(name="--key", help="Key file made by keygen.")]
 OptionalKeyFile = Annotated[Path | None, Parameter(name="--key", help="Key file made by keygen.")]
 PassphraseFile = Annotated[
     Path | None, Parameter(name="--passphrase-file", help="File whose first line is the key file's passphrase.")
 ]
+Discard = Annotated[
+    bool,
+    Parameter(
+        name="--discard",
+        negative="",
+        help="Only remove what a killed run left (unfinished results, perhaps plain pictures), and say what.",
+    ),
+]
+MaxPixels = Annotated[
+    int,
+    Parameter(
+        name="--max-pixels", converter=parse_whole, help="Most pixels of a picture; a larger one is refused."
+    ),
+]
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object.")]
 
 
 def emit(data: dict[str, Any], as_json: bool, lines: list[str]) -> None:
-    """Print the result: one JSON object, or lines for people."""
-    print(json.dumps(data, ensure_ascii=False) if as_json else "\n".join(lines), flush=True)
+    """Print the result: one JSON object, or lines for people. Nothing in it can move the cursor or hide text."""
+    # Between the strings of JSON there are only signs that need no escape, and within them its own is the same.
+    shown = [json.dumps(data, ensure_ascii=False)] if as_json else lines
+    print("\n".join(map(escape_terminal, shown)), flush=True)
 
 
-def say(text: str) -> None:
-    """A message on stderr."""
-    messages.print(text, markup=False, soft_wrap=True)
+def say(*lines: str) -> None:
+    """Lines of a message on stderr."""
+    for line in lines:
+        messages.print(escape_terminal(line), markup=False, soft_wrap=True)
+
+
+def say_error(word: str, error: CipherlensError) -> None:
+    """An error and the way out."""
+    say(f"{word}: {error.args[0]}", *([f"  hint: {error.hint}"] if error.hint else []))
+
+
+def say_if_unchecked(key: object, what: Path) -> None:
+    """Whoever has no key cannot tell whether somebody has changed labels, splits or images."""
+    if key is None:
+        say(f"note: {what} is not authenticated: only with the key can one tell whether it was altered")
+
+
+def say_discarded(folders: Sequence[Path]) -> None:
+    """Name what a killed run left; plain pictures may have been in it."""
+    for folder in folders:
+        say(f"note: removed {folder}, left by a run that was killed; plain pictures may have been in it")
 
 
 class Progressing(Protocol):
@@ -43,12 +91,18 @@ class Progressing(Protocol):
 @contextmanager
 def progress_bar(label: str) -> Iterator[Progressing]:
     """A bar on stderr, fed with (done, total); silent when stderr is not a terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=messages, disable=not messages.is_terminal) as bars:
         task = bars.add_task(label, total=None)
 
         def tell(done: int, total: int, doing: str = "") -> None:
-            bars.update(task, completed=done, total=total, description=f"{label} {doing}".rstrip())
+            described = escape_terminal(f"{label} {doing}".rstrip())
+            bars.update(task, completed=done, total=total, description=described)
 
         yield tell
 
@@ -63,7 +117,8 @@ def read_passphrase(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        with path.open(encoding="utf-8") as file:  # the user's own, which may be a pipe
+            lines = file.read(_PASSPHRASE_LIMIT).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise KeyFailure(f"cannot read the passphrase file {path}: {error}") from None
     if not lines or not lines[0]:

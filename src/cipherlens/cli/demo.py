@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cipherlens.ciphers import create_cipher
-from cipherlens.cli.console import Json, emit, progress_bar, say
+from cipherlens.cli.console import Json, Whole, emit, progress_bar, say
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
@@ -17,7 +17,7 @@ SOURCE = "synthetic:objects"
 EPOCHS = 8
 
 
-def demo(*, out: Path = Path("demo"), source: str = SOURCE, epochs: int = EPOCHS, as_json: Json = False) -> None:
+def demo(*, out: Path = Path("demo"), source: str = SOURCE, epochs: Whole = EPOCHS, as_json: Json = False) -> None:
     """Seal, train, attack and report on generated images. Run again, it continues where it was.
 
     Parameters

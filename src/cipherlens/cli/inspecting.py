@@ -1,6 +1,5 @@
 """``cipherlens inspect``: say what a file or folder is, without any key."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,11 @@ from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.broken import describe_breaks, find_breaks
 from cipherlens.cli.console import Json, emit
 from cipherlens.data.manifest import FILE_NAME
+from cipherlens.data.run_files import read_run_files
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.errors import DataError
 from cipherlens.keys.keyfile import read_fields
+from cipherlens.untrusted import open_untrusted
 
 
 def inspect(path: Path, *, as_json: Json = False) -> None:
@@ -35,20 +36,26 @@ def describe(path: Path) -> dict[str, Any]:
         return _describe_sealed(path)
     if (path / "config.json").is_file():
         return _describe_run(path)
-    if path.is_file() and b"cipherlens-key" in path.read_bytes()[:4096]:
+    if path.is_file() and _begins_like_key(path):
         fields = read_fields(path)
         shown = ("comment", "created", "fingerprint", "protection")
         return {"kind": "key file", **{name: fields.get(name, "") for name in shown}}
     raise DataError(f"{path} is no key file, sealed data set or run", hint="check the path")
 
 
+def _begins_like_key(path: Path) -> bool:
+    with open_untrusted(path) as file:
+        return b"cipherlens-key" in file.read(4096)
+
+
 def _describe_sealed(path: Path) -> dict[str, Any]:
     dataset = SealedDataset.open(path)
     dataset.verify()
     plan = dataset.plan
-    cipher = create_cipher(plan.cipher, **plan.params)
+    cipher = plan.create_cipher()
     return {
         "kind": "sealed data set",
+        "authenticated": False,
         "cipher": plan.cipher,
         "params": plan.params,
         "key_fingerprint": plan.key_fingerprint,
@@ -67,21 +74,17 @@ def _describe_sealed(path: Path) -> dict[str, Any]:
 
 
 def _describe_run(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((path / "config.json").read_bytes())
-        training, provenance = config["config"], config["provenance"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path / 'config.json'} is damaged: {error}", hint="train again") from None
-    lines = (path / "metrics.jsonl").read_text().splitlines() if (path / "metrics.jsonl").is_file() else []
+    files = read_run_files(path)
+    last = files.epochs[-1] if files.epochs else {}
     return {
         "kind": "run",
-        "model": training.get("model"),
-        "adaptation_block": training.get("adapt_block"),
-        "locked": training.get("lock"),
-        "cipher": provenance.get("cipher"),
-        "key_fingerprint": provenance.get("key_fingerprint"),
-        "epochs_done": len(lines),
-        **{name: json.loads(lines[-1]).get(name) if lines else None for name in ("test_accuracy", "test_iou")},
+        "model": files.config.get("model"),
+        "adaptation_block": files.config.get("adapt_block"),
+        "locked": files.config.get("lock"),
+        "cipher": files.provenance.get("cipher"),
+        "key_fingerprint": files.provenance.get("key_fingerprint"),
+        "epochs_done": len(files.epochs),
+        **{name: last.get(name) for name in ("test_accuracy", "test_iou")},
     }
 
 

@@ -4,11 +4,12 @@ import os
 import sys
 
 from cyclopts import App, CycloptsError
-from cyclopts.config import Env, Toml
+from cyclopts.config import Env
 
 import cipherlens
 from cipherlens.cli import attacking, auditor, choosing, client, demo, locking, predicting, provider, reproducing
-from cipherlens.cli.console import messages, say
+from cipherlens.cli.configuration import FILE_NAME, FolderConfiguration
+from cipherlens.cli.console import messages, say, say_error
 from cipherlens.errors import CipherlensError, UsageError
 from cipherlens.memory import keep_freed_memory
 
@@ -17,7 +18,7 @@ app = App(
     help="Train vision models on keyed, unreadable images, and measure what such images still give away.",
     version=cipherlens.__version__,
     # A flag beats the environment (CIPHERLENS_TRAIN_EPOCHS=3), which beats ./cipherlens.toml ([train] epochs = 3).
-    config=(Env("CIPHERLENS_"), Toml("cipherlens.toml")),
+    config=(Env("CIPHERLENS_"), FolderConfiguration(FILE_NAME)),
     help_format="plaintext",
     suppress_keyboard_interrupt=False,  # we say how to go on
 )
@@ -37,10 +38,10 @@ def execute(arguments: list[str]) -> int:
     try:
         app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        say(f"usage: {error}\n  hint: cipherlens {' '.join(arguments[:1])} --help")
+        say(*f"usage: {error}".split("\n"), f"  hint: cipherlens {' '.join(arguments[:1])} --help")
         return UsageError.exit_code
     except CipherlensError as error:
-        say(f"error: {error}")
+        say_error("error", error)
         return error.exit_code
     except BrokenPipeError:
         # Whoever read our output has enough; point stdout elsewhere so that the exit does not complain again.
@@ -52,6 +53,6 @@ def execute(arguments: list[str]) -> int:
     except Exception as error:
         if os.environ.get("CIPHERLENS_TRACEBACK"):
             messages.print_exception()
-        say(f"failed: {type(error).__name__}: {error}\n  hint: set CIPHERLENS_TRACEBACK=1 to see where")
+        say(f"failed: {type(error).__name__}: {error}", "  hint: set CIPHERLENS_TRACEBACK=1 to see where")
         return CipherlensError.exit_code
     return 0

@@ -1,5 +1,6 @@
 """``cipherlens predict``: ask a trained model about images."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,13 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.cli.console import Json, OptionalKeyFile, PassphraseFile, emit, load_key
-from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
+from cipherlens.cli.console import Json, MaxPixels, OptionalKeyFile, PassphraseFile, Whole, emit, load_key
+from cipherlens.data.images import MAX_PIXELS, Item, Preprocess, check_shape, pad_to
 from cipherlens.data.manifest import Scheme
 from cipherlens.errors import DataError, UsageError
+from cipherlens.untrusted import describe, read_untrusted
 
 if TYPE_CHECKING:
     from cipherlens.train.run import Run
+
+
+_NPY_HEADER = 1 << 16
 
 
 def predict(
@@ -22,7 +27,8 @@ def predict(
     *,
     key: OptionalKeyFile = None,
     passphrase_file: PassphraseFile = None,
-    top: int = 3,
+    top: Whole = 3,
+    max_pixels: MaxPixels = MAX_PIXELS,
     masks: Path | None = None,
     feature_maps: Path | None = None,
     as_json: Json = False,
@@ -45,7 +51,8 @@ def predict(
     from cipherlens.cli.runs import open_run
     from cipherlens.train.run import predict as classify
 
-    loaded, lock = open_run(run, "last", key, passphrase_file)
+    secret = None if key is None else load_key(key, passphrase_file)
+    loaded, lock = open_run(run, "last", secret)
     scheme = Scheme.from_public(loaded.provenance)
     plain = [path for path in images if path.suffix != ".npy"]
     if plain and key is None and scheme.cipher != "identity":
@@ -54,8 +61,9 @@ def predict(
             hint="give the client's --key, or a ciphertext in a .npy file",
         )
     _check_outputs(loaded, scheme, images, top, masks, feature_maps, key)
-    bound = lock or (scheme.bind(load_key(key, passphrase_file)) if key is not None else None)
-    batch = np.concatenate([_read_image(path, scheme, bound, loaded) for path in images])
+    bound = lock or (None if secret is None else scheme.bind(secret))
+    preprocess = Preprocess(scheme.size, scheme.pad, max_pixels)
+    batch = np.concatenate([_read_image(path, preprocess, scheme, bound, loaded) for path in images])
     probabilities = classify(loaded, batch)
     written: dict[str, list[str]] = {}
     if masks is not None:
@@ -109,13 +117,15 @@ def _check_outputs(
         raise UsageError("without the key a mask cannot be put in order", hint="give the client's --key")
 
 
-def _read_image(path: Path, scheme: Scheme, bound: BoundCipher | None, run: "Run") -> NDArray[Any]:
+def _read_image(
+    path: Path, preprocess: Preprocess, scheme: Scheme, bound: BoundCipher | None, run: "Run"
+) -> NDArray[Any]:
     """One encrypted image (1, C, H, W), of the shape and dtype that the run was trained on."""
     if path.suffix == ".npy":
         return _read_ciphertext(path, run)
     if not path.is_file():
         raise DataError(f"no image {path}")
-    pixels = Preprocess(scheme.size, scheme.pad).apply(Item(str(path), -1, path))
+    pixels = preprocess.apply(Item(str(path), -1, path))
     check_shape(pixels, scheme.plain_shape, str(path))
     padded = pad_to(pixels[None], scheme.padded_shape)
     return padded if bound is None else np.asarray(bound.encrypt(padded, [path.name]))
@@ -123,9 +133,10 @@ def _read_image(path: Path, scheme: Scheme, bound: BoundCipher | None, run: "Run
 
 def _read_ciphertext(path: Path, run: "Run") -> NDArray[Any]:
     try:
-        ct = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is not a ciphertext: {error}") from None
+        limit = _NPY_HEADER + int(np.prod(run.shape)) * np.dtype(run.dtype).itemsize
+        ct = np.load(io.BytesIO(read_untrusted(path, limit)), allow_pickle=False)
+    except Exception as error:  # of many kinds: the file may be anything
+        raise DataError(f"{path} is not a ciphertext: {describe(error)}", hint="give a .npy file") from None
     if isinstance(ct, np.ndarray) and ct.ndim == 3:
         ct = ct[None]
     if not isinstance(ct, np.ndarray) or ct.shape != (1, *run.shape) or ct.dtype != run.dtype:

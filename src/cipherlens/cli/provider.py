@@ -6,9 +6,21 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.cli.console import Json, OptionalKeyFile, PassphraseFile, emit, load_key, progress_bar, say
+from cipherlens.cli.console import (
+    Json,
+    OptionalKeyFile,
+    OptionalWhole,
+    PassphraseFile,
+    Whole,
+    emit,
+    load_key,
+    progress_bar,
+    say,
+)
+from cipherlens.cli.runs import check_same_scheme, open_run, open_sealed
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.errors import UsageError
+from cipherlens.keys import Key
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -19,10 +31,10 @@ def train(
     out: Path,
     model: str = "preresnet20",
     adapt: Flag = False,
-    adapt_block: int | None = None,
-    epochs: int = 10,
-    rounds: int = 1,
-    batch_size: int = 128,
+    adapt_block: OptionalWhole = None,
+    epochs: Whole = 10,
+    rounds: Whole = 1,
+    batch_size: Whole = 128,
     optimizer: Literal["sgd", "adamw"] = "sgd",
     lr: float | None = None,
     weight_decay: float = 5e-4,
@@ -33,13 +45,13 @@ def train(
     small_stem: Flag = False,
     pretrained: Flag = False,
     weights: Path | None = None,
-    patience: int = 0,
-    warm_up: int = 0,
+    patience: Whole = 0,
+    warm_up: Whole = 0,
     inverse: Path | None = None,
     legacy_padding: Flag = False,
     adaptation: Literal["er", "le", "ele", "pe"] = "er",
-    seed: int = 0,
-    threads: int = 0,
+    seed: Whole = 0,
+    threads: Whole = 0,
     key: OptionalKeyFile = None,
     passphrase_file: PassphraseFile = None,
     inner: Literal["shuffled", "plain"] | None = None,
@@ -92,12 +104,13 @@ def train(
     from cipherlens.train.config import TrainConfig
     from cipherlens.train.fit import fit
 
-    dataset = SealedDataset.open(sealed)
-    names = list(dataset.splits)
-    name = "train" if "train" in names else names[0]
     if inner is not None and key is None:
         raise UsageError("--inner is for locked models", hint="give the client's --key too")
-    bound = _bind_to_lock(dataset, key, passphrase_file)
+    secret = None if key is None else load_key(key, passphrase_file)
+    dataset = open_sealed(sealed, secret)
+    names = list(dataset.splits)
+    name = "train" if "train" in names else names[0]
+    bound = None if secret is None else _bind_to_lock(dataset, secret)
     config = TrainConfig(
         model=model,
         adapt_block=_choose_adapt_block(dataset, adapt, adapt_block),
@@ -144,15 +157,13 @@ def train(
     )
 
 
-def _bind_to_lock(dataset: SealedDataset, key: Path | None, passphrase_file: Path | None) -> BoundCipher | None:
-    if key is None:
-        return None
+def _bind_to_lock(dataset: SealedDataset, key: Key) -> BoundCipher:
     if dataset.plan.cipher != "pixel-permutation":
         raise UsageError(
             f"a model is locked to pixel-permutation images, these are {dataset.plan.cipher}",
             hint="train without --key, or encrypt with --cipher pixel-permutation",
         )
-    return dataset.plan.bind(load_key(key, passphrase_file))
+    return dataset.plan.bind(key)
 
 
 def show_progress(event: Any, bar: Any) -> None:
@@ -195,11 +206,11 @@ def test(
         Measure even if the images were sealed with another key or cipher, and a locked model with another
         --key or with none.
     """
-    from cipherlens.cli.runs import check_same_scheme, open_run
     from cipherlens.train.run import evaluate
 
-    dataset = SealedDataset.open(sealed)
-    loaded, _ = open_run(run, weights, key, passphrase_file, check=not measure_wrong_key)
+    secret = None if key is None else load_key(key, passphrase_file)
+    dataset = open_sealed(sealed, secret, check=not measure_wrong_key)
+    loaded, _ = open_run(run, weights, secret, check=not measure_wrong_key)
     if not measure_wrong_key:
         check_same_scheme(loaded.provenance, dataset, "pass --measure-wrong-key to measure what that gives")
     result = evaluate(loaded, dataset.split(split))

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
-from cipherlens.cli.console import Json, emit, progress_bar, say
+from cipherlens.cli.console import Json, Whole, emit, progress_bar, say
 from cipherlens.errors import UsageError
 
 
@@ -15,7 +15,7 @@ def reproduce(
     source: str | None = None,
     out: Path | None = None,
     record: Path | None = None,
-    threads: int = 0,
+    threads: Whole = 0,
     as_json: Json = False,
 ) -> None:
     """Run a published experiment again, beside the published figures. Interrupted, the same command continues.

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.cli.console import load_key
+from cipherlens.cli.console import say_if_unchecked
 from cipherlens.data.manifest import Scheme
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.errors import KeyFailure
+from cipherlens.keys import Key
 
 if TYPE_CHECKING:
     from cipherlens.train.run import Run
@@ -24,8 +25,20 @@ def check_same_scheme(trained: dict[str, Any], dataset: SealedDataset, hint: str
             )
 
 
+def open_sealed(sealed: Path, key: Key | None, check: bool = True) -> SealedDataset:
+    """A sealed data set, authenticated where the key is given; says where it is not.
+
+    Raises KeyFailure for another key, unless told not to ``check``: then the set is read as if there were none.
+    """
+    dataset = SealedDataset.open(sealed)
+    if key is not None and not check and key.fingerprint != dataset.plan.key_fingerprint:
+        key = None
+    say_if_unchecked(key, sealed)
+    return dataset if key is None else SealedDataset.open(sealed, key)
+
+
 def open_run(
-    run: Path, weights: Literal["best", "last"], key: Path | None, passphrase_file: Path | None, check: bool = True
+    run: Path, weights: Literal["best", "last"], key: Key | None, check: bool = True
 ) -> "tuple[Run, BoundCipher | None]":
     """A run and the cipher that it was locked to (None: not locked).
 
@@ -43,6 +56,5 @@ def open_run(
             f"the model is locked with key {record.provenance.get('key_fingerprint')}",
             hint="give the client's --key (test can also --measure-wrong-key)",
         )
-    scheme = Scheme.from_public(record.provenance)
-    bound = None if key is None else scheme.bind(load_key(key, passphrase_file), check)
+    bound = None if key is None else Scheme.from_public(record.provenance).bind(key, check)
     return load_run(run, weights, bound, plain=not check), bound
