@@ -3,7 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check lint types smoke clean
+# How long `make fuzz` runs.
+MINUTES ?= 10
+
+.PHONY: demo test full fuzz check lint types smoke clean
 
 demo: $(VENV)/.demo
 	$(BIN)/cipherlens demo
@@ -11,6 +14,14 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 # One thread per test process: two processes with two threads each would wait for each other.
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# What takes minutes: kills and second writers at many moments.
+full: $(VENV)/.dev
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m full
+
+# Mutated key files, sealed sets, runs, images, ...: make fuzz MINUTES=30
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.security.fuzz --minutes $(MINUTES)
 
 check: lint types test
 
