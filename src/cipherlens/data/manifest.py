@@ -77,9 +77,11 @@ class Scheme:
     def create_cipher(self) -> Cipher:
         """The cipher, without a key. Raises DataError where the record names none that there is."""
         try:
-            return create_cipher(self.cipher, **self.params)
+            cipher = create_cipher(self.cipher, **self.params)
+            repr(cipher.params)  # of a composition this goes as deep as it does
         except Exception as error:  # parameters of any type, from a file that anybody may have written
-            raise DataError(f"the record names no known cipher: {error}") from None
+            raise DataError(f"the record names no known cipher: {error}", hint=RESTORE) from None
+        return cipher
 
     def bind(self, key: Key, check: bool = True) -> BoundCipher:
         """The bound cipher; raises KeyFailure if the key is another one, unless told not to ``check``."""

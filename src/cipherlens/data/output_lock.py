@@ -4,7 +4,9 @@ import errno
 import getpass
 import json
 import os
+import secrets
 import socket
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +23,8 @@ except ImportError:  # Windows: no lock
 
 LOCK = ".lock"
 _OWNER_LIMIT = 4096
+_PATIENCE = 2.0
+_PAUSE = 0.005
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
 
 
@@ -32,17 +36,14 @@ def hold_folder(folder: Path, mode: int = 0o777) -> Iterator[None]:
     The file says who holds it: user, host, process and start. Raises CipherlensError, naming that, where another
     process writes to the folder, UsageError where it is a file.
     """
-    made = _make(folder, mode)
-    descriptor = _take(folder, mode)
+    descriptor, made = _take(folder, mode)
     try:
         yield
     finally:
-        if descriptor is not None:
+        if not (made and _remove_if_empty(folder)) and descriptor is not None:
             (folder / LOCK).unlink(missing_ok=True)  # while it is held: nobody can have opened it and wait
+        if descriptor is not None:
             os.close(descriptor)
-        if made:
-            with suppress(OSError):
-                folder.rmdir()
 
 
 def list_content(folder: Path) -> list[Path]:
@@ -56,53 +57,107 @@ def refuse_inside(out: Path, folder: Path) -> None:
         raise UsageError(f"{out} lies inside of {folder}", hint="choose a destination outside of it")
 
 
-def _make(folder: Path, mode: int) -> bool:
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode)
-    except FileExistsError:
-        if not folder.is_dir():
-            raise UsageError(f"{folder} is a file", hint="name a folder") from None
+def _remove_if_empty(folder: Path) -> bool:
+    """Remove a folder that holds the lock alone, in one step for others, who would lock what goes."""
+    if list_content(folder):
         return False
-    except NotADirectoryError:
+    going = folder.with_name(f".{secrets.token_hex(8)}.gone")
+    try:
+        folder.rename(going)
+    except OSError:  # a place where something is mounted
+        return False
+    while not list_content(going):
+        (going / LOCK).unlink(missing_ok=True)
+        with suppress(OSError):  # another process, which was about to lock it, has just made its own file in it
+            going.rmdir()
+            return True
+    going.rename(folder)  # somebody has put something into it in that moment
+    return True
+
+
+def _take(folder: Path, mode: int) -> tuple[int | None, bool]:
+    """The open lock file (None where there are no locks), and whether the folder was made with it."""
+    if fcntl is None:
+        return None, _make_folder(folder, mode)
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        if not folder.exists():
+            descriptor = _make_locked(folder, mode)
+            if descriptor is not None:
+                return descriptor, True
+        descriptor = _open_lock(folder)
+        if descriptor is None:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = _read_owner(descriptor)
+            os.close(descriptor)
+            if owner is None and time.monotonic() < deadline:  # just taken, and not written yet
+                time.sleep(_PAUSE)
+                continue
+            raise CipherlensError(
+                f"{folder} is being written by {owner or 'another process'}",
+                hint="wait until it is done, or choose another folder",
+            ) from None
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno not in _NO_LOCKS:
+                raise
+            warnings.warn(f"{folder} lies where files cannot be locked: let nobody else write to it", stacklevel=4)
+            return None, False
+        if _is_current(descriptor, folder / LOCK):
+            _write_owner(descriptor)
+            return descriptor, False
+        os.close(descriptor)  # whoever held it has removed it in between
+
+
+def _make_locked(folder: Path, mode: int) -> int | None:
+    """Make a folder that is locked from its first moment on; None where another process was faster."""
+    new = folder.with_name(f".{secrets.token_hex(8)}.new")
+    if not _make_folder(new, mode):
+        return None
+    descriptor = _open_lock(new)
+    assert descriptor is not None
+    try:
+        with suppress(OSError):  # no locks here: said below, where the folder is there
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _write_owner(descriptor)
+        new.rename(folder)
+        return descriptor
+    except OSError:
+        os.close(descriptor)
+        (new / LOCK).unlink()
+        new.rmdir()
+        return None
+
+
+def _make_folder(folder: Path, mode: int) -> bool:
+    """Make the folder and its parents; False where it is there, or another process has just removed a parent."""
+    try:
+        folder.parent.mkdir(mode, parents=True, exist_ok=True)
+        folder.mkdir(mode)
+    except FileNotFoundError:
+        return False
+    except (FileExistsError, NotADirectoryError):
+        if folder.is_dir():
+            return False
         raise UsageError(f"{folder} lies in a file", hint="name a folder") from None
     except OSError as error:
         raise CipherlensError(f"cannot make {folder}: {describe(error)}", hint="choose another folder") from None
     return True
 
 
-def _take(folder: Path, mode: int) -> int | None:
-    """The open lock file; None where the file system has no locks."""
-    path = folder / LOCK
-    if fcntl is None:
+def _open_lock(folder: Path) -> int | None:
+    """The lock file, made if it is missing; None where the folder has just gone."""
+    try:
+        return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
         return None
-    while True:
-        try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(path, flags, 0o600)
-        except FileNotFoundError:  # whoever held the folder last has removed it
-            folder.mkdir(mode, exist_ok=True)
-            continue
-        except OSError as error:
-            raise CipherlensError(f"cannot write to {folder}: {describe(error)}", hint="choose another") from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = _read_owner(descriptor)
-            os.close(descriptor)
-            raise CipherlensError(
-                f"{folder} is being written by {owner}", hint="wait until it is done, or choose another folder"
-            ) from None
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno not in _NO_LOCKS:
-                raise
-            warnings.warn(f"{folder} lies where files cannot be locked: let nobody else write to it", stacklevel=3)
-            return None
-        if _is_current(descriptor, path):
-            _write_owner(descriptor)
-            return descriptor
-        os.close(descriptor)  # whoever held it has removed it in between
+    except NotADirectoryError:
+        raise UsageError(f"{folder} is a file", hint="name a folder") from None
+    except OSError as error:
+        raise CipherlensError(f"cannot write to {folder}: {describe(error)}", hint="choose another") from None
 
 
 def _is_current(descriptor: int, path: Path) -> bool:
@@ -123,12 +178,12 @@ def _write_owner(descriptor: int) -> None:
     os.pwrite(descriptor, json.dumps(owner).encode(), 0)
 
 
-def _read_owner(descriptor: int) -> str:
+def _read_owner(descriptor: int) -> str | None:
     try:
         owner = json.loads(os.pread(descriptor, _OWNER_LIMIT, 0))
         return "{user} on {host}, process {process}, since {start}".format(**owner)
-    except (ValueError, KeyError, TypeError):  # just taken, not written yet
-        return "another process"
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def name_user() -> str:

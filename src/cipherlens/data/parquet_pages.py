@@ -5,6 +5,7 @@ gigabytes. pyarrow gives no access to these headers, so that they are read here:
 encoding (Apache Parquet format, ``parquet.thrift``: FileMetaData and PageHeader).
 """
 
+import os
 from typing import Any, BinaryIO
 
 # Fields by number and type, in the file's summary and in front of each page.
@@ -18,15 +19,13 @@ _MAX_FIELD = 100
 _Struct = dict[tuple[int, int], Any]
 
 
-def measure_column(file: BinaryIO, summary: bytes, column: int) -> tuple[int, int]:
+def measure_column(file: BinaryIO, column: int) -> tuple[int, int]:
     """Bytes that the pages of a Parquet column decompress to: of all, and of the largest.
 
-    ``summary`` is the file's FileMetaData as pyarrow understood it (its own accessors end the process for some
-    damaged files). The sizes in it may lie; what the headers of the pages say is what is allocated. Raises
-    ValueError or another Exception for what are no pages.
+    Raises ValueError or another Exception for what is no Parquet file.
     """
     total = largest = 0
-    for group in _read_struct(summary, 0)[0][_ROW_GROUPS]:
+    for group in _read_struct(_read_summary(file), 0)[0][_ROW_GROUPS]:
         chunk: _Struct = group[_COLUMNS][column][_DESCRIPTION]
         at, dictionary = chunk[_FIRST_PAGE], chunk.get(_DICTIONARY, 0)
         if 0 < dictionary < at:
@@ -39,6 +38,14 @@ def measure_column(file: BinaryIO, summary: bytes, column: int) -> tuple[int, in
             total, largest = total + header[_UNCOMPRESSED_BYTES], max(largest, header[_UNCOMPRESSED_BYTES])
             at += size + header[_COMPRESSED_BYTES]
     return total, largest
+
+
+def _read_summary(file: BinaryIO) -> bytes:
+    """FileMetaData, at the end of a file, before its length and a mark of 4 bytes."""
+    end = file.seek(-8, os.SEEK_END)
+    length = int.from_bytes(file.read(4), "little")
+    file.seek(end - length)
+    return file.read(length)
 
 
 def _read_header(file: BinaryIO, at: int) -> tuple[_Struct, int]:

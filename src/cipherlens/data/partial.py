@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from cipherlens.data.output_lock import hold_folder, list_content, name_user
 from cipherlens.errors import CipherlensError, UsageError
 
 PRIVATE_FOLDER = 0o700
+_OLD_SECONDS = 60.0
 
 
 def name_base(parent: Path) -> Path:
@@ -29,10 +31,10 @@ def partial_folder(out: Path) -> Iterator[Path]:
     It is removed in any case; what killed runs left beside it is removed first. Raises CipherlensError where
     another process is making ``out``.
     """
+    discard_leftovers(out.parent)
     base = _make_base(out.parent)
     try:
         with hold_folder(base / out.name, PRIVATE_FOLDER):
-            discard_leftovers(out.parent)
             _clear(base / out.name)
             folder = Path(tempfile.mkdtemp(dir=base / out.name))
             try:
@@ -50,6 +52,8 @@ def discard_leftovers(parent: Path) -> list[Path]:
     if not base.is_dir() or base.is_symlink():
         return []
     for folder in sorted(base.iterdir()):
+        if folder.name.startswith(".") and not _is_old(folder):  # a process is just making or removing it
+            continue
         try:
             with hold_folder(folder):
                 _clear(folder)
@@ -73,6 +77,13 @@ def move_into_place(folder: Path, out: Path) -> None:
         raise UsageError(f"{out} is not empty", hint="choose a new destination") from None
 
 
+def _is_old(folder: Path) -> bool:
+    try:
+        return time.time() - folder.stat().st_mtime > _OLD_SECONDS
+    except FileNotFoundError:
+        return False
+
+
 def _clear(folder: Path) -> None:
     for path in list_content(folder):
         if path.is_dir() and not path.is_symlink():
@@ -84,13 +95,20 @@ def _clear(folder: Path) -> None:
 def _make_base(parent: Path) -> Path:
     """Make the private folder; in a folder that everybody can write to, somebody else may have made it."""
     base = name_base(parent)
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        base.mkdir(PRIVATE_FOLDER, exist_ok=True)
-        found = base.lstat()
-    except OSError as error:
-        raise UsageError(f"cannot write to {parent}: {error.strerror}", hint="choose another place") from None
-    if not stat.S_ISDIR(found.st_mode) or (os.name == "posix" and found.st_uid != os.getuid()):
-        raise CipherlensError(f"{base} belongs to somebody else", hint="choose another place, or another TMPDIR")
-    base.chmod(PRIVATE_FOLDER)
-    return base
+    while True:
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            base.mkdir(PRIVATE_FOLDER, exist_ok=True)
+            found = base.lstat()
+            if not stat.S_ISDIR(found.st_mode) or (os.name == "posix" and found.st_uid != os.getuid()):
+                raise CipherlensError(f"{base} is somebody else's", hint="choose another place, or another TMPDIR")
+            base.chmod(PRIVATE_FOLDER)
+            return base
+        except FileNotFoundError:  # another process of the user's has just removed it
+            continue
+        except FileExistsError:
+            if base.is_dir() or not base.exists():  # as above, while it was looked at
+                continue
+            raise CipherlensError(f"{base} is a file", hint="remove it, or choose another place") from None
+        except OSError as error:
+            raise UsageError(f"cannot write to {parent}: {error.strerror}", hint="choose another place") from None

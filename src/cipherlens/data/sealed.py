@@ -64,7 +64,7 @@ class SealedDataset:
                 content = np.fromfile(file, np.uint8) if copied else np.memmap(file, np.uint8, "r")
         except FileNotFoundError:
             raise DataError(f"shard {shard.file} is missing", hint=RESTORE) from None
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
             raise DataError(f"shard {shard.file} cannot be read: {describe(error)}", hint=RESTORE) from None
         if hashlib.sha256(content.data).hexdigest() != shard.sha256:
             raise DataError(f"shard {shard.file} is damaged (hash does not match)", hint=RESTORE)

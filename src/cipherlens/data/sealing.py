@@ -50,11 +50,13 @@ def seal(
     if (folder := find_image_folder(source)) is not None:
         refuse_inside(out, folder)
     job = plan_job(source, cipher, key, options)
-    finished = _find_finished(out, job, key)
-    if finished is not None:
-        return _report(finished.shards, (), reused=len(finished.shards), started=started)
-    with hold_folder(out):
-        return _seal_rest(source, out, job, key, options, progress, started)
+    finished = _find_finished(out, job, key)  # without the lock, since that can be had only where one may write
+    if finished is None:
+        with hold_folder(out):
+            finished = _find_finished(out, job, key)  # another process may have finished it meanwhile
+            if finished is None:
+                return _seal_rest(source, out, job, key, options, progress, started)
+    return _report(finished.shards, (), reused=len(finished.shards), started=started)
 
 
 def _seal_rest(
@@ -144,6 +146,7 @@ def _prepare(out: Path, job: Job, key: Key) -> tuple[Plan, dict[str, Shard]]:
         return job.plan, {}
     else:
         raise UsageError(f"{out} is not empty", hint="choose a new or empty destination")
+    _require_places(out, job)
     _remove_leftovers(out)
     return plan, {name: shard for name, shard in done.items() if _is_intact(out, plan, shard)}
 
@@ -153,6 +156,18 @@ def _is_empty(out: Path) -> bool:
     content = list_content(out)
     begun = [path for path in content if path.name == SHARDS and path.is_dir() and not any(path.iterdir())]
     return len(begun) == len(content)
+
+
+def _require_places(out: Path, job: Job) -> None:
+    """Raise DataError where a shard cannot be written because something else has its name."""
+    shards = out / SHARDS
+    if not shards.exists() and not shards.is_symlink():
+        shards.mkdir()
+    if shards.is_symlink() or not shards.is_dir():
+        raise DataError(f"{shards} is no folder of this data set", hint="remove it and run the same command again")
+    for task in job.tasks:
+        if (shards / task.file).is_dir():
+            raise DataError(f"{shards / task.file} is a folder", hint="remove it and run the same command again")
 
 
 def _remove_leftovers(out: Path) -> None:

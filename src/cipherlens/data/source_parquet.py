@@ -1,6 +1,5 @@
 """Parquet files as a source."""
 
-import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -188,10 +187,9 @@ def _read_labels(path: Path, rows: int) -> NDArray[np.int64]:
 
 def _read_batches(opened: _Opened, leaf: str) -> list[Any]:
     """A column in batches of rows; DataError, before the memory is needed, where it is decoded to too much."""
-    schema, summary = opened.parquet.schema, io.BytesIO()
-    opened.parquet.metadata.write_metadata_file(summary)  # between two marks of 4 bytes, with its length
+    schema = opened.parquet.schema
     columns = [number for number in range(len(schema)) if schema.column(number).path == leaf]
-    sizes = [measure_column(opened.file, summary.getvalue()[4:-8], number) for number in columns]
+    sizes = [measure_column(opened.file, number) for number in columns]
     if sum(size for size, _ in sizes) > opened.most:
         raise opened.too_large()
     # No value is larger than the page that it is in, so no batch is decoded to more than the limit.

@@ -151,9 +151,12 @@ def _decrypt(path: Path, fields: dict[str, str], passphrase: str | None) -> byte
     if passphrase is None:
         raise KeyFailure(f"{path} is protected by a passphrase", hint="give --passphrase-file FILE")
     header = {name: value for name, value in fields.items() if name != "key"}
+    missing = {"salt", "nonce", *_COST} - set(header)
+    if missing:
+        raise KeyFailure(f"{path}: damaged key file (no {min(missing)})", hint="restore a backup")
     _decode(path, header, "salt")
     for name, limit in _COST_LIMIT.items():
-        value = header.get(name, "")
+        value = header[name]
         if not _NUMBER.fullmatch(value) or not 1 <= int(value) <= limit:
             raise KeyFailure(f"{path}: {name} must be between 1 and {limit}", hint="restore a backup")
     try:

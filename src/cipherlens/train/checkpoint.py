@@ -49,11 +49,16 @@ def load_tensors(path: Path, folder: Path | None = None) -> dict[str, Tensor]:
     return tensors
 
 
-def load_into(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Load all of a run's weights; DataError, naming the tensors, where ``source`` does not fit the model."""
+def check_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Raise DataError, naming the tensors, where ``source`` does not fit the model."""
     problems = describe_mismatch(model.state_dict(), weights)
     if problems:
         raise DataError(f"{source} does not fit the model of the run: {problems}", hint="the run folder is damaged")
+
+
+def load_into(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Load all of a run's weights; DataError, naming the tensors, where ``source`` does not fit the model."""
+    check_weights(model, weights, source)
     model.load_state_dict(weights)
 
 

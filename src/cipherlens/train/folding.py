@@ -10,7 +10,7 @@ from cipherlens.data.sealed import SealedDataset
 from cipherlens.errors import ShapeError, UsageError
 from cipherlens.keyed import fold
 from cipherlens.keys import Key
-from cipherlens.train.checkpoint import load_into, load_tensors, save_tensors
+from cipherlens.train.checkpoint import load_tensors, save_tensors
 from cipherlens.train.locking import read_finished, write_derived
 from cipherlens.train.normalization import Normalization
 from cipherlens.train.record import RunRecord, rebuild_model
@@ -46,8 +46,7 @@ def fold_run(run: Path, out: Path, sealed: SealedDataset, key: Key) -> RunRecord
 
 
 def _fold_weights(record: RunRecord, path: Path, bound: BoundCipher) -> dict[str, Tensor]:
-    model = rebuild_model(record)
-    load_into(model, load_tensors(path), path.name)
+    model = rebuild_model(record, load_tensors(path), path.name)
     folded = fold(model, bound, record.normalization.mean, record.normalization.std).state_dict()
     if list(folded) != list(model.state_dict()):
         raise UsageError(

@@ -10,7 +10,7 @@ from cipherlens.data.partial import move_into_place, partial_folder
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 from cipherlens.train.card import write_card
-from cipherlens.train.checkpoint import load_into, load_tensors, save_tensors
+from cipherlens.train.checkpoint import load_tensors, save_tensors
 from cipherlens.train.curves import draw_curves
 from cipherlens.train.fit import CARD, CURVES
 from cipherlens.train.metrics import EpochMetrics, read_metrics, write_metrics
@@ -29,10 +29,9 @@ def lock_run(run: Path, out: Path, key: Key, inner: str) -> RunRecord:
     scheme = Scheme.from_public(record.provenance)
     scheme = replace(scheme, cipher="pixel-permutation", params={}, key_fingerprint=key.fingerprint)
     locked = replace(record, config=replace(record.config, lock=inner), provenance=scheme.public())
-    model = rebuild_model(locked, scheme.bind(key))  # proves that it can be locked
     weights = {name: load_tensors(run / name) for name in (BEST, LAST)}
     for name, tensors in weights.items():
-        load_into(model, tensors, name)
+        rebuild_model(locked, tensors, name, scheme.bind(key))  # proves that it can be locked
     with write_derived(out, locked, history, "that of the run it was locked from") as partial:
         for name, tensors in weights.items():
             save_tensors(partial / name, tensors)

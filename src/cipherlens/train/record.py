@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 from msgspec import Meta
-from torch import nn
+from torch import Tensor, nn
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.files import write_atomic
@@ -17,7 +19,7 @@ from cipherlens.errors import CipherlensError, DataError, UsageError
 from cipherlens.keyed import lock
 from cipherlens.models import SEGMENTATION_MODELS, create_model
 from cipherlens.schema import Count, ImageShape, Sha256, parse
-from cipherlens.train.checkpoint import read_run_json
+from cipherlens.train.checkpoint import check_weights, load_into, read_run_json
 from cipherlens.train.config import TrainConfig
 from cipherlens.train.data import ImageSet, has_masks, read_targets
 from cipherlens.train.normalization import Normalization
@@ -108,7 +110,7 @@ def read_record(folder: Path) -> RunRecord:
         )
         if len(record.normalization.mean) != record.data.shape[0]:
             raise ValueError("the normalisation is of another number of channels than the images")
-    except (CipherlensError, KeyError, TypeError, ValueError) as error:
+    except (CipherlensError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{folder / RECORD} is damaged: {error}", hint="copy the run again") from error
     return record
 
@@ -169,13 +171,34 @@ def build_model(record: RunRecord, initial_weights: bool, bound: BoundCipher | N
     return lock(model, bound, "plain" if config.lock == "plain" else "shuffled")
 
 
-def rebuild_model(record: RunRecord, bound: BoundCipher | None = None) -> nn.Module:
-    """The model of a run folder, whose weights are loaded next; DataError where its record describes none."""
+def rebuild_model(
+    record: RunRecord, weights: Mapping[str, Tensor], source: str, bound: BoundCipher | None = None
+) -> nn.Module:
+    """The model of a run folder with its weights, which ``source`` names.
+
+    Its shapes are compared first, without memory for it: a record may describe a model of any size. Raises
+    DataError, naming the tensors, where the weights do not fit, and where the record describes no model.
+    """
     try:
-        return build_model(record, initial_weights=False, bound=bound)
+        _check_shapes(record, weights, source)
+        with torch.random.fork_rng(devices=[]):
+            model = build_model(record, initial_weights=False, bound=bound)
+        load_into(model, weights, source)
+        return model
     except CipherlensError:
         raise
     except Exception as error:  # timm raises whatever comes up for settings that nobody would write by hand
         raise DataError(
             f"the run's record describes no {record.config.model}: {error}", hint="the run folder is damaged"
         ) from error
+
+
+def _check_shapes(record: RunRecord, weights: Mapping[str, Tensor], source: str) -> None:
+    try:
+        with torch.device("meta"):
+            expected = build_model(record, initial_weights=False)
+    except CipherlensError:
+        raise
+    except Exception:  # a network that computes while it is built needs real numbers; most do not
+        return
+    check_weights(expected, weights, source)

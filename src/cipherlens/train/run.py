@@ -14,7 +14,7 @@ from torch import nn
 from cipherlens.ciphers import BoundCipher
 from cipherlens.errors import DataError, KeyFailure, ShapeError, UsageError
 from cipherlens.memory import keep_freed_memory
-from cipherlens.train.checkpoint import load_into, load_tensors
+from cipherlens.train.checkpoint import load_tensors
 from cipherlens.train.config import TrainConfig
 from cipherlens.train.data import ImageBatches, ImageSet, check_image_set, check_same_kind, has_masks
 from cipherlens.train.hardware import choose_device, choose_precision
@@ -73,9 +73,7 @@ def load_run(
             hint="give the pixel permutation of that key, or ask for the plain model",
         )
     tensors = load_tensors(path / WEIGHTS[weights])
-    with torch.random.fork_rng(devices=[]):
-        model = rebuild_model(record, bound)
-    load_into(model, tensors, WEIGHTS[weights])
+    model = rebuild_model(record, tensors, WEIGHTS[weights], bound)
     return Run(
         config=record.config,
         classes=record.data.classes,

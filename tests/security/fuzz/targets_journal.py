@@ -1,0 +1,148 @@
+"""Journals of interrupted sealing jobs: the job ends with the right bytes, or says what is wrong."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.security.fuzz.mutate_bytes import mutate_bytes
+from tests.security.fuzz.mutate_json import mutate_json, to_text
+from tests.security.fuzz.mutate_tensors import mutate_tensors
+from tests.security.fuzz.outcome import Altered
+from tests.security.fuzz.target import Case, Target
+from tests.security.fuzz.trees import FORMATS, Tree, read_tree, remove_tree, replace_node
+
+JOURNAL = "journal.jsonl"
+SOURCE = "synthetic:objects?n=8&test=4&size=32"
+OTHER_SOURCE = "synthetic:objects?n=8&test=4&size=32&seed=7"
+SHARD_BYTES = 20_000
+
+
+class _Stop(Exception):
+    """Interrupts a job."""
+
+
+def find_shard_size() -> Any:
+    """The module that says how large a shard is."""
+    try:
+        from cipherlens.data import job
+    except ImportError:  # where it was before
+        from cipherlens.data import sealing as job
+    return job
+
+
+def resume(out: Path, key: Any, source: str = SOURCE, progress: Any = None) -> None:
+    """Run the job that the seed was interrupted in."""
+    from cipherlens.ciphers import create_cipher
+    from cipherlens.data import sealing
+
+    find_shard_size().SHARD_BYTES = SHARD_BYTES
+    sealing.seal(source, out, create_cipher("hill", block=4), key, progress=progress)
+
+
+class JournalTarget(Target):
+    """Resuming a job whose journal, or whose finished shard, was changed."""
+
+    name, share, codes = "journal", 4, frozenset({2, 3, 4})
+    seeds_kept = 1
+
+    def __init__(self) -> None:
+        import tempfile
+
+        self._tree = read_tree(FORMATS / "interrupted")
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder)
+            self._other = self._interrupt(place / "other", OTHER_SOURCE)
+            whole = self._interrupt(place / "whole", SOURCE)
+            resume(place / "whole", self.key)
+            self._shards = _known(place / "whole")
+        lines = [line for tree in (self._tree, self._other, whole) for line in tree[JOURNAL].split(b"\n") if line]
+        self._lines = lines
+
+    def _interrupt(self, out: Path, source: str) -> Tree:
+        """Another unfinished job with the same key: its lines are authentic, and out of place."""
+
+        def stop(done: int, total: int) -> None:
+            if done >= 3:
+                raise _Stop
+
+        try:
+            resume(out, self.key, source, stop)
+        except _Stop:
+            return read_tree(out)
+        raise AssertionError("the job was not interrupted")
+
+    def make(self, rng: Random, number: int) -> Case:
+        if number < self.seeds_kept:
+            return Case(self._tree, "interrupted", untouched=True)
+        tree, kind = dict(self._tree), rng.random()
+        whole = tree[JOURNAL]
+        if kind < 0.02:
+            tree, note = replace_node(rng, tree, JOURNAL)
+        elif kind < 0.2:
+            tree[JOURNAL], note = mutate_bytes(rng, whole, self._other[JOURNAL])
+        elif kind < 0.45:
+            tree[JOURNAL], note = _mutate_record(rng, whole)
+        elif kind < 0.75:
+            tree[JOURNAL], note = self._rearrange(rng, whole)
+            # With the other job's shards too, its lines are accepted: lines carry no plan in format version 1.
+        else:
+            path = rng.choice([path for path in tree if path != JOURNAL])
+            changes = (
+                lambda: replace_node(rng, tree, path),
+                lambda: ({**tree, path: mutate_tensors(rng, tree[path])[0]}, path),
+            )
+            tree, note = rng.choice(changes)()
+        return Case(tree, note, outside=whole)
+
+    def _rearrange(self, rng: Random, whole: bytes) -> tuple[bytes, str]:
+        """Authentic lines, left out, doubled, in another order, from another job."""
+        lines, done = [line for line in whole.split(b"\n") if line], []
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            kind, at = rng.choice(("drop", "double", "swap", "foreign", "foreign")), rng.randrange(len(lines) + 1)
+            if kind == "drop" and lines:
+                lines.pop(at % len(lines))
+            elif kind == "double" and lines:
+                lines.insert(at, lines[at % len(lines)])
+            elif kind == "swap":
+                rng.shuffle(lines)
+            else:
+                lines.insert(at, rng.choice(self._lines))
+            done.append(f"{kind} line {at}")
+        return b"\n".join(lines) + rng.choice((b"\n", b"\n", b"", b"\n\n", b"\n{")), ", ".join(done)
+
+    def use(self, case: Case, root: Path) -> None:
+        out = root.with_name(f"{root.name}-out")
+        try:
+            root.rename(out)  # what it holds is now a job's destination
+            root.mkdir()
+            resume(out, self.key)
+            if _known(out) != self._shards:
+                raise Altered("the finished data set holds other images")
+        finally:
+            remove_tree(out)
+
+
+def _known(out: Path) -> Any:
+    """What the data set is when all went well: its plan (tags differ between versions) and its decrypted images."""
+    from cipherlens.data.sealed import SealedDataset
+
+    key = Target().key
+    dataset = SealedDataset.open(out, key)
+    bound = dataset.plan.bind(key)
+    parts = {name: dataset.split(name) for name in dataset.splits}
+    images = {name: bound.decrypt(part.read_all(), "uint8").tobytes() for name, part in parts.items()}
+    return (
+        replace(dataset.plan, source_tag=""),
+        images,
+        {name: (part.labels.tolist(), part.index.tolist()) for name, part in parts.items()},
+    )
+
+
+def _mutate_record(rng: Random, whole: bytes) -> tuple[bytes, str]:
+    lines = [line for line in whole.split(b"\n") if line]
+    at = rng.randrange(len(lines))
+    value, note = mutate_json(rng, json.loads(lines[at]))
+    lines[at] = to_text(rng, value).encode().replace(b"\n", b" ")
+    return b"\n".join(lines) + b"\n", f"line {at}: {note}"
