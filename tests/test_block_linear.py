@@ -10,8 +10,8 @@ pytest.importorskip("torch")
 
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import View
-from cipherlens.attacks.block_linear import attack_covariance, merge_halves, split_halves
-from cipherlens.attacks.block_statistics import apply_maps, block_statistics, cut_blocks
+from cipherlens.attacks.block_linear import attack_covariance
+from cipherlens.attacks.block_statistics import block_statistics
 from cipherlens.attacks.controls import run_controls
 from cipherlens.attacks.harness import evaluate
 from cipherlens.attacks.prior import parametric_statistics
@@ -20,6 +20,7 @@ from cipherlens.attacks.snapping import _invert, _order_channels, _stack, snap
 from cipherlens.attacks.swaps import _price, swap_pairs
 from cipherlens.attacks.target import Target
 from cipherlens.ciphers import create_cipher
+from cipherlens.ciphers.blockmaps import apply_maps, cut_blocks, merge_halves, split_halves
 from cipherlens.data import synthetic
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key

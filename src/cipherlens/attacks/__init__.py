@@ -38,6 +38,7 @@ ATTACKS: dict[str, Attack] = {
             "and finds the matrix that connects them",
             attack_covariance,
             composes=BLOCK_LINEAR,
+            finds_inverse=True,
         ),
         Attack(
             "correlation",
@@ -46,6 +47,7 @@ ATTACKS: dict[str, Attack] = {
             "finds from many encrypted images which pixels look alike, and so which were neighbours",
             attack_correlation,
             alignment="symmetries",
+            finds_inverse=True,
             least=50,
             most_pixels=MOST_PIXELS,
         ),

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.ciphers.base import Shape
+from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.errors import UsageError
 
 Images = NDArray[np.float32]
@@ -94,11 +95,15 @@ def require_labels(view: View) -> tuple[Labels, Labels]:
 
 @dataclass(frozen=True)
 class AttackResult:
-    """A reconstruction (N, C, H, W), float32, nominally in [0, 1] and not clipped, and what the attack noted."""
+    """A reconstruction (N, C, H, W), float32, nominally in [0, 1] and not clipped, and what the attack noted.
+
+    ``inverse`` reads further ciphertexts under the same key, where the attack finds such a map.
+    """
 
     reconstruction: Images
     seconds: float
     details: dict[str, Any] = field(default_factory=dict)
+    inverse: EstimatedInverse | None = None
 
 
 @dataclass(frozen=True)
@@ -117,14 +122,15 @@ class Attack:
     ``minutes`` it takes on one core, by the order of magnitude, where that is more than some seconds: such attacks
     run only where they are asked for. ``needs_public``: it learns from public images of the size of the plain ones.
     ``imitates``: it learns from ciphertexts that it makes itself, and can undo plain images only where it is told
-    that they are. ``suits``: whether it can say anything about a cipher of its with these parameters.
+    that they are. ``finds_inverse``: it gives a map that reads further ciphertexts under the same key. ``suits``:
+    whether it can say anything about a cipher of its with these parameters.
     """
 
     name: str
     threat_model: str
     ciphers: tuple[str, ...]
     summary: str
-    function: Callable[[View], tuple[Images, dict[str, Any]]]
+    function: Callable[[View], tuple[Images | EstimatedInverse, dict[str, Any]]]
     alignment: str = "none"
     composes: tuple[str, ...] = ()
     reaches: float = 0.9
@@ -136,6 +142,7 @@ class Attack:
     minutes: float = 0.0
     needs_public: bool = False
     imitates: bool = False
+    finds_inverse: bool = False
     suits: Callable[[dict[str, Any]], bool] = lambda _: True
 
     def applies(self, cipher: str, params: dict[str, Any] | None = None) -> bool:
@@ -171,5 +178,8 @@ class Attack:
                 f"{self.name} needs somebody to encrypt chosen pictures", hint="give the view an oracle, or --key"
             )
         started = time.perf_counter()
-        reconstruction, details = self.function(view)
-        return AttackResult(reconstruction, time.perf_counter() - started, details)
+        found, details = self.function(view)
+        if isinstance(found, EstimatedInverse):
+            pictures = found.apply(view.ciphertexts)
+            return AttackResult(pictures, time.perf_counter() - started, details, found)
+        return AttackResult(found, time.perf_counter() - started, details)

@@ -4,13 +4,16 @@ from math import lcm
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Images, View
-from cipherlens.attacks.block_statistics import BlockStatistics, apply_maps, block_statistics
+from cipherlens.attacks.block_statistics import BlockStatistics, block_statistics
 from cipherlens.attacks.covariance import Recovery, search
 from cipherlens.attacks.neighbours import is_negative
 from cipherlens.attacks.prior import parametric_statistics
 from cipherlens.attacks.snapping import snap
+from cipherlens.ciphers.blockmaps import split_halves
+from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse, shape_of
 from cipherlens.errors import UsageError
 
 ORDERED = ("shf", "np", "patch")
@@ -24,7 +27,7 @@ _JOINT_TRIES = 6
 _LARGE = 200
 
 
-def attack_covariance(view: View) -> tuple[Images, dict[str, Any]]:
+def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
     """Statistics of the public images, or the parametric ones where there are none, against the ciphertexts'."""
     parts = view.params["ciphers"] if view.cipher == "compose" else [{"name": view.cipher, **view.params}]
     names = {part["name"] for part in parts}
@@ -36,13 +39,19 @@ def attack_covariance(view: View) -> tuple[Images, dict[str, Any]]:
     searched = list(search(ct, prior, prior.block, view.seed, inverts, tries))
     found = min(searched, key=lambda recovery: recovery.objective)
     details = {"objective": found.objective, "agreement": found.agreement}
-    if not rearranges:
-        return found.reconstruction, details
-    images = _read_off(searched, ct, prior, inverts)
-    images = merge_halves(images) if HALVED in names else images
-    if inverts and is_negative(images, view.public_images):
-        images = 1 - images
-    return images, details
+    matrices, offsets = found.matrices, found.offsets
+    if rearranges:
+        matrices, offsets = _read_off(searched, ct, prior, inverts)
+    inverse = BlockInverse(
+        shape=shape_of(view.ciphertexts),
+        block=prior.block,
+        matrices=matrices,
+        offsets=offsets,
+        halves=HALVED in names,
+    )
+    if rearranges and inverts and is_negative(inverse.apply(view.ciphertexts), view.public_images):
+        inverse = inverse.negate()
+    return inverse, details
 
 
 def _find_prior(view: View, block: int, joint: bool, halved: bool) -> BlockStatistics:
@@ -54,25 +63,14 @@ def _find_prior(view: View, block: int, joint: bool, halved: bool) -> BlockStati
     return parametric_statistics(block, channels, joint)
 
 
-def _read_off(searched: list[Recovery], ct: Images, prior: BlockStatistics, inverts: bool) -> Images:
-    """The images under the likeliest of the rearrangements nearest to what was found."""
+def _read_off(
+    searched: list[Recovery], ct: Images, prior: BlockStatistics, inverts: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Matrix and offset of the likeliest of the rearrangements nearest to what was found."""
     target, channels = block_statistics(ct, prior.block, joint=True), ct.shape[1]
     snapped = [snap(found.matrices[0], prior, target, channels, inverts) for found in searched]
     best = min(snapped, key=lambda rearrangement: rearrangement.unlikeliness)
     source, signs = best.source, best.signs
     matrix = np.zeros((1, len(source), len(source)))
     matrix[0, source, np.arange(len(source))] = signs
-    offset = np.asarray(signs < 0, np.float64)[None]  # an inverted value is 1 - y
-    return apply_maps(ct, prior.block, matrix, offset)
-
-
-def split_halves(images: Images) -> Images:
-    """Images (N, C, H, W) in [0, 1] -> (N, 2 C, H, W): the lower halves of the bytes, then the upper ones."""
-    levels = np.rint(255 * images).astype(np.uint8)
-    return np.concatenate([levels & 15, levels >> 4], axis=1).astype(np.float32) / np.float32(15)
-
-
-def merge_halves(halves: Images) -> Images:
-    """The inverse of :func:`split_halves`."""
-    low, high = np.split(np.rint(15 * halves), 2, axis=1)
-    return np.asarray((low + 16 * high) / 255, np.float32)
+    return matrix, np.asarray(signs < 0, np.float64)[None]  # an inverted value is 1 - y

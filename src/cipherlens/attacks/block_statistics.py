@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.blocks import merge_blocks, split_blocks
+from cipherlens.ciphers.blockmaps import cut_blocks
 from cipherlens.errors import DataError, ShapeError
 
 Floats = NDArray[np.float64]
@@ -87,14 +87,6 @@ def block_statistics(images: NDArray[Any], block: int, joint: bool = False) -> B
     return BlockStatistics(block, mean, covariance, brightness(images), n * rows * columns)
 
 
-def cut_blocks(images: NDArray[Any], block: int, joint: bool) -> NDArray[Any]:
-    """Images (N, C, H, W) -> (C, N, H/b, W/b, b*b), or where ``joint`` (1, N, H/b, W/b, C*b*b)."""
-    blocks = np.asarray(split_blocks(np, np.asarray(images), block))
-    if not joint:
-        return blocks
-    return blocks.transpose(1, 2, 3, 0, 4).reshape(1, *blocks.shape[1:4], -1)
-
-
 def brightness(images: NDArray[Any]) -> float:
     """Mean over images of log(0.99 quantile of all pixels of an image)."""
     quantile = np.quantile(np.asarray(images, np.float32).reshape(len(images), -1), _BRIGHT, axis=1)
@@ -120,21 +112,6 @@ def transform(covariance: Floats, matrices: Floats) -> Floats:
     columns = half.T.reshape(-1, channels, n, len(half))
     whole = np.matmul(matrices.transpose(0, 2, 1), columns).reshape(-1, len(half)).T
     return np.asarray((whole + whole.T) / 2, np.float64)
-
-
-def apply_maps(images: NDArray[Any], block: int, matrices: Floats, offsets: Floats) -> NDArray[np.float32]:
-    """Every block y of images (N, C, H, W) replaced by y @ matrices[c] + offsets[c]; float32.
-
-    One matrix of C * b * b rows maps all channels of a block together.
-    """
-    size = matrices.shape[1]
-    blocks = cut_blocks(images, block, joint=size != block * block)
-    flat = blocks.reshape(len(blocks), -1, size).astype(np.float32)
-    mapped = np.matmul(flat, matrices.astype(np.float32)) + offsets[:, None].astype(np.float32)
-    apart = mapped.reshape(*blocks.shape[1:4], -1, block * block) if len(blocks) == 1 else None
-    parts = mapped.reshape(blocks.shape) if apart is None else np.moveaxis(apart, 3, 0)
-    merged: NDArray[np.float32] = merge_blocks(np, parts, block)
-    return merged
 
 
 def _check(images: NDArray[Any], block: int) -> None:

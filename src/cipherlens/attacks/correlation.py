@@ -20,6 +20,7 @@ from cipherlens.attacks.lattice import arrange_lattice
 from cipherlens.attacks.near_fit import choose_way, fit_near, measure_misfit, swap_likely
 from cipherlens.attacks.prior import correlate_pixels
 from cipherlens.attacks.swaps import Floats
+from cipherlens.ciphers.estimated_inverse import EstimatedInverse, PositionInverse, shape_of
 from cipherlens.ciphers.rearrangement import Order
 
 _HOPEFUL = 1.3
@@ -48,11 +49,10 @@ class Arrangement:
     starts: tuple[float, ...]
 
 
-def attack_correlation(view: View) -> tuple[Images, dict[str, Any]]:
-    """Find the permutation of the view's ciphertexts and undo it."""
+def attack_correlation(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
+    """Find the permutation of the view's ciphertexts."""
     source, details = find_source(view)
-    flat = view.ciphertexts.reshape(*view.ciphertexts.shape[:2], -1)
-    return flat[:, :, source].reshape(view.ciphertexts.shape), details
+    return PositionInverse(shape=shape_of(view.ciphertexts), source=source), details
 
 
 def find_source(view: View) -> tuple[Order, dict[str, Any]]:

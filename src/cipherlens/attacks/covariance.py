@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from cipherlens.attacks.block_statistics import (
     SPAN,
     BlockStatistics,
-    apply_maps,
     block_statistics,
     brightness,
     displaced,
@@ -32,6 +31,7 @@ from cipherlens.attacks.covariance_moves import (
     start_rotations,
     turn_planes,
 )
+from cipherlens.ciphers.blockmaps import apply_maps
 from cipherlens.errors import UsageError
 
 Floats = NDArray[np.float64]

@@ -15,6 +15,7 @@ from cipherlens.attacks.base import Attack, AttackResult, Images, to_unit
 from cipherlens.attacks.target import Target
 from cipherlens.attacks.views import FEW_IMAGES, SEVERAL_RUNS, build_views, choose_groups
 from cipherlens.audit.metrics import mean_and_interval, mean_similarity, reidentify, score
+from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.errors import UsageError, unknown_name
 
 BUDGET_UNITS = {
@@ -55,6 +56,7 @@ class Evaluation:
     details: dict[str, Any]
     reconstruction: Images = field(repr=False)
     scored: NDArray[np.int64] = field(repr=False)
+    inverse: EstimatedInverse | None = field(default=None, repr=False)
 
 
 def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0, runs: int = SEVERAL_RUNS) -> Evaluation:
@@ -78,6 +80,7 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0, runs: i
         np.concatenate([result.reconstruction for result in results]),
         float(np.mean([result.seconds for result in results])),
         results[0].details | {"runs": len(results)},
+        results[0].inverse,
     )
     return _score(attack, target, merged, to_unit(target.plain[seen]), seen, budget, seed)
 
@@ -117,6 +120,7 @@ def _score(
         details=result.details,
         reconstruction=result.reconstruction,
         scored=seen,
+        inverse=result.inverse,
     )
 
 

@@ -116,7 +116,7 @@ def _collect(
 
 def summarize(evaluation: Evaluation) -> dict[str, Any]:
     """An evaluation without its pictures, JSON-able."""
-    hidden = ("reconstruction", "scored")
+    hidden = ("reconstruction", "scored", "inverse")
     return {name: value for name, value in vars(evaluation).items() if name not in hidden}
 
 

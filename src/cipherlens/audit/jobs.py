@@ -125,7 +125,8 @@ def run_job(job: Job) -> Outcome:
         size = 1 if attack.threat_model == "cpa" else max(default_budgets(attack, len(_target.plain)))
         return Outcome(job, controls=tuple(run_controls(attack, _target, size, job.seed)))
     evaluation = evaluate(attack, _target, job.budget, job.seed)
-    bare = replace(evaluation, reconstruction=evaluation.reconstruction[:0], scored=evaluation.scored[:0])
+    nothing = evaluation.reconstruction[:0]
+    bare = replace(evaluation, reconstruction=nothing, scored=evaluation.scored[:0], inverse=None)
     return Outcome(job, bare, pictures=_keep_pictures(evaluation))
 
 

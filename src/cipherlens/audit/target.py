@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Labels
-from cipherlens.attacks.target import Target
+from cipherlens.attacks.base import Labels, View, to_unit
+from cipherlens.attacks.target import Target, cut_nonce
 from cipherlens.data.augmentation import TRAIN, augment
 from cipherlens.data.images import MAX_PIXELS, Preprocess, check_shape, pad_to
 from cipherlens.data.manifest import Plan, choose_split
@@ -57,6 +57,26 @@ def load_target(
     return Target(*facts, labels=labels, public_labels=public_labels)
 
 
+def load_view(
+    dataset: SealedDataset, split: str | None, count: int, prior: str, seed: int, max_pixels: int = MAX_PIXELS
+) -> View:
+    """What an eavesdropper has who knows no original: ciphertexts, and public images of another source.
+
+    ``prior`` is that source; ``"parametric"``, and ``"plain"``, which nobody has here, stand for none.
+    """
+    plan = dataset.plan
+    sealed = dataset.split(split or choose_split(plan))
+    public = None
+    if prior not in (PARAMETRIC, SAME_SOURCE):
+        public = to_unit(_read_other(open_source(prior), _limit_prior(plan), max_pixels))
+    ct = cut_nonce(sealed.read(pick_evenly(len(sealed), count)), plan.padded_shape[1])
+    return View(plan.cipher, plan.params, "coa", ct, public, seed=seed, shape=plan.padded_shape)
+
+
+def _limit_prior(plan: Plan) -> int:
+    return max(_MIN_PRIOR, min(_MAX_PRIOR, _PRIOR_VALUES // int(np.prod(plan.padded_shape))))
+
+
 def _keep_labels(labels: Labels) -> Labels | None:
     """The labels, or None where not all images have one."""
     return labels if len(labels) and labels.min() >= 0 else None
@@ -84,7 +104,7 @@ def _public_images(
     nothing = (None, None), "parametric, no images"
     if prior == PARAMETRIC:
         return nothing
-    limit = max(_MIN_PRIOR, min(_MAX_PRIOR, _PRIOR_VALUES // int(np.prod(plan.padded_shape))))
+    limit = _limit_prior(plan)
     if prior != SAME_SOURCE:
         images = _read_other(open_source(prior), limit, preprocess.max_pixels)
         return (images, None), f"{len(images)} images of another source"

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cipherlens.attacks import require_applicable
+from cipherlens.attacks import ATTACKS, require_applicable
 from cipherlens.attacks.base import Attack
+from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
+from cipherlens.cli.console import say
 from cipherlens.cli.runs import check_same_scheme
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.errors import UsageError
@@ -51,6 +53,22 @@ def choose_attack(name: str, dataset: SealedDataset, means: Means) -> Attack:
     chosen = _create(name, dataset, means, means.run)
     require_applicable(chosen, dataset.plan.cipher, dataset.plan.params)
     return chosen
+
+
+def require_map(attack: Attack, dataset: SealedDataset) -> None:
+    """Raise UsageError unless the attack finds a map that all images of the data set share."""
+    if not attack.finds_inverse:
+        able = [name for name, known in ATTACKS.items() if known.finds_inverse]
+        raise UsageError(f"{attack.name} finds no map", hint=f"--save-map is for: {', '.join(able)}")
+    if dataset.plan.params.get("per_image"):
+        raise UsageError("each image has a key of its own: no map reads others", hint="leave --save-map away")
+
+
+def save_inverse(inverse: EstimatedInverse, dataset: SealedDataset, path: Path) -> None:
+    """Write what an attack found, for this data set; says that it is as good as the key."""
+    plan = dataset.plan
+    inverse.save(path, Target(plan.cipher, plan.params, plan.key_fingerprint))
+    say(f"note: whoever has {path} can read the data set as well as the attack did: treat it like the key")
 
 
 def _create(name: str, dataset: SealedDataset, means: Means, run: Path) -> Attack:

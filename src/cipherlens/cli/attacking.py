@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from cipherlens.cli.attackers import Means, choose_attack
+from cipherlens.attacks.base import Attack
+from cipherlens.cli.attackers import Means, choose_attack, require_map, save_inverse
 from cipherlens.cli.console import (
     Json,
     MaxPixels,
@@ -43,6 +44,7 @@ def attack(
     round: OptionalWhole = None,
     public: Path | None = None,
     classifier: Path | None = None,
+    save_map: Path | None = None,
     max_pixels: MaxPixels = MAX_PIXELS,
     as_json: Json = False,
 ) -> None:
@@ -79,16 +81,25 @@ def attack(
         folded-model: run folder of the plain network that was folded.
     classifier
         Run folder trained on plain images: also say how many reconstructions, and classes, it recognises.
+    save_map
+        covariance, correlation: write the map that was found to this .safetensors file, for decrypt --map. Whoever
+        has it can read the data set. Without --plain nothing is scored.
     """
     from cipherlens.attacks.harness import MAX_QUERIES, evaluate
     from cipherlens.audit.auditing import summarize
     from cipherlens.audit.target import load_target
 
-    if plain is None:
-        raise UsageError("an attack needs the plain images to be scored", hint="give --plain SOURCE")
+    if plain is None and save_map is None:
+        raise UsageError("an attack needs the plain images to be scored", hint="give --plain SOURCE, or --save-map")
     means = Means(run, round, public, None if key is None else load_key(key, passphrase_file))
     dataset = open_sealed(sealed, means.key)
     chosen = choose_attack(name, dataset, means)
+    if save_map is not None:
+        require_map(chosen, dataset)
+    if plain is None:
+        assert save_map is not None
+        _find_map(chosen, dataset, prior, split, budget, seed, save_map, max_pixels, as_json)
+        return
     known, asks = chosen.threat_model == "kpa", chosen.threat_model == "cpa"
     if budget is not None and budget < 1:
         raise UsageError("a budget is at least 1")
@@ -104,6 +115,8 @@ def attack(
     if budget is None and not known and not asks:
         size = len(target.plain)
     result = evaluate(chosen, target, size, seed)
+    if save_map is not None and result.inverse is not None:
+        save_inverse(result.inverse, dataset, save_map)
     if pictures is not None:
         from cipherlens.audit.pictures import write_comparison
 
@@ -140,6 +153,33 @@ def _recognise(
     labels = dataset.split(split or choose_split(dataset.plan)).labels
     chosen = pick_evenly(len(labels), len(target.plain))[result.scored]
     return recognise(result.reconstruction, labels[chosen], classifier).to_json()
+
+
+def _find_map(
+    chosen: Attack,
+    dataset: SealedDataset,
+    prior: str,
+    split: str | None,
+    budget: int | None,
+    seed: int,
+    path: Path,
+    max_pixels: int,
+    as_json: bool,
+) -> None:
+    """The eavesdropper's own case: there is nothing to be scored with."""
+    from cipherlens.audit.target import load_view
+
+    size = default_count(dataset) if budget is None else budget
+    view = load_view(dataset, split, size, prior, seed, max_pixels)
+    result = chosen.run(view)
+    assert result.inverse is not None
+    save_inverse(result.inverse, dataset, path)
+    seen = len(view.ciphertexts)
+    emit(
+        {"map": str(path), "attack": chosen.name, "ciphertexts": seen, "seconds": result.seconds},
+        as_json,
+        [f"{path}: map found by {chosen.name} from {seen} ciphertexts in {result.seconds:.1f} s"],
+    )
 
 
 def default_count(dataset: SealedDataset) -> int:

@@ -9,11 +9,13 @@ from cyclopts import Parameter
 
 from cipherlens.ciphers import CIPHERS, Cipher, create_cipher
 from cipherlens.ciphers.broken import describe_breaks, find_breaks
+from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.cli.console import (
     Discard,
     Json,
     KeyFile,
     MaxPixels,
+    OptionalKeyFile,
     OptionalWhole,
     PassphraseFile,
     Whole,
@@ -23,6 +25,7 @@ from cipherlens.cli.console import (
     read_passphrase,
     say,
     say_discarded,
+    say_if_unchecked,
 )
 from cipherlens.cli.inspecting import inspect
 from cipherlens.data.images import MAX_PIXELS, Preprocess
@@ -32,8 +35,8 @@ from cipherlens.data.sealing import SealReport, seal
 from cipherlens.data.shards import SealOptions
 from cipherlens.data.sources import canonical_source
 from cipherlens.data.splits import parse_classes
-from cipherlens.data.unsealing import unseal
-from cipherlens.errors import PartialResult
+from cipherlens.data.unsealing import read_with_map, unseal
+from cipherlens.errors import PartialResult, UsageError
 from cipherlens.keys import Key
 
 
@@ -186,8 +189,9 @@ def decrypt(
     sealed: Path,
     destination: Path,
     *,
-    key: KeyFile,
+    key: OptionalKeyFile = None,
     passphrase_file: PassphraseFile = None,
+    map_file: Annotated[Path | None, Parameter(name="--map")] = None,
     discard: Discard = False,
     as_json: Json = False,
 ) -> None:
@@ -199,15 +203,28 @@ def decrypt(
         Folder made by encrypt.
     destination
         New folder; images go to SPLIT/CLASS/POSITION.png.
+    map_file
+        Instead of a key: a map that an attack has found (attack --save-map), for what an eavesdropper reads.
     """
     left = discard_leftovers(destination.parent)
     say_discarded(left)
     if discard:
         emit({"discarded": list(map(str, left))}, as_json, [f"{len(left)} unfinished results removed"])
         return
+    if (key is None) == (map_file is None):
+        raise UsageError("decrypt takes the client's --key, or a --map that an attack has found", hint="give one")
     with progress_bar("decrypting") as progress:
-        count = unseal(sealed, destination, load_key(key, passphrase_file), progress)
-    emit({"destination": str(destination), "images": count}, as_json, [f"{destination}: {count} images decrypted"])
+        if key is not None:
+            count, how = unseal(sealed, destination, load_key(key, passphrase_file), progress), "decrypted"
+        else:
+            assert map_file is not None
+            say_if_unchecked(key, sealed)
+            inverse = EstimatedInverse.load(map_file)
+            count, how = (
+                read_with_map(sealed, destination, inverse, progress),
+                "read without the key",
+            )
+    emit({"destination": str(destination), "images": count}, as_json, [f"{destination}: {count} images {how}"])
 
 
 def ciphers(*, as_json: Json = False) -> None:

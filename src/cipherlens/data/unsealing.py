@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cipherlens.ciphers import BoundCipher
+from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
 from cipherlens.data.files import PRIVATE, write_new
-from cipherlens.data.manifest import Plan, Scheme
+from cipherlens.data.manifest import Scheme
 from cipherlens.data.output_lock import refuse_inside
 from cipherlens.data.partial import PRIVATE_FOLDER, move_into_place, partial_folder
 from cipherlens.data.sealed import SealedDataset
@@ -20,6 +21,11 @@ from cipherlens.data.shards import name_images
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
+Tensors = dict[str, NDArray[Any]]
+Pictures = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
+"""Images (N, C, H, W), and their masks (N, 1, H, W) where there are some."""
+Reader = Callable[[str, Tensors], Pictures]
+"""From a split and tensors of a shard to its pictures."""
 _BATCH = 512
 
 
@@ -47,17 +53,52 @@ def unseal(sealed: Path, out: Path, key: Key, progress: Callable[[int, int], Non
     DataError for damage, CipherlensError where another process decrypts to ``out``.
     """
     dataset = SealedDataset.open(sealed, key)
-    refuse_inside(out, sealed)
+    plan, bound = dataset.plan, dataset.plan.bind(key)
+
+    def decrypt(split: str, batch: Tensors) -> Pictures:
+        names = name_images(split, batch["index"].tolist())
+        masks = decrypt_masks(plan, bound, batch["masks"]) if plan.masked else None
+        return decrypt_batch(plan, bound, batch["images"], names), masks
+
+    return _write_pictures(dataset, out, decrypt, progress)
+
+
+def read_with_map(
+    sealed: Path, out: Path, inverse: EstimatedInverse, progress: Callable[[int, int], None] | None = None
+) -> int:
+    """What an eavesdropper reads without the key: as :func:`unseal`, with a map that an attack has found.
+
+    Raises KeyFailure for a map of other images, UsageError for a data set with masks.
+    """
+    dataset = SealedDataset.open(sealed)
+    plan = dataset.plan
+    inverse.require_target(Target(plan.cipher, plan.params, plan.key_fingerprint))
+    if plan.masked:
+        raise UsageError("a map reads images, no masks", hint="decrypt the data set with its key")
+    _, height, width = plan.plain_shape
+
+    def read(split: str, batch: Tensors) -> Pictures:
+        found = np.clip(inverse.apply(batch["images"]), 0, 1)
+        return np.rint(255 * found).astype(np.uint8)[:, :, :height, :width], None
+
+    return _write_pictures(dataset, out, read, progress)
+
+
+def _write_pictures(
+    dataset: SealedDataset, out: Path, read: Reader, progress: Callable[[int, int], None] | None
+) -> int:
+    refuse_inside(out, dataset.root)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is not empty", hint="choose a new destination")
     with partial_folder(out) as partial:
-        count = _write_images(dataset, partial / "images", key, progress)
+        count = _write_images(dataset, partial / "images", read, progress)
         move_into_place(partial / "images", out)
     return count
 
 
-def _write_images(dataset: SealedDataset, out: Path, key: Key, progress: Callable[[int, int], None] | None) -> int:
-    bound = dataset.plan.bind(key)
+def _write_images(
+    dataset: SealedDataset, out: Path, read: Reader, progress: Callable[[int, int], None] | None
+) -> int:
     total, done = sum(dataset.splits.values()), 0
     out.mkdir(PRIVATE_FOLDER)
     with ThreadPoolExecutor() as pool:
@@ -68,28 +109,20 @@ def _write_images(dataset: SealedDataset, out: Path, key: Key, progress: Callabl
                 tensors = dataset.load_shard(shard, copied=True)
                 for start in range(0, shard.n, _BATCH):
                     batch = {kind: tensor[start : start + _BATCH] for kind, tensor in tensors.items()}
-                    _write_batch(dataset.plan, bound, name, batch, folders, pool)
+                    _write_batch(batch, read(name, batch), folders, pool)
                     done += len(batch["index"])
                     if progress:
                         progress(done, total)
     return done
 
 
-def _write_batch(
-    plan: Plan,
-    bound: BoundCipher,
-    split: str,
-    batch: dict[str, NDArray[Any]],
-    folders: dict[int, Path],
-    pool: ThreadPoolExecutor,
-) -> None:
+def _write_batch(batch: Tensors, pictures: Pictures, folders: dict[int, Path], pool: ThreadPoolExecutor) -> None:
+    images, masks = pictures
     positions = batch["index"].tolist()
-    images = decrypt_batch(plan, bound, batch["images"], name_images(split, positions))
-    labels = [-1] * len(positions) if plan.masked else batch["labels"].tolist()
+    labels = [-1] * len(positions) if masks is not None else batch["labels"].tolist()
     paths = [folders[label] / f"{position:06d}.png" for label, position in zip(labels, positions, strict=True)]
     list(pool.map(_write_private_png, images, paths))
-    if plan.masked:
-        masks = decrypt_masks(plan, bound, batch["masks"])
+    if masks is not None:
         paths = [folders[0] / f"{position:06d}.png" for position in positions]
         list(pool.map(_write_private_png, masks, paths))
 

@@ -1,0 +1,196 @@
+"""What undoes a cipher as far as somebody found it out: an attack's result that reads further ciphertexts.
+
+Whoever has such a file can decrypt, so it is written like a key: for its owner alone, never over another file.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from cipherlens.ciphers.base import Shape
+from cipherlens.ciphers.blockmaps import Images, apply_maps, merge_halves, split_halves
+from cipherlens.errors import CipherlensError, DataError, KeyFailure, ShapeError, UsageError
+from cipherlens.keys.keyfile import write_secret
+from cipherlens.schema import Side, parse
+from cipherlens.untrusted import describe, parse_json, read_untrusted
+
+SUFFIX = ".safetensors"
+_LIMIT = 1 << 30
+_FORMAT = "cipherlens-inverse-1"
+_RESTORE = "make it with: cipherlens attack NAME SEALED --save-map FILE.safetensors"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Which images it reads: those sealed with this cipher, these public parameters, and the key of this name."""
+
+    cipher: str
+    params: dict[str, Any]
+    key_fingerprint: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EstimatedInverse(ABC):
+    """A map from ciphertexts to pictures, the same for all images under one key.
+
+    ``shape`` (C, H, W) is that of the ciphertexts. It holds no key, but what can be done with one: to read images.
+    """
+
+    kind: ClassVar[str]
+    shape: Shape
+    target: Target | None = None
+
+    def apply(self, ct: NDArray[Any]) -> Images:
+        """Pictures (N, C, H, W) float32, nominally in [0, 1] and not clipped, of ciphertexts, uint8 or float.
+
+        Raises ShapeError for ciphertexts of another shape.
+        """
+        if ct.ndim != 4 or tuple(ct.shape[1:]) != self.shape:
+            raise ShapeError(
+                f"ciphertexts of shape {ct.shape} given, the map is for (N, {', '.join(map(str, self.shape))})",
+                hint="give ciphertexts of the data set that the map was found on",
+            )
+        return self._apply(ct.astype(np.float32) / np.float32(255) if ct.dtype == np.uint8 else ct)
+
+    @abstractmethod
+    def _apply(self, ct: NDArray[Any]) -> Images: ...
+
+    @abstractmethod
+    def _tensors(self) -> dict[str, NDArray[Any]]: ...
+
+    def _facts(self) -> dict[str, Any]:
+        return {"shape": list(self.shape)}
+
+    def save(self, path: Path, target: Target) -> None:
+        """Write a safetensors file of mode 0600 that says what it is for; UsageError if it exists."""
+        if path.suffix != SUFFIX:
+            raise UsageError(f"{path.name} does not end in {SUFFIX}", hint=f"write to {path.with_suffix(SUFFIX)}")
+        facts = {"target": vars(target), "map": self._facts()}
+        metadata = {"format": _FORMAT, "kind": self.kind, "facts": json.dumps(facts, sort_keys=True)}
+        write_secret(path, save(self._tensors(), metadata=metadata))
+
+    @staticmethod
+    def load(path: Path) -> "EstimatedInverse":
+        """Read a file that :meth:`save` wrote. Raises DataError for anything else."""
+        try:
+            content = read_untrusted(path, _LIMIT)
+            header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+            facts, kind = parse_json(header["facts"]), _KINDS[header["kind"]]
+            inverse = kind.parse(facts["map"], load(content))
+            return replace(inverse, target=parse(facts["target"], Target))
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError, CipherlensError) as error:
+            raise DataError(f"{path} holds no map: {describe(error)}", hint=_RESTORE) from None
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, facts: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Self:
+        """From what a file says; ValueError where it contradicts itself."""
+
+    def require_target(self, wanted: Target) -> None:
+        """Raise KeyFailure, naming what differs, unless the map is for images that were sealed like ``wanted``."""
+        assert self.target is not None
+        for name, word in (("cipher", "cipher"), ("params", "cipher with"), ("key_fingerprint", "key")):
+            found, asked = getattr(self.target, name), getattr(wanted, name)
+            if found != asked:
+                raise KeyFailure(
+                    f"the map is for images sealed with {word} {found}, these were with {asked}",
+                    hint="find it from ciphertexts of this data set",
+                )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BlockInverse(EstimatedInverse):
+    """An affine map per block: y @ matrices + offsets (see ``apply_maps``).
+
+    ``matrices`` (C, n, n) and ``offsets`` (C, n), n = block * block; or (1, C * n, C * n) and (1, C * n) for all
+    channels of a block together, of both half bytes where ``halves``.
+    """
+
+    kind = "block"
+    block: int
+    matrices: NDArray[np.float64]
+    offsets: NDArray[np.float64]
+    halves: bool = False
+
+    def _apply(self, ct: NDArray[Any]) -> Images:
+        ct = split_halves(ct) if self.halves else ct
+        images = apply_maps(ct, self.block, self.matrices, self.offsets)
+        return merge_halves(images) if self.halves else images
+
+    def negate(self) -> "BlockInverse":
+        """The map to the negatives of its pictures."""
+        return replace(self, matrices=-self.matrices, offsets=1 - self.offsets)
+
+    def _tensors(self) -> dict[str, NDArray[Any]]:
+        return {"matrices": self.matrices, "offsets": self.offsets}
+
+    def _facts(self) -> dict[str, Any]:
+        return {**super()._facts(), "block": self.block, "halves": self.halves}
+
+    @classmethod
+    def parse(cls, facts: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> "BlockInverse":
+        """From what a file says; ValueError where it contradicts itself."""
+        told = parse(facts, _BlockFacts)
+        channels, height, width = told.shape
+        matrices, offsets = (tensors[name].astype(np.float64) for name in ("matrices", "offsets"))
+        one = told.block**2
+        together = one * channels * (2 if told.halves else 1)
+        fits = matrices.shape in ((channels, one, one), (1, together, together))
+        if not fits or offsets.shape != matrices.shape[:2] or height % told.block or width % told.block:
+            raise ValueError(f"matrices {matrices.shape} for blocks of {told.block} in images {told.shape}")
+        if not (np.isfinite(matrices).all() and np.isfinite(offsets).all()):
+            raise ValueError("a map that is not finite")
+        return cls(shape=told.shape, block=told.block, matrices=matrices, offsets=offsets, halves=told.halves)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PositionInverse(EstimatedInverse):
+    """For every place of a picture, row by row, the place in the ciphertext that belongs there.
+
+    ``source`` (H * W,), the same for all channels.
+    """
+
+    kind = "positions"
+    source: NDArray[np.int64]
+
+    def _apply(self, ct: NDArray[Any]) -> Images:
+        flat = ct.reshape(*ct.shape[:2], -1)
+        return np.asarray(flat[:, :, self.source].reshape(ct.shape), np.float32)
+
+    def _tensors(self) -> dict[str, NDArray[Any]]:
+        return {"source": self.source.astype(np.int64)}
+
+    @classmethod
+    def parse(cls, facts: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> "PositionInverse":
+        """From what a file says; ValueError where it contradicts itself."""
+        shape, source = parse(facts, _PositionFacts).shape, tensors["source"]
+        if source.dtype != np.int64 or not np.array_equal(np.sort(source), np.arange(shape[1] * shape[2])):
+            raise ValueError("positions that are no permutation")
+        return cls(shape=shape, source=source)
+
+
+@dataclass(frozen=True)
+class _PositionFacts:
+    shape: tuple[Side, Side, Side]
+
+
+@dataclass(frozen=True)
+class _BlockFacts(_PositionFacts):
+    block: Side
+    halves: bool
+
+
+_KINDS: dict[str, type[EstimatedInverse]] = {kind.kind: kind for kind in (BlockInverse, PositionInverse)}
+
+
+def shape_of(images: NDArray[Any]) -> Shape:
+    """(C, H, W) of images (N, C, H, W)."""
+    channels, height, width = images.shape[1:]
+    return int(channels), int(height), int(width)
