@@ -49,7 +49,7 @@ _PARTIAL = f".cipherlens-partial-{os.getuid() if hasattr(os, 'getuid') else ''}"
 _PLACE = Path(cipherlens.__file__).parents[1]
 
 # Small shards, so that a few seconds see many of them.
-_SCRIPT = """
+SCRIPT = """
 try:
     from cipherlens.data import job as place
 except ImportError:  # where it was before
@@ -63,7 +63,7 @@ run()
 class Run:
     """A command that runs in the folder ``work`` of a place, with its temporary files and messages beside it."""
 
-    def __init__(self, arguments: tuple[str, ...], place: Path, script: str = _SCRIPT) -> None:
+    def __init__(self, arguments: tuple[str, ...], place: Path, script: str = SCRIPT) -> None:
         self.mark = uuid4().hex
         self._logs = place / "logs" / self.mark
         for folder in (self._logs, place / "work", place / "temporary"):

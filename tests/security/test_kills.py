@@ -12,6 +12,7 @@ import pytest
 
 from tests.security.processes import (
     NEIGHBOUR,
+    SCRIPT,
     Reference,
     Run,
     add_neighbour,
@@ -117,6 +118,33 @@ def test_discard_removes_what_a_killed_run_left(
     assert not left or ".cipherlens-partial-" in discard.err
     assert list_partial(tmp_path / folder) == []
     assert {path.name for path in (tmp_path / "work").rglob("*")} <= {"out", ".lock"}
+
+
+DIE = """
+import os, signal
+from pathlib import Path
+
+def die(*names):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Path.rename = os.rename = die
+"""
+"""In front of a command: it is killed where it first gives something another name."""
+
+
+@pytest.mark.parametrize("name", ["few", "decrypt"])
+def test_killed_at_its_first_renaming_a_command_leaves_nothing_beside_the_destination(
+    name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A moment too short for random kills: a folder has been made, and has not got its name."""
+    reference = get_reference(name, choose_root(tmp_path_factory))
+    killed = Run(reference.command.arguments, tmp_path, DIE + SCRIPT)
+    killed.process.wait()
+    killed.check_gone()
+    last = reference.command.start(tmp_path)
+    assert last.end() == 0, last.err
+    reference.check(tmp_path / "work" / "out")
+    check_clean(tmp_path, {"out"})
 
 
 POOL = """

@@ -275,6 +275,23 @@ def test_damaged_files_are_bad_data(tmp_path):
             continue
 
 
+def test_counts_that_contradict_each_other_are_bad_data(tmp_path):
+    """Of 9 rows, one of the many counts in a file says 6, and one column is shorter than the other."""
+    path = tmp_path / "x.parquet"
+    table = pa.table({"image": [png()] * 9, "mask": [png()] * 9})
+    pq.write_table(table.replace_schema_metadata({"classes": '["a", "b"]'}), path)
+    content, reasons = path.read_bytes(), []
+    for place in (place for place, byte in enumerate(content) if byte == 2 * 9):
+        changed = tmp_path / f"{place}.parquet"  # tables are cached by name
+        changed.write_bytes(content[:place] + bytes([2 * 6]) + content[place + 1 :])
+        try:
+            open_source(str(changed)).read("all", range(6))
+        except DataError as error:
+            reasons.append(error.args[0])
+    for column in ("image", "mask"):
+        assert any(f"does not have 9 rows in column {column!r}, as it says" in reason for reason in reasons)
+
+
 def test_a_pipe_is_no_parquet_file(tmp_path):
     """In a process of its own: what waits in pyarrow hears no signal."""
     os.mkfifo(tmp_path / "x.parquet")

@@ -4,6 +4,7 @@ import errno
 import getpass
 import json
 import os
+import re
 import secrets
 import socket
 import time
@@ -23,6 +24,7 @@ except ImportError:  # Windows: no lock
 
 LOCK = ".lock"
 _OWNER_LIMIT = 4096
+_MOMENT = ".moment"
 _PATIENCE = 2.0
 _PAUSE = 0.005
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
@@ -48,7 +50,10 @@ def hold_folder(folder: Path, mode: int = 0o777) -> Iterator[None]:
 
 def list_content(folder: Path) -> list[Path]:
     """What is in a folder besides the lock; nothing where it does not exist."""
-    return [path for path in folder.iterdir() if path.name != LOCK] if folder.exists() else []
+    try:
+        return [path for path in folder.iterdir() if path.name != LOCK]
+    except FileNotFoundError:
+        return []
 
 
 def refuse_inside(out: Path, folder: Path) -> None:
@@ -61,17 +66,16 @@ def _remove_if_empty(folder: Path) -> bool:
     """Remove a folder that holds the lock alone, in one step for others, who would lock what goes."""
     if list_content(folder):
         return False
-    going = folder.with_name(f".{secrets.token_hex(8)}.gone")
+    going = _name_beside(folder)
     try:
         folder.rename(going)
     except OSError:  # a place where something is mounted
         return False
-    while not list_content(going):
-        (going / LOCK).unlink(missing_ok=True)
-        with suppress(OSError):  # another process, which was about to lock it, has just made its own file in it
-            going.rmdir()
+    while going.exists():
+        if list_content(going):  # somebody has put something into it in that moment
+            going.rename(folder)
             return True
-    going.rename(folder)  # somebody has put something into it in that moment
+        _remove_bare(going)  # again where a process that was about to lock it has made its own file in it
     return True
 
 
@@ -79,6 +83,7 @@ def _take(folder: Path, mode: int) -> tuple[int | None, bool]:
     """The open lock file (None where there are no locks), and whether the folder was made with it."""
     if fcntl is None:
         return None, _make_folder(folder, mode)
+    _clear_moments(folder)
     deadline = time.monotonic() + _PATIENCE
     while True:
         if not folder.exists():
@@ -88,9 +93,12 @@ def _take(folder: Path, mode: int) -> tuple[int | None, bool]:
         descriptor = _open_lock(folder)
         if descriptor is None:
             continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        locked = _lock(descriptor)
+        if locked is None:
+            os.close(descriptor)
+            warnings.warn(f"{folder} lies where files cannot be locked: let nobody else write to it", stacklevel=4)
+            return None, False
+        if not locked:
             owner = _read_owner(descriptor)
             os.close(descriptor)
             if owner is None and time.monotonic() < deadline:  # just taken, and not written yet
@@ -99,13 +107,7 @@ def _take(folder: Path, mode: int) -> tuple[int | None, bool]:
             raise CipherlensError(
                 f"{folder} is being written by {owner or 'another process'}",
                 hint="wait until it is done, or choose another folder",
-            ) from None
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno not in _NO_LOCKS:
-                raise
-            warnings.warn(f"{folder} lies where files cannot be locked: let nobody else write to it", stacklevel=4)
-            return None, False
+            )
         if _is_current(descriptor, folder / LOCK):
             _write_owner(descriptor)
             return descriptor, False
@@ -114,22 +116,69 @@ def _take(folder: Path, mode: int) -> tuple[int | None, bool]:
 
 def _make_locked(folder: Path, mode: int) -> int | None:
     """Make a folder that is locked from its first moment on; None where another process was faster."""
-    new = folder.with_name(f".{secrets.token_hex(8)}.new")
+    new = _name_beside(folder)
     if not _make_folder(new, mode):
         return None
     descriptor = _open_lock(new)
-    assert descriptor is not None
-    try:
-        with suppress(OSError):  # no locks here: said below, where the folder is there
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _write_owner(descriptor)
-        new.rename(folder)
-        return descriptor
-    except OSError:
-        os.close(descriptor)
-        (new / LOCK).unlink()
-        new.rmdir()
+    if descriptor is None:
         return None
+    try:
+        if _lock(descriptor) is not False and _is_current(descriptor, new / LOCK):
+            _write_owner(descriptor)
+            new.rename(folder)
+            return descriptor
+    except OSError:  # another process was faster
+        pass
+    os.close(descriptor)
+    _remove_bare(new)
+    return None
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Whether the lock could be had; None where the file system has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        return None
+    return True
+
+
+def _name_beside(folder: Path) -> Path:
+    """A name for the moment in which a folder comes or goes."""
+    return folder.with_name(f".{folder.name}.{secrets.token_hex(8)}{_MOMENT}")
+
+
+def _clear_moments(folder: Path) -> None:
+    """Remove what a process that was killed in such a moment has left: folders with nothing but a lock in them."""
+    pattern = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{16}}{re.escape(_MOMENT)}")
+    with suppress(OSError), os.scandir(folder.parent) as entries:
+        for name in [entry.name for entry in entries if pattern.fullmatch(entry.name)]:
+            _remove_if_free(folder.parent / name)
+
+
+def _remove_if_free(folder: Path) -> None:
+    """Remove a bare folder whose lock no process holds."""
+    with suppress(OSError):
+        if not (folder / LOCK).exists():
+            folder.rmdir()
+            return
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if _lock(descriptor) and _is_current(descriptor, folder / LOCK):
+                _remove_bare(folder)
+        finally:
+            os.close(descriptor)
+
+
+def _remove_bare(folder: Path) -> None:
+    with suppress(OSError):
+        if not list_content(folder):
+            (folder / LOCK).unlink(missing_ok=True)
+            folder.rmdir()
 
 
 def _make_folder(folder: Path, mode: int) -> bool:

@@ -49,9 +49,13 @@ def partial_folder(out: Path) -> Iterator[Path]:
 def discard_leftovers(parent: Path) -> list[Path]:
     """Remove what killed runs left unfinished in ``parent``, and say what; what a process is at work on stays."""
     base, removed = name_base(parent), []
-    if not base.is_dir() or base.is_symlink():
+    if base.is_symlink():
         return []
-    for folder in sorted(base.iterdir()):
+    try:
+        found = sorted(base.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    for folder in found:
         if folder.name.startswith(".") and not _is_old(folder):  # a process is just making or removing it
             continue
         try:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -77,9 +78,8 @@ class ParquetSource:
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The rows at these positions."""
-        table = _load_split(tuple(self._files[split]), ("image", "mask") if self.masked else ("image",))
-        if len(table) != self.splits[split]:
-            raise DataError(f"split {split} has {len(table):,} rows, not {self.splits[split]:,}", hint=_HINT)
+        columns = ("image", "mask") if self.masked else ("image",)
+        table = _load_split(tuple(self._files[split]), tuple(self._rows[split]), columns)
         rows = table.take(pa.array(indices, pa.int64()))
         labels = self._labels[split][np.asarray(indices, np.int64)].tolist()
         masks = rows["mask"].to_pylist() if self.masked else [None] * len(rows)
@@ -151,22 +151,21 @@ def _find_leaf(schema: Any, column: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def _load_split(files: tuple[Path, ...], columns: tuple[str, ...]) -> Any:
+def _load_split(files: tuple[Path, ...], rows: tuple[int, ...], columns: tuple[str, ...]) -> Any:
     # One row group per file is usual, so rows cannot be read singly: the compressed bytes are kept in memory.
-    return pa.table({column: _join([_read_images(file, column) for file in files]) for column in columns})
+    parts = {column: map(_read_images, files, rows, repeat(column)) for column in columns}
+    return pa.table({column: pa.chunked_array(chain(*found), pa.large_binary()) for column, found in parts.items()})
 
 
-def _join(parts: list[Any]) -> Any:
-    return pa.chunked_array([chunk for part in parts for chunk in part.chunks], pa.large_binary())
-
-
-def _read_images(path: Path, column: str) -> Any:
-    """A column's encoded images, a ChunkedArray of large_binary: more than 2 GiB are possible."""
+def _read_images(path: Path, rows: int, column: str) -> list[Any]:
+    """A column's encoded images as arrays of large_binary (more than 2 GiB are possible), one for each row."""
     with _open_parquet(path) as opened:
         leaf = _find_leaf(opened.parquet.schema_arrow, column)
         columns = [batch.column(column) for batch in _read_batches(opened, leaf)]
         plain = [values.field("bytes") if pa.types.is_struct(values.type) else values for values in columns]
-        return pa.chunked_array([values.cast(pa.large_binary()) for values in plain], pa.large_binary())
+        if sum(map(len, plain)) != rows:
+            raise DataError(f"{path} does not have {rows:,} rows in column {column!r}, as it says", hint=_HINT)
+        return [values.cast(pa.large_binary()) for values in plain]
 
 
 def _read_labels(path: Path, rows: int) -> NDArray[np.int64]:

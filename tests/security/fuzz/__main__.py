@@ -70,6 +70,7 @@ def _repeat(which: str, seed: int) -> int:
 
     name, _, number = which.partition(":")
     scratch = Path(tempfile.mkdtemp(prefix="fuzz-repeat-"))
+    os.environ["TMPDIR"] = tempfile.tempdir = str(scratch)
     trier = Trier(scratch)
     outcome, case, root = trier.try_one(trier.prepare(name), seed, int(number), keep=True)
     print(f"input: {case.note[:2000]!r}\nfacts: {case.facts}\nfiles: {root}")

@@ -35,7 +35,7 @@ def mutate_json(rng: Random, value: Any, times: int | None = None) -> tuple[Any,
     for _ in range(times or rng.choice((1, 1, 1, 2, 3))):
         places = list(_places(value))
         if not places:
-            return rng.choice(OTHERS), "replaced all"
+            return pick_value(rng), "replaced all"
         holder, name, path = rng.choice(places)
         done.append(f"{_change(rng, holder, name, places)} {path}")
     return value, ", ".join(done)
@@ -76,7 +76,8 @@ def _places(value: Any, path: str = "") -> Any:
 
 def pick_value(rng: Random) -> Any:
     """Something that a reader may not expect."""
-    return rng.choice(rng.choice((STRINGS, NUMBERS, OTHERS, TOKENS)))
+    # A copy: what is changed in it later must not change what other inputs are made from.
+    return copy.deepcopy(rng.choice(rng.choice((STRINGS, NUMBERS, OTHERS, TOKENS))))
 
 
 def _change(rng: Random, holder: Any, name: Any, places: list[Any]) -> str:
@@ -88,7 +89,7 @@ def _change(rng: Random, holder: Any, name: Any, places: list[Any]) -> str:
         if isinstance(holder, dict):
             holder[rng.choice((*STRINGS, f"{name}2"))] = pick_value(rng)
         else:
-            holder.insert(name, rng.choice((old, pick_value(rng))))
+            holder.insert(name, rng.choice((copy.deepcopy(old), pick_value(rng))))
         return "added beside"
     if kind == 2:
         other, other_name, path = rng.choice(places)

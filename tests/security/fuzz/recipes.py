@@ -74,7 +74,9 @@ class Recipes(ClientRecipes):
     def attack(self, rng: Random) -> Case:
         made = self.sets[2 + (rng.random() < 0.7)].make(rng, NO_SEED)
         return make_command(
-            made, "set", ["attack", "covariance", "{root}/set", "--plain", str(PHOTOS), "--budget", "4"]
+            made,
+            "set",
+            ["attack", _pick_attack(made.facts["set"]), "{root}/set", "--plain", str(PHOTOS), "--budget", "4"],
         )
 
     def audit(self, rng: Random) -> Case:
@@ -86,17 +88,23 @@ class Recipes(ClientRecipes):
             "--out",
             "{root}/out",
             "--attacks",
-            "levels,covariance",
+            _pick_attack(sealed),
             "--workers",
             "1",
         ]
+        arguments = ["audit", str(FORMATS / sealed), *options, "--minutes", "0.1", "--run", "{root}/run"]
         return make_command(
-            made, "run", ["audit", str(FORMATS / sealed), *options, "--minutes", "0.1", "--run", "{root}/run"]
-        )
+            made, "run", arguments, children=True
+        )  # a report names the commit, which git is asked for
 
     def _mutated_run(self, rng: Random) -> tuple[Case, str]:
         made = self.runs.make(rng, NO_SEED)
         return made, made.note.partition(" ")[0]
+
+
+def _pick_attack(sealed: str) -> str:
+    """One that applies to the set's cipher."""
+    return "correlation" if sealed == "permutation" else "covariance"
 
 
 def _lock_key(run: str) -> list[str]:

@@ -89,7 +89,9 @@ class Worker:
         while number < last:
             answer = self._answer(_PATIENCE)
             died = isinstance(answer, str)
-            outcome = Outcome("crash", -1, answer) if isinstance(answer, str) else Outcome(**answer)
+            outcome = (
+                Outcome("crash", -1, answer, self._last_line()) if isinstance(answer, str) else Outcome(**answer)
+            )
             report(chunk, number, outcome)
             number += 1
             if died or outcome.kind.startswith("memory grew"):
@@ -111,7 +113,7 @@ class Worker:
         self._process.stdin.flush()
         ready = self._answer(_START)
         if ready != {"ready": chunk.target}:
-            said = (Path(self._folder) / "log").read_text(errors="replace")[-2000:]
+            said = self._read_log()
             self.stop()
             raise RuntimeError(f"a worker for {chunk.target} {ready}\n{said}")
 
@@ -123,11 +125,18 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log(),
             cwd=ROOT,
-            env=make_environment(),
+            env={**make_environment(), "TMPDIR": self._folder},
         )
 
     def _log(self) -> BinaryIO:
         return (Path(self._folder) / "log").open("ab")
+
+    def _read_log(self) -> str:
+        return (Path(self._folder) / "log").read_text(errors="replace")[-2000:]
+
+    def _last_line(self) -> str:
+        """What a dead worker said in the end: where the fuzzer itself is wrong, that is here."""
+        return (self._read_log().strip().splitlines() or [""])[-1][:100]
 
     def _answer(self, patience: float) -> dict[str, Any] | str:
         """The next answer, or what became of the process instead."""

@@ -56,9 +56,11 @@ class Trier:
             isinstance(node, Pipe) or (isinstance(node, Link) and node.target == "/dev/zero")
             for node in case.tree.values()
         )
+        seconds = _SHORT if endless else target.seconds
+        children = target.children or case.facts.get("children", False)
         error: BaseException | None = None
         try:
-            with self._guard.watch(_SHORT if endless else target.seconds, target.children):
+            with self._guard.watch(seconds, children):
                 target.use(case, root)
         except KeyboardInterrupt:
             raise
