@@ -29,6 +29,10 @@ TOKENS = ("@deep:50@", "@deep:900@", "@deep:5000@", "@deep:100000@", "@digits:50
 CHECKSUM = "@checksum@"
 
 
+HUGE = 10**300
+"""Larger numbers are no floats."""
+
+
 def mutate_json(rng: Random, value: Any, times: int | None = None) -> tuple[Any, str]:
     """A changed copy, and what was changed."""
     value, done = copy.deepcopy(value), []
@@ -96,7 +100,9 @@ def _change(rng: Random, holder: Any, name: Any, places: list[Any]) -> str:
         holder[name], other[other_name] = copy.deepcopy(other[other_name]), copy.deepcopy(old)
         return f"swapped with {path}:"
     if kind == 3 and isinstance(old, int | float):
-        holder[name] = rng.choice((old + 1, old - 1, -old, old * 1000, float(old), str(old), [old]))
+        holder[name] = rng.choice(
+            (old + 1, old - 1, -old, old * 1000, float(max(-HUGE, min(old, HUGE))), str(old), [old])
+        )
     elif kind == 3 and isinstance(old, str):
         holder[name] = rng.choice(
             (old + rng.choice(STRINGS), rng.choice(STRINGS) + old, old[:-1], old.upper(), [old])
