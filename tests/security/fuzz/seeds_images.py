@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from functools import lru_cache
+from warnings import catch_warnings
 
 import numpy as np
 from PIL import Image
@@ -51,9 +52,9 @@ def make_images() -> dict[str, bytes]:
 def _save(base: Image.Image, kind: str, mode: str, **options: object) -> bytes:
     file = io.BytesIO()
     try:
-        base.convert("I").convert(mode).save(file, kind, **options) if mode == "I;16" else base.convert(mode).save(
-            file, kind, **options
-        )
+        image = (base.convert("I") if mode == "I;16" else base).convert(mode)
+        with catch_warnings(action="ignore"):  # of formats that Pillow will give up
+            image.save(file, kind, **options)
     except (OSError, ValueError, KeyError, struct.error, TypeError, RuntimeError):
         return b""
     return file.getvalue()
