@@ -105,7 +105,7 @@ def test_files_that_contradict_themselves(change, tmp_path):
     from safetensors.numpy import save_file
 
     inverse = make_block_inverse()
-    facts = {"target": vars(TARGET), "map": inverse._facts()}
+    facts = {"target": dict(vars(TARGET)), "map": inverse._facts()}
     change(facts)
     metadata = {"kind": "block", "facts": json.dumps(facts)}
     save_file({"matrices": inverse.matrices, "offsets": inverse.offsets}, tmp_path / "m.safetensors", metadata)
