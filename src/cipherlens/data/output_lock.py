@@ -188,9 +188,11 @@ def _make_folder(folder: Path, mode: int) -> bool:
         folder.mkdir(mode)
     except FileNotFoundError:
         return False
-    except (FileExistsError, NotADirectoryError):
-        if folder.is_dir():
-            return False
+    except FileExistsError:
+        if any(place.exists() and not place.is_dir() for place in (folder, folder.parent)):
+            raise UsageError(f"{folder} is a file, or lies in one", hint="name a folder") from None
+        return False
+    except NotADirectoryError:
         raise UsageError(f"{folder} lies in a file", hint="name a folder") from None
     except OSError as error:
         raise CipherlensError(f"cannot make {folder}: {describe(error)}", hint="choose another folder") from None
