@@ -1,6 +1,5 @@
 """Writing files so that a kill at any moment leaves either the old file or the new one."""
 
-import hashlib
 import io
 import json
 import os
@@ -66,8 +65,3 @@ def _sync(path: Path) -> None:
 def canonical_json(value: Any) -> bytes:
     """One byte string per value: sorted keys, no spaces, UTF-8. What checksums and MACs are taken over."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def sha256_of(file: io.BufferedIOBase | io.RawIOBase | Any) -> str:
-    """Hexadecimal SHA-256 of an open file, read in pieces."""
-    return hashlib.file_digest(file, "sha256").hexdigest()
