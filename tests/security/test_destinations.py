@@ -93,22 +93,42 @@ def test_a_folder_of_the_user_s_beside_the_destination_stays(call, tmp_path):
     assert (tmp_path / ".locked.partial").is_dir()
 
 
-@pytest.mark.parametrize("command", ["encrypt", "decrypt", "train", "lock", "audit"])
-def test_a_destination_that_is_a_file(call, tmp_path, command):
-    out = tmp_path / "file"
-    out.write_text("mine")
+COMMANDS = ["encrypt", "decrypt", "train", "lock", "audit"]
+
+
+def write_to(out: Path, command: str) -> list:
+    """The arguments of a command whose destination is ``out``."""
     key = ["--key", MADE / "client.key"]
-    arguments = {
+    return {
         "encrypt": ["encrypt", MADE / "photos", out, *key, "--size", "16"],
         "decrypt": ["decrypt", MADE / "hill", out, *key],
         "train": ["train", MADE / "hill", "--out", out, "--model", "test_efficientnet", "--epochs", "1"],
         "lock": ["lock", MADE / "run-plain", "--out", out, *key],
         "audit": ["audit", MADE / "hill", "--plain", MADE / "photos", "--out", out, "--attacks", "covariance"],
     }[command]
-    for place in (out, out / "inner"):
-        code, _, err = call(*[place if part == out else part for part in arguments])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_destination_that_is_a_file(call, tmp_path, command):
+    out = tmp_path / "file"
+    out.write_text("mine")
+    for place in (out, out / "inner", out / "further" / "in"):
+        code, _, err = call(*write_to(place, command))
         assert code == 2, err
+        assert str(out) in err
     assert out.read_text() == "mine"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_destination_that_is_a_link_to_nowhere(call, tmp_path, command):
+    out = tmp_path / "link"
+    out.symlink_to("nowhere")
+    for place in (out, out / "inner"):
+        code, _, err = call(*write_to(place, command))
+        assert code == 2, err
+        assert str(out) in err
+    assert out.is_symlink()
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_source_that_changed_between_interruption_and_continuation(folder, tmp_path, key, monkeypatch):

@@ -71,7 +71,8 @@ def _remove_if_empty(folder: Path) -> bool:
         folder.rename(going)
     except OSError:  # a place where something is mounted
         return False
-    while going.exists():
+    deadline = time.monotonic() + _PATIENCE
+    while going.exists() and time.monotonic() < deadline:
         if list_content(going):  # somebody has put something into it in that moment
             going.rename(folder)
             return True
@@ -92,6 +93,8 @@ def _take(folder: Path, mode: int) -> tuple[int | None, bool]:
                 return descriptor, True
         descriptor = _open_lock(folder)
         if descriptor is None:
+            if time.monotonic() > deadline:  # a link to nowhere, or a folder that goes as often as it is made
+                raise UsageError(f"cannot make {folder}", hint="choose another folder")
             continue
         locked = _lock(descriptor)
         if locked is None:

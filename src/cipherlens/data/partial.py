@@ -17,6 +17,8 @@ from cipherlens.errors import CipherlensError, UsageError
 
 PRIVATE_FOLDER = 0o700
 _OLD_SECONDS = 60.0
+_ATTEMPTS = 100
+"""Between two of them another process of the user's has removed the folder; more than a few is no accident."""
 
 
 def name_base(parent: Path) -> Path:
@@ -99,7 +101,7 @@ def _clear(folder: Path) -> None:
 def _make_base(parent: Path) -> Path:
     """Make the private folder; in a folder that everybody can write to, somebody else may have made it."""
     base = name_base(parent)
-    while True:
+    for _ in range(_ATTEMPTS):
         try:
             parent.mkdir(parents=True, exist_ok=True)
             base.mkdir(PRIVATE_FOLDER, exist_ok=True)
@@ -111,8 +113,9 @@ def _make_base(parent: Path) -> Path:
         except FileNotFoundError:  # another process of the user's has just removed it
             continue
         except FileExistsError:
-            if base.is_dir() or not base.exists():  # as above, while it was looked at
-                continue
-            raise CipherlensError(f"{base} is a file", hint="remove it, or choose another place") from None
+            for place in (parent, base):
+                if place.exists() and not place.is_dir():
+                    raise UsageError(f"{place} is a file", hint="remove it, or choose another place") from None
         except OSError as error:
             raise UsageError(f"cannot write to {parent}: {error.strerror}", hint="choose another place") from None
+    raise UsageError(f"cannot make {base}", hint="choose another place")
