@@ -85,7 +85,7 @@ def judge_pretraining(results: Record) -> str:
     names = {"plain": "plain images", "sealed": "encrypted images", "adapted": "encrypted images with adaptation"}
     words = []
     for images, name in names.items():
-        found = {row["axes"]["start"]: row["mean"] for row in results["rows"] if row["axes"]["images"] == images}
+        found = {row["axes"]["backbone"]: row["mean"] for row in results["rows"] if row["axes"]["images"] == images}
         words.append(f"{name} {100 * (found['pretrained'] - found['random']):+.1f}")
     model = results["axes"]["model"][0]
     return f"**What carries over from a pretrained backbone?** Points gained by {model}: {', '.join(words)}."
@@ -188,7 +188,7 @@ FIGURES: tuple[tuple[str, str, str, Callable[[Record], str]], ...] = (
         compare_images("model"),
     ),
     ("4-7, 4-8", "models-224", "ConvNeXt-Base 94.28 % without, 96.04 % with adaptation", compare_images("model")),
-    ("none", "pretraining", "no such control", compare_images("start")),
+    ("none", "pretraining", "no such control", compare_images("backbone")),
     ("none", "legacy-padding", "no figure: its public code pads by one pixel", compare_windows),
     ("5-2, 5-3, 5-4", "multi-round", "pictures improve over the rounds; best accuracy 96.72 %", follow_rounds),
     ("5-7, 5-8", "approach-one", "pretraining 57.46 %, encrypted 56.60 %; recognisable pictures", follow_rounds),

@@ -95,7 +95,8 @@ class EstimatedInverse(ABC):
 
     def require_target(self, wanted: Target) -> None:
         """Raise KeyFailure, naming what differs, unless the map is for images that were sealed like ``wanted``."""
-        assert self.target is not None
+        if self.target is None:
+            raise KeyFailure("the map does not say what it is for", hint="save it with its target first")
         for name, word in (("cipher", "cipher"), ("params", "cipher with"), ("key_fingerprint", "key")):
             found, asked = getattr(self.target, name), getattr(wanted, name)
             if found != asked:
@@ -123,6 +124,20 @@ class BlockInverse(EstimatedInverse):
         ct = split_halves(ct) if self.halves else ct
         images = apply_maps(ct, self.block, self.matrices, self.offsets)
         return merge_halves(images) if self.halves else images
+
+    def to_affine(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Matrix (C*n, C*n) and shift (C*n,): a block y in (channel, row, column) order is ``y @ matrix + shift``.
+
+        Raises UsageError for a map of half bytes, which is not affine in the values.
+        """
+        if self.halves:
+            raise UsageError("a map of half bytes is no affine map of the values", hint="use another scheme's map")
+        count = self.matrices.shape[1]
+        matrix = np.zeros((self.offsets.size, self.offsets.size))
+        for channel, part in enumerate(self.matrices):
+            place = slice(channel * count, (channel + 1) * count)
+            matrix[place, place] = part
+        return matrix, self.offsets.reshape(-1)
 
     def negate(self) -> "BlockInverse":
         """The map to the negatives of its pictures."""

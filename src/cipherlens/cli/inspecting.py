@@ -83,6 +83,8 @@ def _describe_run(path: Path) -> dict[str, Any]:
         "locked": files.config.get("lock"),
         "cipher": files.provenance.get("cipher"),
         "key_fingerprint": files.provenance.get("key_fingerprint"),
+        "other_keys": files.other_keys,
+        "can_decrypt": files.can_decrypt,
         "epochs_done": len(files.epochs),
         **{name: last.get(name) for name in ("test_accuracy", "test_iou")},
     }

@@ -4,9 +4,10 @@ import warnings
 from pathlib import Path
 from typing import Literal
 
+from cipherlens.ciphers.estimated_inverse import Target
 from cipherlens.cli.console import Json, KeyFile, PassphraseFile, emit, load_key, say
 from cipherlens.data.sealed import SealedDataset
-from cipherlens.errors import PrecisionWarning, UsageError
+from cipherlens.errors import PrecisionWarning
 
 
 def lock(
@@ -95,7 +96,7 @@ def invert(
 ) -> None:
     """Write the inverse of a Hill key, from which an adaptation network can start: the upper bound of learning it.
 
-    Whoever has the file can decrypt, so give it to nobody who should not.
+    The file is like one that attack --save-map writes, without its errors. Whoever has it can decrypt.
 
     Parameters
     ----------
@@ -104,14 +105,11 @@ def invert(
     out
         File to write (.safetensors).
     """
-    from cipherlens.ciphers.hill import BoundHill
-    from cipherlens.train.inverse import write_inverse
+    from cipherlens.ciphers.exact_inverse import invert as find_inverse
 
     secret = load_key(key, passphrase_file)
-    bound = SealedDataset.open(sealed, secret).plan.bind(secret)
-    if not isinstance(bound, BoundHill):
-        raise UsageError("only a hill cipher has an inverse that an adaptation network can hold")
-    write_inverse(bound, out)
+    plan = SealedDataset.open(sealed, secret).plan
+    find_inverse(plan.bind(secret)).save(out, Target(plan.cipher, plan.params, plan.key_fingerprint))
     say("note: whoever has this file can decrypt the data set")
     emit(
         {"out": str(out), "key_fingerprint": secret.fingerprint},

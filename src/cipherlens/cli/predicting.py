@@ -31,6 +31,7 @@ def predict(
     max_pixels: MaxPixels = MAX_PIXELS,
     masks: Path | None = None,
     feature_maps: Path | None = None,
+    owner: str | None = None,
     as_json: Json = False,
 ) -> None:
     """Classify images: plain ones, encrypted on the spot with the client's key, or ciphertexts in .npy files.
@@ -47,12 +48,14 @@ def predict(
         Segmentation: write a PNG per image, one byte per pixel with its class, in the order of the plain image.
     feature_maps
         Locked models: write pictures of the first image's feature maps, put back in order above, as stored below.
+    owner
+        A run for images under several keys, without --key: the fingerprint of the key of these ciphertexts.
     """
     from cipherlens.cli.runs import open_run
     from cipherlens.train.run import predict as classify
 
     secret = None if key is None else load_key(key, passphrase_file)
-    loaded, lock = open_run(run, "last", secret)
+    loaded, lock = open_run(run, "last", secret, owner=owner if secret is None else secret.fingerprint)
     scheme = Scheme.from_public(loaded.provenance)
     plain = [path for path in images if path.suffix != ".npy"]
     if plain and key is None and scheme.cipher != "identity":

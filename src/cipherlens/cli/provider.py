@@ -1,11 +1,12 @@
 """The provider's commands: train, test. They need torch, imported when a command runs."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from cipherlens.ciphers import BoundCipher
+from cipherlens.cli.adapting import choose_start, find_maps, say_can_decrypt
 from cipherlens.cli.console import (
     Json,
     OptionalKeyFile,
@@ -22,11 +23,16 @@ from cipherlens.data.sealed import SealedDataset
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
+if TYPE_CHECKING:
+    from cipherlens.train.config import TrainConfig
+    from cipherlens.train.data import ImageSet
+    from cipherlens.train.front_end.owners import JointSet, Owner
+
 Flag = Annotated[bool, Parameter(negative="")]
 
 
 def train(
-    sealed: Path,
+    sealed: list[Path],
     *,
     out: Path,
     model: str = "preresnet20",
@@ -47,7 +53,10 @@ def train(
     weights: Path | None = None,
     patience: Whole = 0,
     warm_up: Whole = 0,
-    inverse: Path | None = None,
+    start: Literal["random", "ciphertexts", "inverse"] | None = None,
+    public: str | None = None,
+    front_end: Annotated[Path | None, Parameter(name=("--front-end", "--inverse"))] = None,
+    adapt_lr: float | None = None,
     legacy_padding: Flag = False,
     adaptation: Literal["er", "le", "ele", "pe"] = "er",
     seed: Whole = 0,
@@ -65,7 +74,8 @@ def train(
     Parameters
     ----------
     sealed
-        Folder made by encrypt, with a train split (or only one split).
+        Folder made by encrypt, with a train split (or only one split). Several: images of the same classes under
+        different keys, or schemes; each key gets an adaptation network of its own, all share the model.
     out
         Run folder.
     model
@@ -91,9 +101,15 @@ def train(
     warm_up
         Train the adaptation network and the classifier alone for so many epochs of each round; with --epochs or
         more the backbone is never trained.
-    inverse
-        Start the adaptation network from the client's inverse key (see invert): the upper bound. The run's weights
-        then decrypt the images: treat them like the key.
+    start
+        Where the adaptation network starts: random numbers; the map that an attack finds from the training
+        ciphertexts (the default where there is one); or a map in a file. From a map on, the run can decrypt.
+    public
+        With --start ciphertexts: a source of photos like the encrypted ones, so that the attack knows such photos.
+    front_end
+        With --start inverse: the map, from attack --save-map, or from invert (the upper bound).
+    adapt_lr
+        Peak learning rate of the adaptation network; 0 leaves it as it starts. That of the model by default.
     adaptation
         With --adapt: the adaptation network of ER-CNN, LE, ELE or PE.
     legacy_padding
@@ -107,13 +123,15 @@ def train(
     if inner is not None and key is None:
         raise UsageError("--inner is for locked models", hint="give the client's --key too")
     secret = None if key is None else load_key(key, passphrase_file)
-    dataset = open_sealed(sealed, secret)
+    datasets = [open_sealed(path, secret) for path in sealed]
+    dataset = datasets[0]
     names = list(dataset.splits)
     name = "train" if "train" in names else names[0]
     bound = None if secret is None else _bind_to_lock(dataset, secret)
+    block = adapt_block if adapt_block is not None or not adapt else 0
+    network = {"adapt_block": block, "adaptation": adaptation, "legacy_padding": legacy_padding}
     config = TrainConfig(
         model=model,
-        adapt_block=_choose_adapt_block(dataset, adapt, adapt_block),
         small_stem=small_stem,
         pretrained=pretrained,
         weights=None if weights is None else str(weights),
@@ -131,21 +149,29 @@ def train(
         patience=patience,
         threads=threads,
         warm_up=warm_up,
-        inverse=None if inverse is None else str(inverse),
-        legacy_padding=legacy_padding,
-        adaptation=adaptation,
+        public=public,
+        adapt_lr=adapt_lr,
         lock=None if bound is None else inner or "shuffled",
+        **choose_start(datasets, name, start, front_end, network, bound is not None),
     )
-    test_set = dataset.split("test") if "test" in names and name != "test" else None
+    train_set: ImageSet = dataset.split(name)
+    test_set: ImageSet | None = dataset.split("test") if "test" in names and name != "test" else None
+    owners: tuple[Owner, ...] = ()
+    if len(datasets) > 1:
+        train_set, test_set, owners = _join(datasets, name, config)
+    if config.can_decrypt:
+        say_can_decrypt(out)
     with progress_bar("training") as bar:
         result = fit(
             config,
-            dataset.split(name),
+            train_set,
             test_set,
             out,
             dataset.plan.public(),
             lambda event: show_progress(event, bar),
             bound,
+            lambda: find_maps(datasets, name, public, seed),
+            owners,
         )
     last = result.last.to_json()
     accuracy = last["test_accuracy"] if last["test_accuracy"] is not None else last["train_accuracy"]
@@ -155,6 +181,20 @@ def train(
         as_json,
         [f"{out}: {model} on {dataset.plan.cipher} images, {kind} accuracy {accuracy:.2%} after the last epoch"],
     )
+
+
+def _join(
+    datasets: list[SealedDataset], split: str, config: "TrainConfig"
+) -> "tuple[JointSet, JointSet | None, tuple[Owner, ...]]":
+    """The sets of several owners; each needs an adaptation network of its own."""
+    from cipherlens.api.joint import join
+
+    if config.adapt_block is None or config.lock is not None or config.inverse is not None:
+        raise UsageError(
+            "several data sets share a model only through adaptation networks, one for each key",
+            hint="give --adapt, and neither --key nor --front-end",
+        )
+    return join(datasets, split, config.normalize)
 
 
 def _bind_to_lock(dataset: SealedDataset, key: Key) -> BoundCipher:
@@ -210,21 +250,14 @@ def test(
 
     secret = None if key is None else load_key(key, passphrase_file)
     dataset = open_sealed(sealed, secret, check=not measure_wrong_key)
-    loaded, _ = open_run(run, weights, secret, check=not measure_wrong_key)
+    owner = dataset.plan.key_fingerprint
+    loaded, _ = open_run(run, weights, secret, not measure_wrong_key, owner)
     if not measure_wrong_key:
         check_same_scheme(loaded.provenance, dataset, "pass --measure-wrong-key to measure what that gives")
     result = evaluate(loaded, dataset.split(split))
     overlap = f", mean IoU {result['mean_iou']:.2%}" if "mean_iou" in result else ""
     line = f"accuracy {result['accuracy']:.2%}{overlap} on {result['n']} images of {sealed} ({split})"
     emit({"run": str(run), "sealed": str(sealed), "split": split, "weights": weights, **result}, as_json, [line])
-
-
-def _choose_adapt_block(dataset: SealedDataset, adapt: bool, block: int | None) -> int | None:
-    if block is not None or not adapt:
-        return block
-    if "block" not in dataset.plan.params:
-        raise UsageError(f"{dataset.plan.cipher} has no block", hint="name one with --adapt-block")
-    return int(dataset.plan.params["block"])
 
 
 COMMANDS = (train, test)

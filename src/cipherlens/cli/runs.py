@@ -38,9 +38,11 @@ def open_sealed(sealed: Path, key: Key | None, check: bool = True) -> SealedData
 
 
 def open_run(
-    run: Path, weights: Literal["best", "last"], key: Key | None, check: bool = True
+    run: Path, weights: Literal["best", "last"], key: Key | None, check: bool = True, owner: str | None = None
 ) -> "tuple[Run, BoundCipher | None]":
     """A run and the cipher that it was locked to (None: not locked).
+
+    ``owner``: whose images a run for several keys is to be asked about, the key's fingerprint.
 
     Raises KeyFailure where a locked run is given no key or the wrong one; without ``check`` it works under the
     wrong one, and without any as the plain model.
@@ -50,7 +52,7 @@ def open_run(
 
     record = read_record(run)
     if record.config.lock is None:
-        return load_run(run, weights), None
+        return load_run(run, weights, owner=owner), None
     if key is None and check:
         raise KeyFailure(
             f"the model is locked with key {record.provenance.get('key_fingerprint')}",

@@ -20,6 +20,12 @@ class RunFiles:
     data: dict[str, Any]
     provenance: dict[str, Any]
     epochs: list[dict[str, Any]]
+    other_keys: list[str]
+
+    @property
+    def can_decrypt(self) -> bool:
+        """Whether its adaptation network started from a map that reads the images."""
+        return self.config.get("start", "random") != "random" or self.config.get("inverse") is not None
 
 
 def read_run_files(folder: Path) -> RunFiles:
@@ -29,7 +35,16 @@ def read_run_files(folder: Path) -> RunFiles:
     if not all(isinstance(part, dict) for part in parts):
         raise DataError(f"{folder / RECORD} is not the record of a run", hint=_DAMAGED)
     config, data, provenance = (dict(part or {}) for part in parts)
-    return RunFiles(config, data, provenance, read_epochs(folder) if (folder / METRICS).exists() else [])
+    epochs = read_epochs(folder) if (folder / METRICS).exists() else []
+    return RunFiles(config, data, provenance, epochs, _list_other_keys(record.get("owners"), folder))
+
+
+def _list_other_keys(owners: Any, folder: Path) -> list[str]:
+    """Fingerprints of the further owners of a run on images under several keys."""
+    try:
+        return [str(owner["provenance"]["key_fingerprint"]) for owner in (owners or [])[1:]]
+    except (KeyError, TypeError):
+        raise DataError(f"{folder / RECORD} is not the record of a run", hint=_DAMAGED) from None
 
 
 def read_epochs(folder: Path) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from cipherlens.experiments.settings import Settings, check_options, find_weight
 
 SEALED = {"plain": "sealed-plain", "sealed": "sealed"}
 """Folders of the sealed data."""
-STARTS = ("random", "pretrained")
+BACKBONES = ("random", "pretrained")
 """Whether a network starts from its weights, where the experiment gives it some."""
 IMAGES = ("plain", "sealed", "adapted")
 """Plain images; sealed ones; sealed ones with an adaptation network of the cipher's block in front."""
@@ -70,11 +70,13 @@ def list_cells(settings: Settings, out: Path) -> list[Cell]:
             raise UsageError(f"{settings.name}.toml: images {kind!r}", hint=f"choose from {', '.join(IMAGES)}")
         if kind is not None:
             config["adapt_block"] = settings.options["cipher"]["block"] if kind == "adapted" else None
-        start = config.pop("start", "pretrained")
-        if start not in STARTS:
-            raise UsageError(f"{settings.name}.toml: start {start!r}", hint=f"choose from {', '.join(STARTS)}")
+        backbone = config.pop("backbone", "pretrained")
+        if backbone not in BACKBONES:
+            raise UsageError(
+                f"{settings.name}.toml: backbone {backbone!r}", hint=f"choose from {', '.join(BACKBONES)}"
+            )
         source = settings.options.get("weights", {}).get(config["model"])
-        if start == "random":
+        if backbone == "random":
             config["pretrained"] = False
         elif source is not None:
             config["weights"] = str(find_weights(source))

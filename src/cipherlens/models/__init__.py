@@ -1,7 +1,7 @@
 """Networks: own small ones, any timm backbone, and the adaptation network that can stand in front of them."""
 
-from cipherlens.models.adaptation import AdaptationNetwork, AdaptedModel
-from cipherlens.models.backbones import SEGMENTATION_MODELS, create_model
+from cipherlens.models.adaptation import AdaptationNetwork, AdaptedModel, OwnersModel
+from cipherlens.models.backbones import SEGMENTATION_MODELS, create_adaptation, create_model
 from cipherlens.models.preresnet import PreResNet
 from cipherlens.models.weights import load_weights, read_weights
 
@@ -9,7 +9,9 @@ __all__ = [
     "SEGMENTATION_MODELS",
     "AdaptationNetwork",
     "AdaptedModel",
+    "OwnersModel",
     "PreResNet",
+    "create_adaptation",
     "create_model",
     "load_weights",
     "read_weights",

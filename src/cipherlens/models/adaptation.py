@@ -1,5 +1,6 @@
 """The adaptation network: a linear map per block, learnt together with the backbone behind it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -105,4 +106,21 @@ class AdaptedModel(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, C, H, W)."""
         logits: Tensor = self.backbone(self.adapt(images))
+        return logits
+
+
+class OwnersModel(AdaptedModel):
+    """One adaptation network for every key (``adapt.0``, ``adapt.1``, ...), one classifier behind them."""
+
+    adapt: nn.ModuleList
+
+    def __init__(self, adapts: Iterable[nn.Module], backbone: nn.Module) -> None:
+        super().__init__(nn.ModuleList(adapts), backbone)
+
+    def forward(self, images: Tensor, owners: Tensor) -> Tensor:  # type: ignore[override]
+        """Logits (N, classes) of images (N, C, H, W), each under the key of ``owners`` (N,) int64."""
+        places = [torch.nonzero(owners == number)[:, 0] for number in range(len(self.adapt))]
+        parts = [adapt(images[place]) for adapt, place in zip(self.adapt, places, strict=True) if len(place)]
+        order = torch.argsort(torch.cat(places))
+        logits: Tensor = self.backbone(torch.cat(parts)[order])
         return logits

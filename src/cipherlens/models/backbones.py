@@ -12,6 +12,7 @@ from torch import nn
 from cipherlens.errors import DataError, ShapeError, UsageError, unknown_name
 from cipherlens.models.adaptation import AdaptationNetwork, AdaptedModel
 from cipherlens.models.learned_adaptation import create_learned
+from cipherlens.models.position_adaptation import PositionAdaptation
 from cipherlens.models.preresnet import PreResNet
 from cipherlens.models.privconv import PrivConv
 from cipherlens.models.pyramidnet import ShakePyramidNet
@@ -36,7 +37,7 @@ SIZED_MODELS: dict[str, Callable[..., nn.Module]] = {
     "vit-cifar": create_small_vit,
 }
 """Own models that are made for one size of images."""
-ADAPTATIONS = ("er", "le", "ele", "pe")
+ADAPTATIONS = ("er", "le", "ele", "pe", "positions")
 SEGMENTATION_MODELS = ("unet", "unet-small")
 """Own models that give a class per pixel."""
 
@@ -57,7 +58,8 @@ def create_model(
 
     ``adapt_block`` puts an AdaptationNetwork with blocks of that many pixels in front (submodules ``adapt``
     and ``backbone``): ER-CNN's, or with ``adaptation`` "le", "ele" or "pe" that of another scheme, behind which the
-    backbone has 16 input channels. ``legacy_padding`` puts ER-CNN's windows off the grid. ``pretrained`` lets timm
+    backbone has 16 input channels, or with "positions" one for pixel permutations. ``legacy_padding`` puts
+    ER-CNN's windows off the grid. ``pretrained`` lets timm
     fetch its weights over the network; ``weights`` reads a local file instead. ``small_stem`` (timm's ResNets,
     DenseNets and ConvNeXts) keeps 32 x 32 images from being shrunk at once. ``image_size`` (height, width in
     pixels) fits models of fixed input size, such as ViTs, to it and raises ShapeError where the model cannot take
@@ -72,7 +74,7 @@ def create_model(
         raise UsageError("pretrained and weights exclude each other", hint="drop pretrained to use your file")
     adapt = None
     if adapt_block is not None:
-        adapt = _create_adaptation(adaptation, adapt_block, in_chans, legacy_padding, image_size)
+        adapt = create_adaptation(adaptation, adapt_block, in_chans, image_size, legacy_padding)
     width = in_chans if adapt is None else getattr(adapt, "out_channels", in_chans)
     if name in SIZED_MODELS:
         model = _create_sized(name, num_classes, width, pretrained, image_size)
@@ -92,15 +94,20 @@ def create_model(
     return model
 
 
-def _create_adaptation(
-    kind: str, block: int, in_chans: int, legacy_padding: bool, image_size: tuple[int, int] | None
+def create_adaptation(
+    kind: str, block: int, in_chans: int, image_size: tuple[int, int] | None = None, legacy_padding: bool = False
 ) -> nn.Module:
+    """An adaptation network alone (see :func:`create_model`)."""
     if kind not in ADAPTATIONS:
         raise unknown_name("adaptation network", kind, list(ADAPTATIONS))
     if kind == "er":
         return AdaptationNetwork(block, in_chans, legacy_padding)
     if legacy_padding:
         raise UsageError("legacy_padding is for ER-CNN's adaptation network")
+    if kind == "positions":
+        if image_size is None:
+            raise UsageError("a pixel permutation is of one size of images", hint="give image_size")
+        return PositionAdaptation(image_size, in_chans)
     return create_learned(kind, block, in_chans, image_size)
 
 

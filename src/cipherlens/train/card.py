@@ -16,15 +16,22 @@ statistics that let a model learn, and an attacker can use them too. What the im
 measured (`cipherlens audit`). """
 NO_KEY = "The key is not part of this folder; the weights may still reveal it in part."
 HAS_KEY = """\
-**This run started from the client's inverse key: its weights decrypt the images, so treat them like the key.**"""
+**This run can decrypt: its adaptation network started from a map that reads the images. Like the map beside them,
+its weights decrypt the images, so treat the whole folder like the key.**"""
 
 
 def write_card(path: Path, record: RunRecord, history: Sequence[EpochMetrics], hardware: str) -> None:
     """Write the model card of a finished run; ``hardware`` is what its last part was trained on."""
     config, data = record.config, record.data
     adapted = "none" if config.adapt_block is None else f"blocks of {config.adapt_block}x{config.adapt_block}"
-    results: dict[str, Any] = {"last epoch (last.safetensors)": _describe(history[-1])}
-    if data.test_images:
+    if config.adaptation == "positions":
+        adapted = "pixels put back in place"
+    if record.owners:
+        adapted = f"one for each of {len(record.owners)} keys"
+    results: dict[str, Any] = {}
+    if history:
+        results["last epoch (last.safetensors)"] = _describe(history[-1])
+    if data.test_images and history:
         results["best test epoch (best.safetensors)"] = _describe(get_best(history))
     settings = {**config.to_json(), "lr": config.peak_lr}
     parts = [
@@ -44,17 +51,21 @@ def write_card(path: Path, record: RunRecord, history: Sequence[EpochMetrics], h
             }
         ),
         "## Accuracy",
-        _tabulate(results),
+        _tabulate(results) if results else "Nothing was trained: these are published weights behind a front end.",
         "One run with one seed. The best epoch is chosen on the test set itself, so its accuracy is optimistic; "
         "the last epoch's is not. Training accuracy is taken while the weights move.",
         "## Data",
-        _tabulate(record.provenance) if record.provenance else "Provenance was not recorded.",
+        *([_tabulate(owner.provenance) for owner in record.owners] or [_describe_data(record)]),
         "## Settings",
         _tabulate(settings),
         "## What this is not",
-        WARNING + (NO_KEY if config.inverse is None else HAS_KEY),
+        WARNING + (HAS_KEY if config.can_decrypt else NO_KEY),
     ]
     write_atomic(path, ("\n\n".join(parts) + "\n").encode())
+
+
+def _describe_data(record: RunRecord) -> str:
+    return _tabulate(record.provenance) if record.provenance else "Provenance was not recorded."
 
 
 def _describe(metrics: EpochMetrics) -> str:

@@ -14,7 +14,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("auto", "float32", "bf16"),
     "normalize": ("standardize", "imagenet", "none"),
     "lock": ("shuffled", "plain"),
-    "adaptation": ("er", "le", "ele", "pe"),
+    "adaptation": ("er", "le", "ele", "pe", "positions"),
+    "start": ("random", "ciphertexts", "inverse"),
 }
 MINIMA = dict.fromkeys(("epochs", "rounds", "batch_size"), 1)
 MINIMA |= dict.fromkeys(("seed", "patience", "threads", "warm_up"), 0)
@@ -33,10 +34,12 @@ class TrainConfig:
     ``threads`` is the number of CPU threads (0: torch's choice); it is not compared on resuming, but weights
     are only bit-identical at the same number. ``lock`` trains a model locked to the client's pixel permutation,
     with the feature maps inside "shuffled" or "plain" (None: the model as it is). ``warm_up`` epochs of each round
-    train the adaptation network and the classifier alone, with the backbone frozen. ``inverse`` is a file made by
-    the client, from which the adaptation network starts as a perfect decryptor. ``adaptation`` is
-    the kind of network: that of ER-CNN, LE, ELE or PE. ``legacy_padding`` puts ER-CNN's windows
-    off the cipher's grid, as the report's code does.
+    train the adaptation network and the classifier alone, with the backbone frozen. ``start`` says from where the
+    adaptation network starts in the first round: "random" numbers, a map that is found from the training
+    "ciphertexts" (with photos of the source ``public`` as prior, or the built-in one), or a map in the file
+    ``inverse``. ``adapt_lr`` is its peak learning rate (None: that of the backbone; 0: it stays as it starts).
+    ``adaptation`` is the kind of network: that of ER-CNN, LE, ELE or PE, or "positions", for pixel permutations.
+    ``legacy_padding`` puts ER-CNN's windows off the cipher's grid, as the report's code does.
     """
 
     model: str
@@ -59,12 +62,17 @@ class TrainConfig:
     threads: int = 0
     lock: str | None = None
     warm_up: int = 0
+    start: str = "random"
+    public: str | None = None
     inverse: str | None = None
+    adapt_lr: float | None = None
     legacy_padding: bool = False
     adaptation: str = "er"
 
     def __post_init__(self) -> None:
         _check_types(self)
+        if self.inverse is not None and self.start == "random":  # the file alone says it, as it did before start
+            object.__setattr__(self, "start", "inverse")
         for field, choices in CHOICES.items():
             value = getattr(self, field)
             if value not in choices and not (field == "lock" and value is None):
@@ -80,25 +88,17 @@ class TrainConfig:
             raise UsageError(f"weight_decay must not be negative, got {self.weight_decay}")
         if not 0 <= self.label_smoothing < 1:
             raise UsageError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
-        if self.adapt_block is None and (self.warm_up or self.inverse or self.legacy_padding):
-            raise UsageError(
-                "warm_up, inverse and legacy_padding are for an adaptation network", hint="set adapt_block"
-            )
-        if self.lock is not None and (self.warm_up or self.inverse):
-            raise UsageError(
-                "a locked model has no adaptation network of its own to warm up or start", hint="drop lock or these"
-            )
-        if self.adaptation != "er" and (self.inverse or self.legacy_padding or self.adapt_block is None):
-            raise UsageError(
-                f"adaptation {self.adaptation} needs adapt_block, and knows neither inverse nor legacy_padding"
-            )
-        if self.inverse and self.legacy_padding:
-            raise UsageError("with legacy_padding no adaptation network can hold an inverse key", hint="drop one")
+        _check_adaptation(self)
         if self.rounds > 1 and self.adapt_block is None:
             raise UsageError(
                 "several rounds without an adaptation network have nothing to carry over",
                 hint="set adapt_block to the cipher's block size, or rounds to 1",
             )
+
+    @property
+    def can_decrypt(self) -> bool:
+        """Whether the adaptation network starts from a map that reads the images: the weights are a key then."""
+        return self.start != "random"
 
     @property
     def peak_lr(self) -> float:
@@ -121,6 +121,30 @@ class TrainConfig:
         if "model" not in values:
             raise UsageError("the training configuration names no model", hint="set model, e.g. preresnet20")
         return cls(**values)
+
+
+def _check_adaptation(config: TrainConfig) -> None:
+    """Raise UsageError for settings of the adaptation network that contradict each other."""
+    given = [name for name in ("warm_up", "inverse", "public", "legacy_padding") if getattr(config, name)]
+    given += ["start"] * (config.start != "random") + ["adapt_lr"] * (config.adapt_lr is not None)
+    if config.adapt_block is None and given:
+        raise UsageError(f"{', '.join(given)}: for an adaptation network", hint="set adapt_block")
+    if config.lock is not None and given:
+        raise UsageError(
+            "a locked model has no adaptation network of its own to warm up or start", hint="drop lock or these"
+        )
+    if config.adaptation != "er" and (config.legacy_padding or config.adapt_block is None):
+        raise UsageError(f"adaptation {config.adaptation} needs adapt_block, and knows no legacy_padding")
+    if config.start != "random" and config.adaptation not in ("er", "positions"):
+        raise UsageError(f"adaptation {config.adaptation} can hold no map", hint="leave start random")
+    if config.start != "random" and config.legacy_padding:
+        raise UsageError("with legacy_padding no adaptation network can hold a map", hint="drop one")
+    if (config.inverse is not None) != (config.start == "inverse"):
+        raise UsageError("start inverse needs the file inverse, and no other start does", hint="give both")
+    if config.public is not None and config.start != "ciphertexts":
+        raise UsageError("public photos are for start ciphertexts", hint="set start, or drop public")
+    if config.adapt_lr is not None and not (isfinite(config.adapt_lr) and config.adapt_lr >= 0):
+        raise UsageError(f"adapt_lr must not be negative, got {config.adapt_lr}")
 
 
 def _check_block(block: int | None) -> None:

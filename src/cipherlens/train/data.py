@@ -17,6 +17,10 @@ READ_CHUNK = 1024
 READ_AHEAD = 2
 
 
+Inputs = Tensor | tuple[Tensor, Tensor]
+"""Images (n, C, H, W), where a set has several owners with their numbers (n,)."""
+
+
 class ImageSet(Protocol):
     """Labelled images of one shape, read by index; uint8 stands for x / 255."""
 
@@ -118,6 +122,8 @@ class ImageBatches:
         self.images = images
         self.device = device
         self.targets = torch.from_numpy(np.ascontiguousarray(read_targets(images))).to(device)
+        owners: NDArray[np.int64] | None = getattr(images, "owners", None)
+        self.owners = None if owners is None else torch.from_numpy(owners).to(device)
         self.nbytes = len(images) * int(np.prod(images.shape)) * np.dtype(images.dtype).itemsize
         self.resident = self._load() if self.nbytes <= budget else None
 
@@ -130,10 +136,12 @@ class ImageBatches:
             start += len(chunk)
         return resident
 
-    def iterate(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Tensor, Tensor]]:
+    def iterate(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[tuple[Inputs, Tensor]]:
         """For each index array of ``plan``: images (n, C, H, W) in the set's dtype, targets int64."""
         for indices, images in zip(plan, self._gather(plan), strict=True):
-            yield images, self.targets[torch.from_numpy(indices).to(self.device)].long()
+            chosen = torch.from_numpy(indices).to(self.device)
+            inputs = images if self.owners is None else (images, self.owners[chosen])
+            yield inputs, self.targets[chosen].long()
 
     def _gather(self, plan: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
         if self.resident is not None:

@@ -2,12 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cipherlens.ciphers import BoundCipher
+from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.data.output_lock import hold_folder
 from cipherlens.data.run_files import METRICS
 from cipherlens.errors import DataError, UsageError
@@ -18,6 +19,8 @@ from cipherlens.train.checkpoint import Checkpoint, load_checkpoint
 from cipherlens.train.config import TrainConfig
 from cipherlens.train.curves import draw_curves
 from cipherlens.train.data import ImageSet, check_image_set, check_same_kind
+from cipherlens.train.front_end.maps import load_map, read_maps, write_maps
+from cipherlens.train.front_end.owners import Owner
 from cipherlens.train.hardware import choose_device, describe_hardware, isolate
 from cipherlens.train.metrics import EpochMetrics, Progress, write_metrics
 from cipherlens.train.normalization import create_normalization
@@ -35,6 +38,9 @@ from cipherlens.train.trainer import CHECKPOINT, Trainer
 CURVES = "curves.png"
 CARD = "MODEL_CARD.md"
 CURVES_EVERY_SECONDS = 30.0
+PRIVATE = 0o700
+"""Mode of the folder of a run that can decrypt."""
+FindMaps = Callable[[], Sequence[EstimatedInverse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,8 @@ def fit(
     provenance: dict[str, Any] | None = None,
     progress: Callable[[Progress], None] | None = None,
     bound: BoundCipher | None = None,
+    find_maps: FindMaps | None = None,
+    owners: Sequence[Owner] = (),
 ) -> FitResult:
     """Train ``config.model`` on ``train_set`` into the folder ``out``; with the same arguments, continue there.
 
@@ -74,6 +82,9 @@ def fit(
     never a key) and, like the settings, must be the same on resuming: otherwise UsageError. ``progress`` is
     called during training; what it raises ends the call and loses at most the current epoch. ``bound`` is the
     pixel permutation of a run whose model is locked (``config.lock``); nothing of it is stored.
+    ``find_maps`` is called once, for ``config.start`` "ciphertexts": it gives the map that the adaptation network
+    starts from. The map is stored beside the weights, in a folder that only its owner can read. ``owners``: the
+    sets are JointSets of as many owners, and there is one map for each.
 
     Raises UsageError for settings that cannot work or another run in the folder, DataError or ShapeError for
     data that does not fit or a damaged folder, CipherlensError when the loss is no longer a number, or where
@@ -85,11 +96,15 @@ def fit(
             "a locked model is trained with the client's key, any other without",
             hint="give the cipher's key together with lock, or neither",
         )
+    if config.start == "ciphertexts" and find_maps is None:
+        raise UsageError("start ciphertexts needs the map that was found from them", hint="give find_maps")
     device = choose_device()
     keep_freed_memory()
     report = progress or _ignore
-    with hold_folder(out), isolate(device, config.threads):
-        record = _create_or_read_record(config, train_set, test_set, out, provenance or {})
+    with hold_folder(out, PRIVATE if config.can_decrypt else 0o777), isolate(device, config.threads):
+        record = _create_or_read_record(config, train_set, test_set, out, provenance or {}, tuple(owners))
+        if config.can_decrypt:
+            out.chmod(PRIVATE)
         _remove_leftovers(out)
         checkpoint = load_checkpoint(out / CHECKPOINT)
         if (
@@ -104,7 +119,7 @@ def fit(
             write_metrics(out, history)
         if get_next(config, history) is not None:
             trainer = Trainer(record, train_set, test_set, device, bound)
-            _train_rest(trainer, out, history, checkpoint, report)
+            _train_rest(trainer, out, history, checkpoint, report, find_maps)
         if len(history) > restored or not (out / CARD).exists():
             draw_curves(history, out / CURVES)
             write_card(out / CARD, record, history, describe_hardware(device))
@@ -121,7 +136,12 @@ def _check_sets(config: TrainConfig, train_set: ImageSet, test_set: ImageSet | N
 
 
 def _create_or_read_record(
-    config: TrainConfig, train_set: ImageSet, test_set: ImageSet | None, out: Path, provenance: dict[str, Any]
+    config: TrainConfig,
+    train_set: ImageSet,
+    test_set: ImageSet | None,
+    out: Path,
+    provenance: dict[str, Any],
+    owners: tuple[Owner, ...],
 ) -> RunRecord:
     try:
         provenance = json.loads(json.dumps(provenance, allow_nan=False))
@@ -130,11 +150,12 @@ def _create_or_read_record(
     data = DataRecord.of(train_set, test_set)
     if (out / RECORD).exists():
         stored = read_record(out)
-        check_same_run(out, stored, config, data, provenance)
+        check_same_run(out, stored, config, data, provenance, owners)
         return replace(stored, config=config)
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
         raise UsageError(f"{out} is not empty and not a run folder", hint="choose a new run folder")
-    return RunRecord(config, data, create_normalization(config.normalize, train_set), provenance)
+    kind = owners[0].normalization if owners else create_normalization(config.normalize, train_set)
+    return RunRecord(config, data, kind, provenance, owners=owners)
 
 
 def _read_history(checkpoint: Checkpoint | None) -> list[EpochMetrics]:
@@ -152,16 +173,22 @@ def _train_rest(
     history: list[EpochMetrics],
     checkpoint: Checkpoint | None,
     report: Callable[[Progress], None],
+    find_maps: FindMaps | None,
 ) -> None:
     """Train all epochs that ``history`` lacks and append them to it."""
-    position = get_next(trainer.config, history)
+    position, maps = get_next(trainer.config, history), None
     if position is not None:
         if checkpoint is None:
             trainer.start_round(position.round, {})
+            maps = _get_maps(trainer.record, out, find_maps)
         else:
             trainer.restore(position, checkpoint)
+    if maps is not None:
+        trainer.set_front_ends(maps)
     if not (out / RECORD).exists():  # not before the model is built: a misspelt name must not claim the folder
         write_record(out, trainer.record)
+    if maps is not None:
+        write_maps(out, trainer.record, maps)
     drawn = time.monotonic()
     while position is not None:
         history.append(trainer.run_epoch(position, report))
@@ -174,6 +201,19 @@ def _train_rest(
         position = get_next(trainer.config, history)
         if position is not None and position.epoch == 1:
             trainer.start_round(position.round, trainer.model.state_dict())
+
+
+def _get_maps(record: RunRecord, out: Path, find_maps: FindMaps | None) -> Sequence[EstimatedInverse] | None:
+    """What the adaptation networks start from: what is stored, else the file, else what is found now."""
+    if not record.config.can_decrypt:
+        return None
+    stored = read_maps(out, record)
+    if stored is not None:
+        return stored
+    if record.config.inverse is not None:
+        return [load_map(Path(record.config.inverse), record.provenance)]
+    assert find_maps is not None
+    return find_maps()
 
 
 def _remove_leftovers(out: Path) -> None:

@@ -12,7 +12,7 @@ from cipherlens.keys import Key
 from cipherlens.train.card import write_card
 from cipherlens.train.checkpoint import load_tensors, save_tensors
 from cipherlens.train.curves import draw_curves
-from cipherlens.train.fit import CARD, CURVES
+from cipherlens.train.fit import CARD, CURVES, PRIVATE
 from cipherlens.train.metrics import EpochMetrics, read_metrics, write_metrics
 from cipherlens.train.record import RunRecord, read_record, rebuild_model, write_record
 from cipherlens.train.rounds import get_next
@@ -64,10 +64,11 @@ def write_derived(out: Path, record: RunRecord, history: list[EpochMetrics], har
         raise UsageError(f"{out} exists", hint="choose a new run folder")
     with partial_folder(out) as private:
         partial = private / "run"
-        partial.mkdir()
+        partial.mkdir(PRIVATE if record.config.can_decrypt else 0o777)
         yield partial
         write_record(partial, record)
         write_metrics(partial, history)
-        draw_curves(history, partial / CURVES)
+        if history:
+            draw_curves(history, partial / CURVES)
         write_card(partial / CARD, record, history, hardware)
         move_into_place(partial, out)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from cipherlens.data.images import IGNORED
 from cipherlens.errors import CipherlensError
 from cipherlens.train.config import TrainConfig
-from cipherlens.train.data import ImageBatches, split_batches
+from cipherlens.train.data import ImageBatches, Inputs, split_batches
 from cipherlens.train.hardware import autocast
 from cipherlens.train.metrics import Position, Progress
 from cipherlens.train.normalization import Normalization
@@ -94,11 +94,12 @@ class Forward:
     device: torch.device
     precision: str
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits (N, classes) of images (N, C, H, W) uint8 or float."""
+    def __call__(self, inputs: Inputs) -> Tensor:
+        """Logits (N, classes) of images (N, C, H, W) uint8 or float, with their owners (N,) if there are some."""
+        images, *owners = inputs if isinstance(inputs, tuple) else (inputs,)
         pixels = self.normalization.apply(images)
         with autocast(self.device, self.precision):
-            logits: Tensor = self.model(pixels)
+            logits: Tensor = self.model(pixels, *owners)
         return logits.float()
 
 

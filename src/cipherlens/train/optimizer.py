@@ -1,24 +1,34 @@
 """Optimizers, their state as plain tensors, and the learning rate as a function of the step."""
 
 from math import cos, pi
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cipherlens.train.config import TrainConfig
+from cipherlens.train.rounds import ADAPT_PREFIX
 
 WARM_UP = 0.3
 START_FRACTION = 1 / 25
 END_FRACTION = 1e-4
+SHARE = "share_of_lr"
 
 
 def create_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """SGD (Nesterov momentum 0.9) or AdamW over the model's parameters; vectors and biases do not decay."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    """SGD (Nesterov momentum 0.9) or AdamW over the model's parameters; vectors and biases do not decay.
+
+    Where the adaptation network has a learning rate of its own, it does not decay either.
+    """
+    apart = config.adapt_lr is not None
+    named = [(apart and name.startswith(ADAPT_PREFIX), part) for name, part in model.named_parameters()]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for own, p in named if not own and p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for own, p in named if not own and p.ndim <= 1], "weight_decay": 0.0},
     ]
+    if config.adapt_lr is not None:
+        adapt = {"params": [p for own, p in named if own], "weight_decay": 0.0}
+        groups.append({**adapt, SHARE: config.adapt_lr / config.peak_lr})
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.peak_lr, fused=True)
     # The fused kernel cannot take parameters that have momentum together with ones that are new after a warm-up.
@@ -48,9 +58,9 @@ def _anneal(start: float, end: float, done: float) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give all parameter groups the learning rate."""
+    """Give all parameter groups the learning rate, or their share of it."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get(SHARE, 1.0)
 
 
 def get_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:

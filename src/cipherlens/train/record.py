@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,17 +15,19 @@ from torch import Tensor, nn
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.files import write_atomic
 from cipherlens.data.manifest import Dtype
-from cipherlens.errors import CipherlensError, DataError, UsageError
+from cipherlens.errors import CipherlensError, DataError, KeyFailure, UsageError
 from cipherlens.keyed import lock
-from cipherlens.models import SEGMENTATION_MODELS, create_model
+from cipherlens.models import SEGMENTATION_MODELS, AdaptedModel, OwnersModel, create_adaptation, create_model
 from cipherlens.schema import Count, ImageShape, Sha256, parse
 from cipherlens.train.checkpoint import check_weights, load_into, read_run_json
 from cipherlens.train.config import TrainConfig
 from cipherlens.train.data import ImageSet, has_masks, read_targets
+from cipherlens.train.front_end.owners import Owner
 from cipherlens.train.normalization import Normalization
 
 RECORD = "config.json"
 FORMAT = "cipherlens-run-1"
+_MOST_OWNERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +73,52 @@ class DataRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """The content of config.json."""
+    """The content of config.json.
+
+    ``picture``: how the adaptation network gives the plain image, where it started from a map that reads images.
+    ``owners``: of a run on images under several keys, each one's; ``normalization`` and ``provenance`` are then the
+    first one's, and ``config`` has its adaptation network.
+    """
 
     config: TrainConfig
     data: DataRecord
     normalization: Normalization
     provenance: dict[str, Any]
+    picture: Normalization | None = None
+    owners: tuple[Owner, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object."""
+        more: dict[str, Any] = {} if self.picture is None else {"picture": self.picture.to_json()}
+        if self.owners:
+            more["owners"] = [owner.to_json() for owner in self.owners]
         return {
             "format": FORMAT,
             "config": self.config.to_json(),
             "data": self.data.to_json(),
             "normalization": self.normalization.to_json(),
             "provenance": self.provenance,
+            **more,
         }
+
+    def choose_owner(self, fingerprint: str | None) -> tuple["RunRecord", int | None]:
+        """The record for images under one key, and its number (None: the run has one owner only).
+
+        Raises KeyFailure where the run knows several keys, and ``fingerprint`` is none of them.
+        """
+        if not self.owners:
+            return self, None
+        known = [owner.provenance.get("key_fingerprint") for owner in self.owners]
+        if fingerprint not in known:
+            raise KeyFailure(
+                f"the run knows no images under key {fingerprint or '(none given)'}",
+                hint=f"it knows: {', '.join(map(str, known))}; another owner joins with: cipherlens adapt",
+            )
+        number = known.index(fingerprint)
+        owner = self.owners[number]
+        config = replace(self.config, adapt_block=owner.adapt_block, adaptation=owner.adaptation)
+        data, normalization = replace(self.data, dtype=owner.dtype), owner.normalization
+        return RunRecord(config, data, normalization, owner.provenance, self.picture), number
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
@@ -107,8 +139,11 @@ def read_record(folder: Path) -> RunRecord:
             DataRecord.from_json(values["data"]),
             Normalization.from_json(values["normalization"]),
             dict(values["provenance"]),
+            None if values.get("picture") is None else Normalization.from_json(values["picture"]),
+            tuple(Owner.from_json(owner) for owner in values.get("owners", ())[:_MOST_OWNERS]),
         )
-        if len(record.normalization.mean) != record.data.shape[0]:
+        used = [record.normalization, *(owner.normalization for owner in record.owners)]
+        if any(len(found.mean) != record.data.shape[0] for found in (*used, record.picture or used[0])):
             raise ValueError("the normalisation is of another number of channels than the images")
     except (CipherlensError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{folder / RECORD} is damaged: {error}", hint="copy the run again") from error
@@ -116,13 +151,19 @@ def read_record(folder: Path) -> RunRecord:
 
 
 def check_same_run(
-    folder: Path, stored: RunRecord, config: TrainConfig, data: DataRecord, provenance: dict[str, Any]
+    folder: Path,
+    stored: RunRecord,
+    config: TrainConfig,
+    data: DataRecord,
+    provenance: dict[str, Any],
+    owners: tuple[Owner, ...] = (),
 ) -> None:
     """Raise UsageError, naming the differing fields, unless the stored run is the one asked for now."""
     groups = {
         "": (stored.config.to_json(), config.to_json()),
         "data.": (stored.data.to_json(), data.to_json()),
         "provenance.": (stored.provenance, provenance),
+        "owners.": (_list_keys(stored.owners), _list_keys(owners)),
     }
     differing = [
         f"{group}{name} ({old.get(name)!r} there, {new.get(name)!r} now)"
@@ -135,6 +176,10 @@ def check_same_run(
             f"{folder} holds another run: {'; '.join(differing)}",
             hint="choose another run folder, or repeat the stored settings to continue",
         )
+
+
+def _list_keys(owners: tuple[Owner, ...]) -> dict[str, Any]:
+    return {str(number): owner.provenance for number, owner in enumerate(owners)}
 
 
 def build_model(record: RunRecord, initial_weights: bool, bound: BoundCipher | None = None) -> nn.Module:
@@ -166,6 +211,10 @@ def build_model(record: RunRecord, initial_weights: bool, bound: BoundCipher | N
         legacy_padding=config.legacy_padding,
         adaptation=config.adaptation,
     )
+    if record.owners:
+        assert isinstance(model, AdaptedModel)
+        kinds = [(owner.adaptation, owner.adapt_block) for owner in record.owners]
+        return OwnersModel([create_adaptation(*kind, channels, (height, width)) for kind in kinds], model.backbone)
     if bound is None or config.lock is None:
         return model
     return lock(model, bound, "plain" if config.lock == "plain" else "shuffled")

@@ -17,6 +17,7 @@ from cipherlens.memory import keep_freed_memory
 from cipherlens.train.checkpoint import load_tensors
 from cipherlens.train.config import TrainConfig
 from cipherlens.train.data import ImageBatches, ImageSet, check_image_set, check_same_kind, has_masks
+from cipherlens.train.front_end.owners import select_owner
 from cipherlens.train.hardware import choose_device, choose_precision
 from cipherlens.train.loop import Forward, choose_batch_size, measure
 from cipherlens.train.normalization import Normalization
@@ -56,16 +57,19 @@ def load_run(
     weights: Literal["best", "last"] = "best",
     bound: BoundCipher | None = None,
     plain: bool = False,
+    owner: str | None = None,
 ) -> Run:
     """Load a run folder with its best or last weights; DataError where it is missing or damaged.
 
     A locked run needs ``bound``, the pixel permutation that its model works under; KeyFailure without one, unless
     ``plain`` asks for the model as it is without the key. Whose key it is is for the caller to check.
+    ``owner``: of a run on images under several keys, the fingerprint of the one to be asked about; KeyFailure
+    where it knows no such key.
     """
     path = Path(path)
     if weights not in WEIGHTS:
         raise UsageError(f"unknown weights {weights!r}", hint=f"choose one of: {', '.join(WEIGHTS)}")
-    record, device = read_record(path), choose_device()
+    (record, number), device = read_record(path).choose_owner(owner), choose_device()
     keep_freed_memory()
     if record.config.lock is not None and bound is None and not plain:
         raise KeyFailure(
@@ -73,6 +77,8 @@ def load_run(
             hint="give the pixel permutation of that key, or ask for the plain model",
         )
     tensors = load_tensors(path / WEIGHTS[weights])
+    if number is not None:
+        tensors = select_owner(tensors, number)
     model = rebuild_model(record, tensors, WEIGHTS[weights], bound)
     return Run(
         config=record.config,

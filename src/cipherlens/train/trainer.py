@@ -1,20 +1,23 @@
 """A model in training: it starts rounds, continues from a checkpoint, runs epochs and stores itself."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cipherlens.ciphers import BoundCipher
+from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.models import AdaptedModel
 from cipherlens.train.checkpoint import Checkpoint, load_into, save_checkpoint, save_tensors
 from cipherlens.train.data import ImageBatches, ImageSet
+from cipherlens.train.front_end.start import choose_range, set_front_end
 from cipherlens.train.hardware import choose_precision, get_memory_budget
-from cipherlens.train.inverse import start_from_inverse
 from cipherlens.train.loop import Forward, choose_batch_size, derive_seed, measure, train_epoch
 from cipherlens.train.metrics import EpochMetrics, Position, Progress
+from cipherlens.train.normalization import create_normalization
 from cipherlens.train.optimizer import create_optimizer, get_optimizer_tensors, set_optimizer_tensors
 from cipherlens.train.record import RunRecord, build_model
 from cipherlens.train.rounds import ADAPT_PREFIX, get_best, select_carried
@@ -55,10 +58,18 @@ class Trainer:
         """Fresh backbone and optimizer; the adaptation network comes from ``weights``, if they hold one."""
         self._place_model(round, initial_weights=True)
         self.model.load_state_dict(select_carried(weights), strict=False)
-        if self.config.inverse is not None and round == 1:
-            assert isinstance(self.model, AdaptedModel)
-            path = Path(self.config.inverse)
-            start_from_inverse(self.model, path, self.record.normalization, self.record.provenance)
+
+    def set_front_ends(self, maps: Sequence[EstimatedInverse]) -> None:
+        """Let the adaptation networks, one for each owner, give the pictures that the maps find."""
+        assert isinstance(self.model, AdaptedModel)
+        pretrained = self.config.pretrained or self.config.weights is not None
+        picture = choose_range(self.model.backbone, self.record.data.shape[0], pretrained)
+        self.record = record = replace(self.record, picture=picture)
+        adapt = self.model.adapt
+        adapts = list(adapt) if isinstance(adapt, nn.ModuleList) else [adapt]
+        given = [owner.normalization for owner in record.owners] or [record.normalization]
+        for one, inverse, normalization in zip(adapts, maps, given, strict=True):
+            set_front_end(one, inverse, normalization, picture)
 
     def restore(self, position: Position, checkpoint: Checkpoint) -> None:
         """Stand where an uninterrupted run would be before the epoch at ``position``."""
@@ -72,9 +83,14 @@ class Trainer:
     def _place_model(self, round: int, initial_weights: bool) -> None:
         torch.manual_seed(derive_seed(self.config.seed, round, 0))
         model = build_model(self.record, initial_weights, self._bound)
+        if self.config.adapt_lr == 0 and isinstance(model, AdaptedModel):
+            model.adapt.requires_grad_(False)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = create_optimizer(self.config, self.model)
-        self.forward = Forward(self.model, self.record.normalization, self.device, self.precision)
+        given = self.record.normalization
+        if self.record.owners:  # the joint set normalises each owner's images in its own way
+            given = create_normalization("none", self.train_batches.images)
+        self.forward = Forward(self.model, given, self.device, self.precision)
 
     def run_epoch(self, position: Position, report: Callable[[Progress], None]) -> EpochMetrics:
         """Train the epoch at ``position`` and test after it."""

@@ -1,0 +1,1 @@
+"""What puts several packages together: training that starts from what an attack found."""

@@ -1,0 +1,85 @@
+"""Front ends from ciphertexts: the map that an attack finds, for training to start from.
+
+Training knows no attacks; this puts the two together.
+"""
+
+from math import lcm
+
+from cipherlens.attacks import ATTACKS
+from cipherlens.attacks.base import Attack
+from cipherlens.attacks.block_linear import HALVED
+from cipherlens.audit.target import PARAMETRIC, load_view
+from cipherlens.ciphers.estimated_inverse import EstimatedInverse
+from cipherlens.data.images import MAX_PIXELS
+from cipherlens.data.manifest import Plan
+from cipherlens.data.sealed import SealedDataset
+from cipherlens.errors import UsageError
+
+_MOST_IMAGES = 1_000
+_MOST_VALUES = 60_000_000
+"""Ciphertexts that are looked at hold so many values: 1,000 images of 32x32, 400 of 224x224."""
+_BLOCKS_PER_PIXEL = 100
+"""A map of blocks with n pixels needs so many times n blocks: one photo of 224x224 has too few, ten are enough."""
+
+
+def find_finder(dataset: SealedDataset) -> Attack | None:
+    """The attack that finds a map of the data set's scheme from ciphertexts alone; None where there is none."""
+    cipher, params = dataset.plan.cipher, dataset.plan.params
+    if cipher == "identity" or params.get("per_image"):
+        return None
+    able = (attack for attack in ATTACKS.values() if attack.finds_inverse and attack.threat_model == "coa")
+    return next((attack for attack in able if attack.applies(cipher, params)), None)
+
+
+def explain_refusal(dataset: SealedDataset, split: str) -> str | None:
+    """Why no map can be found from the ciphertexts of a split, in words; None where one can."""
+    plan, attack = dataset.plan, find_finder(dataset)
+    if attack is None:
+        own = " with a key for each image" if plan.params.get("per_image") else ""
+        return f"no attack finds a map of {plan.cipher}{own} from ciphertexts"
+    count = _count_images(dataset, split)
+    _, height, width = plan.padded_shape
+    if plan.cipher == HALVED:
+        return "a map of half bytes fits no adaptation network"
+    if height * width > attack.limit_pixels(plan.params):
+        return f"images of {height}x{width} pixels are too large for the {attack.name} attack"
+    block = choose_network(plan)[1]
+    blocks = count * (height // block) * (width // block)
+    if count < attack.least or blocks < _BLOCKS_PER_PIXEL * block**2:
+        return f"{count} ciphertexts are too few"
+    return None
+
+
+def choose_network(plan: Plan) -> tuple[str, int]:
+    """Kind and block of the adaptation network that can undo a scheme. Raises UsageError for one without blocks."""
+    if plan.cipher == "pixel-permutation":
+        return "positions", 1
+    blocks = [int(part["block"]) for part in plan.params.get("ciphers", [plan.params]) if "block" in part]
+    if not blocks:
+        raise UsageError(f"{plan.cipher} has no block", hint="name one with --adapt-block")
+    return "er", lcm(*blocks)
+
+
+def find_map(
+    dataset: SealedDataset, split: str, public: str | None = None, seed: int = 0, max_pixels: int = MAX_PIXELS
+) -> EstimatedInverse:
+    """The map that an attack finds from the ciphertexts of a split, evenly chosen.
+
+    ``public`` names a source of photos that serve as prior; without them the attack's own is taken. No key, label
+    or plain image of the data set is used. Raises UsageError where no map can be found.
+    """
+    reason = explain_refusal(dataset, split)
+    if reason is not None:
+        raise UsageError(f"cannot start from ciphertexts: {reason}", hint="use --start random")
+    attack = find_finder(dataset)
+    assert attack is not None
+    count = _count_images(dataset, split)
+    inverse = attack.run(load_view(dataset, split, count, public or PARAMETRIC, seed, max_pixels)).inverse
+    assert inverse is not None
+    return inverse
+
+
+def _count_images(dataset: SealedDataset, split: str) -> int:
+    channels, height, width = dataset.plan.padded_shape
+    most = max(1, min(_MOST_IMAGES, _MOST_VALUES // (channels * height * width)))
+    return min(most, len(dataset.split(split)))

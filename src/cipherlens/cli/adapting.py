@@ -1,0 +1,155 @@
+"""Front ends on the command line: from where training starts, and ``adapt``, which trains nothing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from cipherlens.api.front_end import choose_network, explain_refusal, find_map
+from cipherlens.cli.console import Json, Whole, emit, say
+from cipherlens.cli.runs import open_sealed
+from cipherlens.data.manifest import Plan
+from cipherlens.data.sealed import SealedDataset
+from cipherlens.errors import UsageError
+
+if TYPE_CHECKING:
+    from cipherlens.ciphers.estimated_inverse import EstimatedInverse
+
+
+def choose_start(
+    datasets: Sequence[SealedDataset],
+    split: str,
+    asked: str | None,
+    inverse: Path | None,
+    settings: dict[str, Any],
+    locked: bool = False,
+) -> dict[str, Any]:
+    """Settings of the adaptation network, with its start: where none is ``asked`` for, from ciphertexts if it can.
+
+    Says aloud why it cannot. ``settings`` hold adaptation, legacy_padding and adapt_block: None for no adaptation
+    network, 0 for the cipher's block.
+    """
+    block, adaptation = settings["adapt_block"], settings["adaptation"]
+    if block is None:
+        return settings | {"start": asked or "random"}
+    if inverse is not None:
+        return settings | _choose_for_file(inverse, block) | {"start": "inverse", "inverse": str(inverse)}
+    if asked == "inverse":
+        raise UsageError("--start inverse needs the file", hint="give --front-end MAP")
+    if adaptation == "er" and not locked and asked != "random":
+        reason = _explain_refusal(datasets, split, settings)
+        if reason is None:
+            kind, own = choose_network(datasets[0].plan)
+            return settings | {"start": "ciphertexts", "adapt_block": own, "adaptation": kind}
+        if asked == "ciphertexts":
+            raise UsageError(f"cannot start from ciphertexts: {reason}", hint="use --start random")
+        say(f"note: the adaptation network starts from random numbers: {reason}")
+    return settings | {"start": asked or "random", "adapt_block": block or get_block(datasets[0].plan)}
+
+
+def get_block(plan: Plan) -> int:
+    """The block of a scheme. Raises UsageError where it has none."""
+    kind, block = choose_network(plan)
+    if kind != "er":
+        raise UsageError(f"{plan.cipher} has no block", hint="name one with --adapt-block")
+    return block
+
+
+def _explain_refusal(datasets: Sequence[SealedDataset], split: str, settings: dict[str, Any]) -> str | None:
+    block = settings["adapt_block"]
+    if settings["legacy_padding"]:
+        return "its windows are off the grid"
+    if block and any(choose_network(dataset.plan) != ("er", block) for dataset in datasets):
+        return f"its windows are {block}x{block}, not the cipher's"
+    found = (explain_refusal(dataset, split) for dataset in datasets)
+    return next((reason for reason in found if reason), None)
+
+
+def _choose_for_file(path: Path, block: int | None) -> dict[str, Any]:
+    from cipherlens.ciphers.estimated_inverse import EstimatedInverse
+    from cipherlens.train.front_end.start import get_adaptation
+
+    kind, own = get_adaptation(EstimatedInverse.load(path))
+    if block and block != own:
+        raise UsageError(f"{path} is for blocks of {own}, not {block}", hint="use the cipher's block (--adapt)")
+    return {"adapt_block": own, "adaptation": kind}
+
+
+def find_maps(
+    datasets: Sequence[SealedDataset], split: str, public: str | None, seed: int
+) -> "list[EstimatedInverse]":
+    """The maps that training starts from, found now from each data set."""
+    found = []
+    for dataset in datasets:
+        say(f"reading {dataset.root} from its ciphertexts ...")
+        found.append(find_map(dataset, split, public, seed))
+    return found
+
+
+def say_can_decrypt(run: Path) -> None:
+    """Warn that the run's weights are as good as the key."""
+    say(f"note: {run} can decrypt the images: treat the folder like the key")
+
+
+def adapt(
+    run: str,
+    sealed: Path,
+    *,
+    out: Path,
+    public: str | None = None,
+    front_end: Annotated[Path | None, Parameter(name=("--front-end", "--inverse"))] = None,
+    weights: Path | None = None,
+    split: str | None = None,
+    seed: Whole = 0,
+    as_json: Json = False,
+) -> None:
+    """Let a trained model answer on images under one more key: a front end is put before it, nothing is trained.
+
+    The front end is the map that an attack finds from the ciphertexts. Whoever has the new run can decrypt.
+
+    Parameters
+    ----------
+    run
+        Run folder, trained on plain images or from a map; or the name of a timm model with pretrained weights.
+    sealed
+        Folder made by encrypt, with the run's classes; for a timm model, named like ImageNet's.
+    out
+        New run folder.
+    public
+        A source of photos like the encrypted ones, so that the attack knows such photos.
+    front_end
+        A map from attack --save-map or from invert, instead of finding one.
+    weights
+        For a timm model: its weights in a local .safetensors or .pth file, instead of timm's hub.
+    split
+        Ciphertexts to look at; train, if there is such a split.
+    """
+    from cipherlens.api.joint import create_owner
+    from cipherlens.train.front_end.adapt import adapt_run
+    from cipherlens.train.front_end.maps import load_map
+    from cipherlens.train.front_end.pretrained import adapt_pretrained
+
+    dataset = open_sealed(sealed, None)
+    name = split or ("train" if "train" in dataset.splits else next(iter(dataset.splits)))
+    start: dict[str, Any] = {"start": "ciphertexts", "public": public}
+    if front_end is not None:
+        start = {"start": "inverse", "inverse": str(front_end)}
+        inverse = load_map(front_end, dataset.plan.public())
+    else:
+        [inverse] = find_maps([dataset], name, public, seed)
+    owner, images = create_owner(dataset, name, "standardize"), dataset.split(name)
+    if Path(run).exists():
+        record = adapt_run(Path(run), out, owner, images, inverse, start)
+    else:
+        record = adapt_pretrained(run, weights, out, owner, images, inverse, start)
+    say_can_decrypt(out)
+    keys = [one.provenance["key_fingerprint"] for one in record.owners] or [owner.provenance["key_fingerprint"]]
+    emit(
+        {"out": str(out), "model": record.config.model, "cipher": dataset.plan.cipher, "keys": keys},
+        as_json,
+        [f"{out}: {record.config.model} behind a front end for {dataset.plan.cipher}, keys {', '.join(keys)}"],
+    )
+
+
+COMMANDS = (adapt,)

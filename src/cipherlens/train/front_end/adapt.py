@@ -1,0 +1,112 @@
+"""A front end for a model that is trained already: the images of another key are read, nothing is learned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from cipherlens.ciphers.estimated_inverse import EstimatedInverse
+from cipherlens.errors import UsageError
+from cipherlens.models import create_adaptation
+from cipherlens.train.checkpoint import load_tensors, save_tensors
+from cipherlens.train.data import ImageSet, check_same_kind
+from cipherlens.train.front_end.maps import read_maps, write_maps
+from cipherlens.train.front_end.owners import Owner
+from cipherlens.train.front_end.start import set_front_end
+from cipherlens.train.locking import write_derived
+from cipherlens.train.metrics import read_metrics
+from cipherlens.train.normalization import Normalization
+from cipherlens.train.record import RunRecord, read_record, rebuild_model
+from cipherlens.train.rounds import ADAPT_PREFIX, get_next
+from cipherlens.train.trainer import BEST, LAST
+
+_BACKBONE = "backbone."
+
+
+def adapt_run(
+    run: Path, out: Path, owner: Owner, images: ImageSet, inverse: EstimatedInverse, start: Mapping[str, Any]
+) -> RunRecord:
+    """Write into the new folder ``out`` the run ``run`` with a front end for one more key; nothing is trained.
+
+    A run on plain images gets its first front end, one whose front ends started from maps another one. ``images``
+    are the owner's, ``inverse`` reads them, ``start`` says where it is from (settings of TrainConfig). Raises
+    UsageError for a run that is not finished, is locked, knows the key already, or has an adaptation network that
+    learned from random numbers: what pictures its backbone expects is not known then.
+    """
+    record = read_record(run)
+    history = read_metrics(run) if record.data.train_images else []  # of a pretrained network nothing was trained
+    _check(run, record, get_next(record.config, history) is not None, owner, images)
+    adapted, number = _add_owner(record, owner, start)
+    front_end = create_front_end(owner, images, inverse, adapted.picture)
+    maps = None if record.picture is None else read_maps(run, record)
+    with write_derived(out, adapted, history, "that of the run it was adapted from") as partial:
+        for name in (BEST, LAST):
+            weights = load_tensors(run / name)
+            if number is not None and not record.owners:  # the first owner gets a number now
+                weights = _number_first(weights)
+            weights = join_weights(weights, front_end, number)
+            rebuild_model(adapted, weights, name)  # proves that it fits
+            save_tensors(partial / name, weights)
+        if number is None or maps is not None:
+            write_maps(partial, adapted, [*(maps or []), inverse])
+    return adapted
+
+
+def create_front_end(
+    owner: Owner, images: ImageSet, inverse: EstimatedInverse, picture: Normalization | None
+) -> nn.Module:
+    """An adaptation network that gives an owner's images as ``picture`` says."""
+    assert picture is not None
+    channels, height, width = images.shape
+    front_end = create_adaptation(owner.adaptation, owner.adapt_block, channels, (height, width))
+    set_front_end(front_end, inverse, owner.normalization, picture)
+    return front_end
+
+
+def _check(run: Path, record: RunRecord, unfinished: bool, owner: Owner, images: ImageSet) -> None:
+    if unfinished and record.data.train_images:
+        raise UsageError(f"{run} is not finished", hint="run its training command again, then adapt it")
+    if record.config.lock is not None:
+        raise UsageError(f"{run} is locked: it reads images itself", hint="adapt the run that was locked")
+    plain = record.provenance.get("cipher") == "identity" and record.config.adapt_block is None
+    if not plain and record.picture is None:
+        raise UsageError(
+            f"{run} did not start from a map, so what pictures its network expects is not known",
+            hint="adapt a run on plain images, or train one with --adapt --start ciphertexts",
+        )
+    known: Sequence[Mapping[str, Any]] = [one.provenance for one in record.owners] or [record.provenance]
+    if owner.provenance["key_fingerprint"] in [one.get("key_fingerprint") for one in known] and not plain:
+        raise UsageError(f"{run} knows images under this key already", hint="ask it with test or predict")
+    check_same_kind(images, record.data.classes, record.data.shape, "the run")
+
+
+def _add_owner(record: RunRecord, owner: Owner, start: Mapping[str, Any]) -> tuple[RunRecord, int | None]:
+    """The record with one more owner, and its number (None: it is the only one)."""
+    if record.picture is None:
+        network: dict[str, Any] = {"adapt_block": owner.adapt_block, "adaptation": owner.adaptation}
+        config, data = replace(record.config, **network, **start), replace(record.data, dtype=owner.dtype)
+        return RunRecord(config, data, owner.normalization, owner.provenance, record.normalization), None
+    owners = record.owners
+    if not owners:
+        config = record.config
+        assert config.adapt_block is not None
+        facts = (record.data.dtype, record.normalization, config.adapt_block, config.adaptation)
+        owners = (Owner(record.provenance, *facts),)
+    return replace(record, owners=(*owners, owner)), len(owners)
+
+
+def join_weights(weights: Mapping[str, Tensor], front_end: nn.Module, number: int | None) -> dict[str, Tensor]:
+    """The weights of a model with one more front end; ``number`` None: those of a bare backbone with its first."""
+    own = ADAPT_PREFIX if number is None else f"{ADAPT_PREFIX}{number}."
+    before = {f"{_BACKBONE}{name}": value for name, value in weights.items()} if number is None else weights
+    return {**before, **{f"{own}{name}": value for name, value in front_end.state_dict().items()}}
+
+
+def _number_first(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    first = f"{ADAPT_PREFIX}0."
+    return {
+        f"{first}{name.removeprefix(ADAPT_PREFIX)}" if name.startswith(ADAPT_PREFIX) else name: value
+        for name, value in weights.items()
+    }

@@ -1,0 +1,102 @@
+"""Images under several keys in one training: each owner has a front end of its own, all share the backbone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cipherlens.ciphers.blocks import MAX_BLOCK
+from cipherlens.data.manifest import Dtype
+from cipherlens.errors import DataError, UsageError
+from cipherlens.schema import parse
+from cipherlens.train.data import ImageSet, check_same_kind, has_masks
+from cipherlens.train.normalization import Normalization
+from cipherlens.train.rounds import ADAPT_PREFIX
+
+Block = Annotated[int, Meta(ge=1, le=MAX_BLOCK)]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """One key's images: what they are, how they are normalised, and what adaptation network they have."""
+
+    provenance: dict[str, Any]
+    dtype: Dtype
+    normalization: Normalization
+    adapt_block: Block
+    adaptation: str
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields by name, as JSON values."""
+        return {
+            "provenance": self.provenance,
+            "dtype": self.dtype,
+            "normalization": self.normalization.to_json(),
+            "adapt_block": self.adapt_block,
+            "adaptation": self.adaptation,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Owner":
+        """Inverse of ``to_json``; ValueError for a field that is missing or of the wrong kind."""
+        found = parse(values, cls)
+        if found.adaptation not in ("er", "positions"):
+            raise ValueError(f"an owner with adaptation {found.adaptation!r}")
+        return replace(found, normalization=Normalization.from_json(values["normalization"]))
+
+
+class JointSet:
+    """The image sets of several owners, one after the other; images are float32, normalised as each owner's are.
+
+    ``owners`` (N,) int64 numbers the owner of every image.
+    """
+
+    dtype = "float32"
+
+    def __init__(self, sets: Sequence[ImageSet], normalizations: Sequence[Normalization]) -> None:
+        first = sets[0]
+        for other in sets:
+            check_same_kind(other, first.classes, first.shape, "the first owner's set")
+            if has_masks(other):
+                raise UsageError("several owners with masks cannot share a model", hint="train one run for each")
+        self.classes, self.shape = first.classes, first.shape
+        self.labels = np.concatenate([images.labels for images in sets])
+        self.owners = np.repeat(np.arange(len(sets)), [len(images) for images in sets])
+        self._sets, self._normalizations = sets, normalizations
+        self._starts = np.cumsum([0, *(len(images) for images in sets)])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Images (n, C, H, W) float32 at ``indices`` (n,)."""
+        found = np.empty((len(indices), *self.shape), np.float32)
+        owners = self.owners[indices]
+        for number, (images, normalization) in enumerate(zip(self._sets, self._normalizations, strict=True)):
+            places = np.flatnonzero(owners == number)
+            if len(places):
+                ct = images.read(indices[places] - self._starts[number])
+                mean, std = (np.array(part, np.float32)[:, None, None] for part in _get_constants(normalization))
+                found[places] = (ct / np.float32(255 if ct.dtype == np.uint8 else 1) - mean) / std
+        return found
+
+
+def _get_constants(normalization: Normalization) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return normalization.mean, normalization.std
+
+
+def select_owner(weights: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
+    """The weights of the model with one owner's front end alone. Raises DataError where it is missing."""
+    own = f"{ADAPT_PREFIX}{number}."
+    found = {
+        name.replace(own, ADAPT_PREFIX, 1): value
+        for name, value in weights.items()
+        if name.startswith(own) or not name.startswith(ADAPT_PREFIX)
+    }
+    if not any(name.startswith(ADAPT_PREFIX) for name in found):
+        raise DataError(f"the weights hold no front end {number}", hint="the run folder is damaged")
+    return found
