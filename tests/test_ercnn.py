@@ -185,12 +185,16 @@ def test_training_starts_from_the_clients_inverse_key(call, sealed, runs, key, t
     assert evaluate(create_adaptation_attack(tmp_path / "run"), target, 40).ssim > 0.99
     assert "its weights decrypt the images" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
     save_file({"other": torch.zeros(3)}, tmp_path / "bad.safetensors")
-    for bad, block in ((tmp_path / "bad.safetensors", 4), (file, 8)):
+    for bad, block, error, words in (
+        (tmp_path / "bad.safetensors", 4, DataError, "holds no map"),
+        (file, 8, UsageError, "the map is for blocks of 4 in 3 channels, the adaptation network for 8"),
+    ):
         wrong = TrainConfig(model="preresnet20", adapt_block=block, inverse=str(bad))
-        with pytest.raises(DataError, match="no inverse key"):
+        with pytest.raises(error, match=words):
             fit(wrong, dataset.split("train"), None, tmp_path / "new", dataset.plan.public())
+        assert not (tmp_path / "new").exists()
     other = {**dataset.plan.public(), "key_fingerprint": "00" * 16}
-    with pytest.raises(KeyFailure, match="key fingerprint"):
+    with pytest.raises(KeyFailure, match="the map is for images sealed with key"):
         fit(replace(config, seed=1), dataset.split("train"), None, tmp_path / "new", other)
     with pytest.raises(UsageError, match="locked"):
         replace(config, lock="plain")
@@ -386,7 +390,7 @@ def test_a_grid_starts_with_and_without_its_weights(tmp_path):
         "cipher": {"name": "hill", "block": 4},
         "seeds": [0],
         "base": {"model": "preresnet20", "epochs": 1, "pretrained": True},
-        "axes": {"start": ["random", "pretrained"]},
+        "axes": {"backbone": ["random", "pretrained"]},
         "weights": {"preresnet20": str(weights)},
     }
     random, pretrained = list_cells(Settings("g", "smoke", "grid", "g", SOURCE, options, {}), tmp_path)
@@ -395,7 +399,7 @@ def test_a_grid_starts_with_and_without_its_weights(tmp_path):
     assert {random.out.name, pretrained.out.name} == {"random-seed0", "pretrained-seed0"}
     with pytest.raises(UsageError, match="cold"):
         list_cells(
-            Settings("g", "smoke", "grid", "g", SOURCE, options | {"axes": {"start": ["cold"]}}, {}), tmp_path
+            Settings("g", "smoke", "grid", "g", SOURCE, options | {"axes": {"backbone": ["cold"]}}, {}), tmp_path
         )
 
 

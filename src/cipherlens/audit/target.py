@@ -62,19 +62,21 @@ def load_view(
 ) -> View:
     """What an eavesdropper has who knows no original: ciphertexts, and public images of another source.
 
-    ``prior`` is that source; ``"parametric"``, and ``"plain"``, which nobody has here, stand for none.
+    ``prior`` is that source, brought to the size of the sealed images where it is larger; ``"parametric"``, and
+    ``"plain"``, which nobody has here, stand for none.
     """
     plan = dataset.plan
     sealed = dataset.split(split or choose_split(plan))
     public = None
     if prior not in (PARAMETRIC, SAME_SOURCE):
-        public = to_unit(_read_other(open_source(prior), _limit_prior(plan), max_pixels))
+        limit = _limit_prior(plan, 2 * _PRIOR_VALUES)
+        public = to_unit(_read_other(open_source(prior), limit, max_pixels, plan.size))
     ct = cut_nonce(sealed.read(pick_evenly(len(sealed), count)), plan.padded_shape[1])
     return View(plan.cipher, plan.params, "coa", ct, public, seed=seed, shape=plan.padded_shape)
 
 
-def _limit_prior(plan: Plan) -> int:
-    return max(_MIN_PRIOR, min(_MAX_PRIOR, _PRIOR_VALUES // int(np.prod(plan.padded_shape))))
+def _limit_prior(plan: Plan, values: int = _PRIOR_VALUES) -> int:
+    return max(_MIN_PRIOR, min(_MAX_PRIOR, values // int(np.prod(plan.padded_shape))))
 
 
 def _keep_labels(labels: Labels) -> Labels | None:
@@ -128,9 +130,10 @@ def _read_same(
     ), f"{len(indices)} other images of the same kind"
 
 
-def _read_other(source: Source, limit: int, max_pixels: int) -> NDArray[np.uint8]:
-    """Images of another source, all brought to the size of the first."""
+def _read_other(source: Source, limit: int, max_pixels: int, largest: int | None = None) -> NDArray[np.uint8]:
+    """Images of another source, all brought to the size of the first, or to the ``largest`` that is wanted."""
     split = next(iter(source.splits))
     items = source.read(split, pick_evenly(source.splits[split], limit).tolist())
-    preprocess = Preprocess(min(items[0].decode(max_pixels).shape[1:]), max_pixels=max_pixels)
+    own = min(items[0].decode(max_pixels).shape[1:])
+    preprocess = Preprocess(min(own, largest or own), max_pixels=max_pixels)
     return np.stack([preprocess.apply(item) for item in items])

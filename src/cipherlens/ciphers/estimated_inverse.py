@@ -24,7 +24,7 @@ from cipherlens.untrusted import describe, parse_json, read_untrusted
 SUFFIX = ".safetensors"
 _LIMIT = 1 << 30
 _FORMAT = "cipherlens-inverse-1"
-_RESTORE = "make it with: cipherlens attack NAME SEALED --save-map FILE.safetensors"
+_RESTORE = "make it with: cipherlens attack NAME SEALED --save-map FILE, or with the key: cipherlens invert"
 
 
 @dataclass(frozen=True)

@@ -60,10 +60,13 @@ def _explain_refusal(datasets: Sequence[SealedDataset], split: str, settings: di
     block = settings["adapt_block"]
     if settings["legacy_padding"]:
         return "its windows are off the grid"
+    for dataset in datasets:
+        reason = explain_refusal(dataset, split)
+        if reason is not None:
+            return reason
     if block and any(choose_network(dataset.plan) != ("er", block) for dataset in datasets):
         return f"its windows are {block}x{block}, not the cipher's"
-    found = (explain_refusal(dataset, split) for dataset in datasets)
-    return next((reason for reason in found if reason), None)
+    return None
 
 
 def _choose_for_file(path: Path, block: int | None) -> dict[str, Any]:

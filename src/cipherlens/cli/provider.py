@@ -109,7 +109,8 @@ def train(
     front_end
         With --start inverse: the map, from attack --save-map, or from invert (the upper bound).
     adapt_lr
-        Peak learning rate of the adaptation network; 0 leaves it as it starts. That of the model by default.
+        Peak learning rate of the adaptation network; 0 leaves it as it starts, the default where it starts from a
+        map. From random numbers it is that of the model.
     adaptation
         With --adapt: the adaptation network of ER-CNN, LE, ELE or PE.
     legacy_padding
@@ -194,7 +195,12 @@ def _join(
             "several data sets share a model only through adaptation networks, one for each key",
             hint="give --adapt, and neither --key nor --front-end",
         )
-    return join(datasets, split, config.normalize)
+    train_set, test_set, owners = join(datasets, split, config.normalize)
+    if config.start == "random" and any(owner.adaptation == "positions" for owner in owners):
+        raise UsageError(
+            "a pixel permutation cannot be learned from random numbers", hint="use --start ciphertexts"
+        )
+    return train_set, test_set, owners
 
 
 def _bind_to_lock(dataset: SealedDataset, key: Key) -> BoundCipher:

@@ -37,7 +37,8 @@ class TrainConfig:
     train the adaptation network and the classifier alone, with the backbone frozen. ``start`` says from where the
     adaptation network starts in the first round: "random" numbers, a map that is found from the training
     "ciphertexts" (with photos of the source ``public`` as prior, or the built-in one), or a map in the file
-    ``inverse``. ``adapt_lr`` is its peak learning rate (None: that of the backbone; 0: it stays as it starts).
+    ``inverse``. ``adapt_lr`` is its peak learning rate (None: that of the backbone from random numbers, 0 from a
+    map; 0: it stays as it starts).
     ``adaptation`` is the kind of network: that of ER-CNN, LE, ELE or PE, or "positions", for pixel permutations.
     ``legacy_padding`` puts ER-CNN's windows off the cipher's grid, as the report's code does.
     """
@@ -99,6 +100,14 @@ class TrainConfig:
     def can_decrypt(self) -> bool:
         """Whether the adaptation network starts from a map that reads the images: the weights are a key then."""
         return self.start != "random"
+
+    @property
+    def front_end_lr(self) -> float | None:
+        """The adaptation network's own peak learning rate, None for that of the backbone.
+
+        A map is right from the start, and the rates that a fresh network needs would blur it.
+        """
+        return 0.0 if self.adapt_lr is None and self.can_decrypt else self.adapt_lr
 
     @property
     def peak_lr(self) -> float:

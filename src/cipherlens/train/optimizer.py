@@ -20,15 +20,15 @@ def create_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optim
 
     Where the adaptation network has a learning rate of its own, it does not decay either.
     """
-    apart = config.adapt_lr is not None
+    apart = config.front_end_lr is not None
     named = [(apart and name.startswith(ADAPT_PREFIX), part) for name, part in model.named_parameters()]
     groups: list[dict[str, Any]] = [
         {"params": [p for own, p in named if not own and p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for own, p in named if not own and p.ndim <= 1], "weight_decay": 0.0},
     ]
-    if config.adapt_lr is not None:
+    if config.front_end_lr is not None:
         adapt = {"params": [p for own, p in named if own], "weight_decay": 0.0}
-        groups.append({**adapt, SHARE: config.adapt_lr / config.peak_lr})
+        groups.append({**adapt, SHARE: config.front_end_lr / config.peak_lr})
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.peak_lr, fused=True)
     # The fused kernel cannot take parameters that have momentum together with ones that are new after a warm-up.

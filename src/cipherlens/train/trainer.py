@@ -83,7 +83,7 @@ class Trainer:
     def _place_model(self, round: int, initial_weights: bool) -> None:
         torch.manual_seed(derive_seed(self.config.seed, round, 0))
         model = build_model(self.record, initial_weights, self._bound)
-        if self.config.adapt_lr == 0 and isinstance(model, AdaptedModel):
+        if self.config.front_end_lr == 0 and isinstance(model, AdaptedModel):
             model.adapt.requires_grad_(False)
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = create_optimizer(self.config, self.model)

@@ -1,0 +1,208 @@
+"""Front ends that an attack finds: pictures, a pretrained network as it is, and training from there.
+
+    python benchmarks/measure/read_first.py SOURCE --work DIR --block 8 --model NAME --priors held-out none \\
+        elsewhere=SOURCE --out results/NAME.json
+
+Each key seals the same images. "held-out" are photos of the source that are not sealed. What was trained stays in
+the folder DIR, and a rerun continues there.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+
+from cipherlens.api.front_end import find_map
+from cipherlens.api.joint import create_owner
+from cipherlens.audit.metrics import mean_similarity
+from cipherlens.audit.records import write_record
+from cipherlens.ciphers import create_cipher
+from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
+from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealing import seal
+from cipherlens.data.shards import SealOptions
+from cipherlens.data.sources import open_source, pick_evenly
+from cipherlens.data.unsealing import save_png
+from cipherlens.experiments.cells import load_or_make_key
+from cipherlens.experiments.settings import find_weights
+from cipherlens.train import TrainConfig, evaluate, fit, load_run
+from cipherlens.train.front_end.pretrained import adapt_pretrained
+
+SCORED = 200
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--block", type=int, required=True)
+    parser.add_argument("--limit", type=int)
+    parser.add_argument("--held-out", type=int, default=400)
+    parser.add_argument("--keys", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--priors", nargs="+", default=["held-out", "none"])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--weights")
+    parser.add_argument("--as-it-is", action="store_true", help="the pretrained network without training")
+    parser.add_argument("--plain", action="store_true", help="the same training on plain images too")
+    parser.add_argument("--train", help="settings of the training, JSON; leave away for none")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    weights = None if options.weights is None else find_weights(options.weights)
+    rows = []
+    for number in options.keys:
+        dataset = seal_for(options, number, {"name": "hill", "block": options.block})
+        for prior in options.priors:
+            rows.append(measure(options, dataset, number, prior, weights))
+            print(json.dumps(rows[-1]), flush=True)
+    plain = measure_plain(options, weights)
+    print(json.dumps(plain), flush=True)
+    arguments = [
+        f"--block {options.block}",
+        f"--model {options.model}",
+        f"--priors {' '.join(map(name, options.priors))}",
+    ]
+    arguments += [f"--limit {options.limit}"] * (options.limit is not None)
+    write_record(
+        options.out,
+        f"python benchmarks/measure/read_first.py {Path(options.source).name} {' '.join(arguments)}",
+        {
+            "source": Path(options.source).name,
+            "cipher": {"name": "hill", "block": options.block},
+            "images": SealedDataset.open(options.work / f"sealed-{options.keys[0]}").splits,
+            "model": options.model,
+            "training": None if options.train is None else json.loads(options.train),
+            "scored_pictures": SCORED,
+            "plain": plain,
+            "summary": summarize(rows),
+            "rows": rows,
+        },
+    )
+
+
+def name(prior: str) -> str:
+    return prior.partition("=")[0]
+
+
+def seal_for(options, number: int, cipher: dict) -> SealedDataset:
+    folder = options.work / ("plain" if cipher["name"] == "identity" else f"sealed-{number}")
+    key = load_or_make_key(options.work / f"key-{number}")
+    seal(options.source, folder, create_cipher(**cipher), key, SealOptions(limit=options.limit))
+    return SealedDataset.open(folder)
+
+
+def open_prior(options, prior: str) -> str | None:
+    """A source of photos: of another origin, or those that nobody seals, as files."""
+    if prior == "none":
+        return None
+    if prior != "held-out":
+        return prior.partition("=")[2]
+    folder = options.work / "held-out"
+    if not folder.exists():
+        source = open_source(options.source)
+        count = source.splits["train"]
+        rest = np.setdiff1d(np.arange(count), pick_evenly(count, options.limit))
+        items = source.read("train", rest[pick_evenly(len(rest), options.held_out)].tolist())
+        (folder / "photos").mkdir(parents=True)
+        for index, item in enumerate(items):
+            save_png(item.decode(), folder / "photos" / f"{index:05d}.png")
+    return str(folder)
+
+
+def measure(options, dataset: SealedDataset, number: int, prior: str, weights: Path | None) -> dict:
+    """Scores of one key and one prior."""
+    label = f"{number}-{name(prior)}"
+    inverse, seconds = load_or_find(options, dataset, label, prior)
+    row = {"key": number, "prior": name(prior), "seconds": seconds, "ssim": score(options, dataset, inverse)}
+    if options.as_it_is:
+        out = options.work / f"as-it-is-{label}"
+        if not out.exists():
+            owner = create_owner(dataset, "train", "standardize")
+            adapt_pretrained(
+                options.model, weights, out, owner, dataset.split("train"), inverse, {"start": "ciphertexts"}
+            )
+        row["as_it_is"] = evaluate(load_run(out, "last"), dataset.split("test"))["accuracy"]
+    if options.train is not None:
+        start = {"adapt_block": options.block, "start": "ciphertexts"}
+        row["trained"] = train(options, dataset, label, number, weights, start, inverse)
+    return row
+
+
+def load_or_find(options, dataset: SealedDataset, label: str, prior: str) -> tuple[EstimatedInverse, float]:
+    path = options.work / f"map-{label}.safetensors"
+    times = path.with_suffix(".json")
+    if not times.exists():
+        begun = time.perf_counter()
+        inverse = find_map(dataset, "train", open_prior(options, prior))
+        seconds = time.perf_counter() - begun
+        plan = dataset.plan
+        inverse.save(path, Target(plan.cipher, plan.params, plan.key_fingerprint))
+        times.write_text(json.dumps(seconds))
+    return EstimatedInverse.load(path), json.loads(times.read_text())
+
+
+def score(options, dataset: SealedDataset, inverse: EstimatedInverse) -> float:
+    """SSIM of pictures of the test set, of which the attack saw nothing."""
+    test, plain = dataset.split("test"), seal_for(options, 0, {"name": "identity"}).split("test")
+    chosen = pick_evenly(len(test), SCORED)
+    pictures = inverse.apply(test.read(chosen)).clip(0, 1)
+    return mean_similarity(plain.read(chosen) / np.float32(255), pictures)
+
+
+def train(options, dataset, label: str, seed: int, weights: Path | None, start: dict, inverse) -> float:
+    settings = {
+        "model": options.model,
+        "seed": seed,
+        "weights": None if weights is None else str(weights),
+        "threads": 1,
+    }
+    config = TrainConfig.from_json({**settings, **json.loads(options.train), **start})
+    sets = dataset.split("train"), dataset.split("test")
+    out = options.work / f"run-{label}"
+    result = fit(config, *sets, out, dataset.plan.public(), find_maps=lambda: [inverse])
+    assert result.last.test_accuracy is not None
+    return result.last.test_accuracy
+
+
+def measure_plain(options, weights: Path | None) -> dict:
+    """The same on plain images: the network as it is, and trained with each seed."""
+    dataset, found = seal_for(options, 0, {"name": "identity"}), {}
+    if options.as_it_is:
+        from cipherlens.train.data import ImageBatches
+        from cipherlens.train.front_end.pretrained import cut_classes
+        from cipherlens.train.front_end.start import choose_range
+        from cipherlens.train.hardware import choose_device
+        from cipherlens.train.loop import Forward, choose_batch_size
+        from cipherlens.train.loop import measure as measure_model
+
+        test, device = dataset.split("test"), choose_device()
+        network = cut_classes(options.model, weights, test.classes, test.shape)
+        forward = Forward(network, choose_range(network, test.shape[0], True), device, "float32")
+        size = choose_batch_size(test.shape)
+        found["as_it_is"] = measure_model(forward, ImageBatches(test, device, 0), len(test.classes), size).accuracy
+    if options.plain:
+        seeds = options.keys
+        found["trained"] = [train(options, dataset, f"{seed}-plain", seed, weights, {}, None) for seed in seeds]
+    return found
+
+
+def summarize(rows: list[dict]) -> dict:
+    """Mean, least and greatest of every figure, by prior."""
+    summary = {}
+    for prior in dict.fromkeys(row["prior"] for row in rows):
+        members = [row for row in rows if row["prior"] == prior]
+        names = [key for key in members[0] if key not in ("key", "prior")]
+        summary[prior] = {
+            key: [
+                statistics.mean(row[key] for row in members),
+                *(f(row[key] for row in members) for f in (min, max)),
+            ]
+            for key in names
+        }
+    return summary
+
+
+if __name__ == "__main__":
+    main()
