@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cipher_results import section as describe_ciphers
 from ercnn_results import write_page
+from front_end_results import section as describe_front_ends
 from leakage_results import section as describe_leakage
 from locked_results import section
 from record_tables import hardware, load, table
@@ -119,7 +120,16 @@ def speed() -> str:
 
 
 def main() -> None:
-    parts = [HEAD, accuracy(), covariance(), describe_leakage(), section(), describe_ciphers(), speed()]
+    parts = [
+        HEAD,
+        accuracy(),
+        covariance(),
+        describe_leakage(),
+        section(),
+        describe_front_ends(),
+        describe_ciphers(),
+        speed(),
+    ]
     (ROOT / "docs" / "results.md").write_text("\n".join(part for part in parts if part))
     (ROOT / "docs" / "er-cnn.md").write_text(write_page())
 

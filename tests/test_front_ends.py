@@ -332,6 +332,11 @@ def test_one_model_for_several_owners(call, place, several, tmp_path):
     expected = predict(run, read_all(split(place, "c"))[:1])[0].max()
     found = max(next(iter(json.loads(out)["predictions"].values())).values())
     assert found == pytest.approx(float(expected), abs=1e-3)
+    arguments = ("--plain", SOURCE, "--budget", "40", "--run", several, "--json")
+    code, out, err = call("attack", "adaptation", place / "b", *arguments)
+    assert code == 0 and json.loads(out)["ssim"] > 0.5, err
+    assert call("attack", "adaptation", place / "b", *arguments, "--round", "0")[0] == 2
+    assert call("attack", "adaptation", place / "d", *arguments)[0] == 3
     code, out, _ = call("inspect", several, "--json")
     assert json.loads(out)["other_keys"] == [KEYS["b"].fingerprint, KEYS["c"].fingerprint]
 

@@ -14,21 +14,24 @@ from cipherlens.errors import UsageError
 _BATCH = 128
 
 
-def create_adaptation_attack(run: Path, round: int | None = None) -> Attack:
+def create_adaptation_attack(run: Path, round: int | None = None, owner: str | None = None) -> Attack:
     """Decrypt with the adaptation network of ``run``, after ``round`` rounds of training (None: all; 0: untrained).
 
     CAS771 report, section 5.1. The network is only asked to help a classifier, so its pictures have colours of
-    their own: they are scored after the best affine fit per channel. Raises UsageError for a run without one.
+    their own: they are scored after the best affine fit per channel. ``owner``: of a run on images under several
+    keys, the fingerprint of the one that is attacked. Raises UsageError for a run without such a network.
     """
     from cipherlens.train.record import read_record
 
-    config = read_record(run).config
+    config = read_record(run).choose_owner(owner)[0].config
     if config.adapt_block is None:
         raise UsageError(f"{run} has no adaptation network", hint="train it with --adapt")
     if config.adaptation != "er":
         raise UsageError(f"the adaptation network of {run} is no decryptor: it gives more channels than an image")
     if round is not None and not 0 <= round <= config.rounds:
         raise UsageError(f"{run} has no round {round}", hint=f"its rounds are 1 to {config.rounds}; 0 is untrained")
+    if round == 0 and config.can_decrypt:
+        raise UsageError(f"{run} started from a map, not untrained", hint="give a round, or see decrypt --map")
     if round == config.rounds:
         round = None
     return Attack(
@@ -36,20 +39,21 @@ def create_adaptation_attack(run: Path, round: int | None = None) -> Attack:
         "labels",
         ("hill", "identity"),
         "shows what the adaptation network of a classifier, trained on encrypted images and labels, gives on to it",
-        lambda view: _decrypt(view, run, round),
+        lambda view: _decrypt(view, run, round, owner),
         alignment="affine",
     )
 
 
-def _decrypt(view: View, run: Path, round: int | None) -> tuple[Images, dict[str, Any]]:
+def _decrypt(view: View, run: Path, round: int | None, owner: str | None) -> tuple[Images, dict[str, Any]]:
     import torch
 
     from cipherlens.models import AdaptationNetwork, AdaptedModel
     from cipherlens.train.checkpoint import load_into, load_tensors
+    from cipherlens.train.record import read_record
     from cipherlens.train.run import load_run
     from cipherlens.train.trainer import name_round
 
-    loaded = load_run(run, "last")
+    loaded = load_run(run, "last", owner=owner)
     assert isinstance(loaded.model, AdaptedModel)
     adapt = loaded.model.adapt
     assert isinstance(adapt, AdaptationNetwork)
@@ -58,7 +62,14 @@ def _decrypt(view: View, run: Path, round: int | None) -> tuple[Images, dict[str
         adapt.conv.reset_parameters()
         adapt.deconv.reset_parameters()
     elif round is not None:
-        load_into(adapt, load_tensors(run / name_round(round)), name_round(round))
+        number = read_record(run).choose_owner(owner)[1]
+        stored = load_tensors(run / name_round(round))
+        own = {
+            name.removeprefix(f"{number}."): value
+            for name, value in stored.items()
+            if name.startswith(f"{number}.")
+        }
+        load_into(adapt, stored if number is None else own, name_round(round))
     parts = []
     with torch.inference_mode():
         for start in range(0, len(view.ciphertexts), _BATCH):

@@ -75,16 +75,18 @@ def _create(name: str, dataset: SealedDataset, means: Means, run: Path) -> Attac
     """An attack with a run of the provider's."""
     from cipherlens.train.record import read_record
 
-    check_same_scheme(read_record(run).provenance, dataset, "give a run for this sealed data set")
+    owner = dataset.plan.key_fingerprint
+    record = read_record(run).choose_owner(owner)[0]
+    check_same_scheme(record.provenance, dataset, "give a run for this sealed data set")
     if name == "adaptation":
         from cipherlens.attacks.adaptation import create_adaptation_attack
 
-        return create_adaptation_attack(run, means.round)
+        return create_adaptation_attack(run, means.round, owner)
     from cipherlens.attacks.model_in_hand import create_folded_attack, create_locked_attack
     from cipherlens.train.run import load_run
 
     if name == "locked-model":
-        if read_record(run).config.lock is None:
+        if record.config.lock is None:
             raise UsageError(f"{run} is not locked", hint="lock it, or train it with --key")
         assert means.key is not None
         locked = load_run(run, "last", dataset.plan.bind(means.key))
