@@ -30,7 +30,7 @@ def section() -> str:
         "## Front ends: read first, then learn\n\n"
         "The adaptation network starts from the map that `covariance` finds from training ciphertexts, without "
         "key, labels or pairs ([front-ends.md](front-ends.md)). SSIM: its pictures of test images, which the "
-        "attack did not see; the front end is not trained, so the pictures are the same before and after training.\n\n"
+        "attack did not see; the front end is not trained, so they are the same before and after training.\n\n"
         + "\n".join(parts)
     )
 

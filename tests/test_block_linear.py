@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import combinations, permutations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +10,8 @@ import pytest
 pytest.importorskip("torch")
 
 from cipherlens.attacks import ATTACKS
-from cipherlens.attacks.base import View
-from cipherlens.attacks.block_linear import attack_covariance
+from cipherlens.attacks.base import View, to_unit
+from cipherlens.attacks.block_linear import _search_until_agreed, attack_covariance
 from cipherlens.attacks.block_statistics import block_statistics
 from cipherlens.attacks.controls import run_controls
 from cipherlens.attacks.harness import evaluate
@@ -202,3 +203,27 @@ def test_a_blurred_map_snaps_to_the_rearrangement(images):
         found = snap(start, prior, target, 3, inverts=True)
         np.testing.assert_array_equal(found.source, source)
         assert abs(found.signs @ signs[source]) == 48
+
+
+def test_a_search_begins_anew_until_two_starts_agree():
+    def results(*objectives):
+        return iter([SimpleNamespace(objective=objective) for objective in objectives])
+
+    def count(*objectives, all_of_them=False):
+        return len(_search_until_agreed(results(*objectives), all_of_them))
+
+    assert count(3.0) == 1
+    assert count(3.0, 3.001, 1.0) == 2
+    assert count(3.0, 2.0, 3.001, 2.005, 1.0) == 4, "agreement on a worse minimum says nothing"
+    assert count(3.0, 2.0, 1.0) == 3
+    assert count(3.0, 3.0, 3.0, all_of_them=True) == 3
+
+
+def test_the_best_of_several_starts_is_kept(images):
+    """In 8x8 blocks of small pictures single searches end in different minima."""
+    plain, public = (to_unit(part[:, :1]) for part in images)
+    ct = create_cipher("hill", block=8).bind(Key(bytes(32)), plain.shape[1:]).encrypt(plain)
+    view = View("hill", {"block": 8}, "coa", ct, public, seed=1)
+    once, best = (attack_covariance(replace(view, starts=starts))[1] for starts in (1, 3))
+    assert once["searches"] == 1 and best["searches"] > 1
+    assert best["objective"] < once["objective"]

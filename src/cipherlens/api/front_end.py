@@ -18,6 +18,8 @@ from cipherlens.errors import UsageError
 _MOST_IMAGES = 1_000
 _MOST_VALUES = 60_000_000
 """Ciphertexts that are looked at hold so many values: 1,000 images of 32x32, 400 of 224x224."""
+_STARTS, _LARGEST_BLOCK = 6, 8
+"""Searches from several starts, the best of which is kept; in larger blocks one takes a minute, and is alone."""
 _BLOCKS_PER_PIXEL = 100
 """A map of blocks with n pixels needs so many times n blocks: one photo of 224x224 has too few, ten are enough."""
 
@@ -74,7 +76,9 @@ def find_map(
     attack = find_finder(dataset)
     assert attack is not None
     count = _count_images(dataset, split)
-    inverse = attack.run(load_view(dataset, split, count, public or PARAMETRIC, seed, max_pixels)).inverse
+    starts = _STARTS if choose_network(dataset.plan)[1] <= _LARGEST_BLOCK else 1
+    view = load_view(dataset, split, count, public or PARAMETRIC, seed, max_pixels, starts)
+    inverse = attack.run(view).inverse
     assert inverse is not None
     return inverse
 

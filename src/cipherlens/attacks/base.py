@@ -45,6 +45,7 @@ class View:
     (N, C, H, W) uint8 of the attacker's choice and gives their ciphertexts in the same units; ``shape``
     (C, H, W) is that of the plain images, where the ciphertexts have another. ``labels`` (N,) and ``public_labels``
     (M,) are the classes of the ciphertexts and of the public images, for the threat model that has them.
+    ``starts``: from how many random starts a search may begin that ends in local minima; the best result is kept.
     """
 
     cipher: str
@@ -60,6 +61,7 @@ class View:
     shape: Shape | None = None
     labels: Labels | None = None
     public_labels: Labels | None = None
+    starts: int = 1
 
     @property
     def plain_shape(self) -> Shape:

@@ -58,7 +58,13 @@ def load_target(
 
 
 def load_view(
-    dataset: SealedDataset, split: str | None, count: int, prior: str, seed: int, max_pixels: int = MAX_PIXELS
+    dataset: SealedDataset,
+    split: str | None,
+    count: int,
+    prior: str,
+    seed: int,
+    max_pixels: int = MAX_PIXELS,
+    starts: int = 1,
 ) -> View:
     """What an eavesdropper has who knows no original: ciphertexts, and public images of another source.
 
@@ -72,7 +78,7 @@ def load_view(
         limit = _limit_prior(plan, 2 * _PRIOR_VALUES)
         public = to_unit(_read_other(open_source(prior), limit, max_pixels, plan.size))
     ct = cut_nonce(sealed.read(pick_evenly(len(sealed), count)), plan.padded_shape[1])
-    return View(plan.cipher, plan.params, "coa", ct, public, seed=seed, shape=plan.padded_shape)
+    return View(plan.cipher, plan.params, "coa", ct, public, seed=seed, shape=plan.padded_shape, starts=starts)
 
 
 def _limit_prior(plan: Plan, values: int = _PRIOR_VALUES) -> int:
