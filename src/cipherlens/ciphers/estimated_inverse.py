@@ -77,10 +77,10 @@ class EstimatedInverse(ABC):
         write_secret(path, save(self._tensors(), metadata=metadata))
 
     @staticmethod
-    def load(path: Path) -> "EstimatedInverse":
-        """Read a file that :meth:`save` wrote. Raises DataError for anything else."""
+    def load(path: Path, folder: Path | None = None) -> "EstimatedInverse":
+        """Read what :meth:`save` wrote. Raises DataError for anything else, and for a link in a ``folder``."""
         try:
-            content = read_untrusted(path, _LIMIT)
+            content = read_untrusted(path, _LIMIT, folder)
             header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
             facts, kind = parse_json(header["facts"]), _KINDS[header["kind"]]
             inverse = kind.parse(facts["map"], load(content))

@@ -24,6 +24,7 @@ MODELS = (
     *("eva_giant_patch14_560", "TEST_EFFICIENTNET", "test_efficientnet.r160_in1k", "test_efficientnet\x1b[2J"),
 )
 _MOST_VALUES = 3_000_000
+SEVERAL = "run-several"
 
 
 def mutate_run(rng: Random, tree: Tree, other: Tree) -> tuple[Tree, str]:
@@ -67,21 +68,24 @@ class RunTarget(Target):
     """``read_record``, ``inspect``, ``read_accuracy``, and the model with its best or last weights."""
 
     name, share, codes = "run", 5, frozenset({2, 3, 4})
-    seeds_kept = len(RUNS)
+    seeds_kept = len(RUNS) + 1
 
     def __init__(self) -> None:
         warm_up()
         trees = {name: read_tree(FORMATS / name) for name in RUNS}
         self.trees = {name: {path: trees[name][path] for path in FILES} for name in RUNS}
+        self.trees[SEVERAL] = _give_owners(self.trees["run-hill"])
+        self.names = tuple(self.trees)
         for name in RUNS:  # so that nothing is imported later
             _open(FORMATS / name, "last", self.key)
 
     def make(self, rng: Random, number: int) -> Case:
-        if number < len(RUNS):
-            return Case(self.trees[RUNS[number]], RUNS[number], {"weights": "best"}, untouched=True)
-        name = rng.choice(RUNS)
+        if number < self.seeds_kept:
+            name = self.names[number]
+            return Case(self.trees[name], name, {"weights": "best"}, untouched=True)
+        name = rng.choice(self.names)
         facts = {"weights": rng.choice(("best", "last"))}
-        tree, note = mutate_run(rng, self.trees[name], self.trees[rng.choice(RUNS)])
+        tree, note = mutate_run(rng, self.trees[name], self.trees[rng.choice(self.names)])
         return Case(tree, f"{name} {note} {facts}", facts)
 
     def use(self, case: Case, root: Path) -> None:
@@ -97,6 +101,26 @@ class RunTarget(Target):
         ]
         if refused:
             raise refused[0]
+
+
+def _give_owners(tree: Tree) -> Tree:
+    """A run on images under two keys, made of one with an adaptation network."""
+    from safetensors.numpy import load, save
+
+    content = json.loads(tree["config.json"])  # type: ignore[arg-type]
+    network = {"adapt_block": content["config"]["adapt_block"], "adaptation": "er"}
+    owner = {**network, **{name: content[name] for name in ("provenance", "normalization")}}
+    owner["dtype"] = content["data"]["dtype"]
+    other = {**owner, "provenance": {**owner["provenance"], "key_fingerprint": "0" * 32}}
+    content |= {"picture": content["normalization"], "owners": [owner, other]}
+    made: Tree = {**tree, "config.json": json.dumps(content).encode()}
+    for path in ("best.safetensors", "last.safetensors"):
+        tensors = load(tree[path])  # type: ignore[arg-type]
+        shared = {name: value for name, value in tensors.items() if not name.startswith("adapt.")}
+        own = {name.removeprefix("adapt."): value for name, value in tensors.items() if name.startswith("adapt.")}
+        both = {f"adapt.{number}.{name}": value for number in (0, 1) for name, value in own.items()}
+        made[path] = save({**shared, **both})
+    return made
 
 
 def _refusals(read: Callable[[], Any]) -> list[Exception]:
@@ -125,7 +149,9 @@ def _open(root: Path, weights: Any, key: Any) -> Any:
     from cipherlens.train.run import load_run
 
     record = read_record(root)
-    return load_run(root, weights, record.config.lock and Scheme.from_public(record.provenance).bind(key))
+    bound = record.config.lock and Scheme.from_public(record.provenance).bind(key)
+    owner = record.owners[-1].provenance.get("key_fingerprint") if record.owners else None
+    return load_run(root, weights, bound, owner=owner)
 
 
 def _ask(root: Path, weights: Any, key: Any) -> None:

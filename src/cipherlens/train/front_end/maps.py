@@ -14,9 +14,12 @@ def describe_target(provenance: Mapping[str, Any]) -> Target:
     return Target(cipher, dict(provenance.get("params") or {}), fingerprint)
 
 
-def load_map(path: Path, provenance: Mapping[str, Any]) -> EstimatedInverse:
-    """A map from a file; DataError for one that holds none, KeyFailure, saying what differs, for other images."""
-    inverse = EstimatedInverse.load(path)
+def load_map(path: Path, provenance: Mapping[str, Any], folder: Path | None = None) -> EstimatedInverse:
+    """A map from a file, in a ``folder`` that came from elsewhere without links.
+
+    Raises DataError for one that holds none, KeyFailure, saying what differs, for other images.
+    """
+    inverse = EstimatedInverse.load(path, folder)
     inverse.require_target(describe_target(provenance))
     return inverse
 
@@ -26,7 +29,7 @@ def read_maps(folder: Path, record: RunRecord) -> list[EstimatedInverse] | None:
     names = _name_maps(record)
     if not all((folder / name).exists() for name in names):
         return None
-    return [load_map(folder / name, provenance) for name, provenance in names.items()]
+    return [load_map(folder / name, provenance, folder) for name, provenance in names.items()]
 
 
 def write_maps(folder: Path, record: RunRecord, maps: Sequence[EstimatedInverse]) -> None:
