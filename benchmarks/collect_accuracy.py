@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     rows = [read_accuracy(run) for run in options.runs]
-    command = "cipherlens train SEALED --model preresnet20 [--adapt] --epochs 10 --threads 1"
+    command = "cipherlens train SEALED --model preresnet20 [--adapt --start random] --epochs 10 --threads 1"
     write_record(options.out, command, {"runs": rows, "seeds": [0], "note": NOTE})
     for row in rows:
         print(row["name"], row["accuracy"])
