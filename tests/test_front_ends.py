@@ -219,6 +219,8 @@ def test_a_map_as_a_file(call, place, tmp_path):
     assert call("train", place / "a", "--adapt-block", "8", *arguments[1:])[0] == 2
     assert call("train", place / "a", "--adapt", "--start", "inverse", *QUICK, "--out", tmp_path / "x")[0] == 2
     assert call("train", place / "a", "--start", "ciphertexts", *QUICK, "--out", tmp_path / "x")[0] == 2
+    assert call("train", place / "a", *arguments[1:])[0] == 2
+    assert call("train", place / "a", "--start", "random", *arguments)[0] == 2
     assert not (tmp_path / "x").exists()
 
 

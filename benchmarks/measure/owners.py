@@ -134,10 +134,13 @@ def train_plain(options, config: dict) -> float:
 def join_last(options, joint: Path, owner: SealedDataset) -> dict:
     """The fourth owner: seconds until the model answers, and how well it does."""
     out, begun = options.work / "joined", time.perf_counter()
-    inverse = find_map(owner, "train", str(options.work / "held-out"))
     start = {"start": "ciphertexts"}
+
+    def find():
+        return find_map(owner, "train", str(options.work / "held-out"))
+
     if not out.exists():
-        adapt_run(joint, out, create_owner(owner, "train", "standardize"), owner.split("train"), inverse, start)
+        adapt_run(joint, out, create_owner(owner, "train", "standardize"), owner.split("train"), find, start)
     seconds = time.perf_counter() - begun
     run = load_run(out, "last", owner=owner.plan.key_fingerprint)
     return {"seconds": seconds, "accuracy": evaluate(run, owner.split("test"))["accuracy"]}

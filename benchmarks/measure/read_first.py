@@ -121,7 +121,13 @@ def measure(options, dataset: SealedDataset, number: int, prior: str, weights: P
         if not out.exists():
             owner = create_owner(dataset, "train", "standardize")
             adapt_pretrained(
-                options.model, weights, out, owner, dataset.split("train"), inverse, {"start": "ciphertexts"}
+                options.model,
+                weights,
+                out,
+                owner,
+                dataset.split("train"),
+                lambda: inverse,
+                {"start": "ciphertexts"},
             )
         row["as_it_is"] = evaluate(load_run(out, "last"), dataset.split("test"))["accuracy"]
     if options.train is not None:

@@ -31,8 +31,10 @@ def choose_start(
     network, 0 for the cipher's block.
     """
     block, adaptation = settings["adapt_block"], settings["adaptation"]
-    if block is None:
-        return settings | {"start": asked or "random"}
+    if block is None:  # with a start or a file this is refused, by what it lacks
+        return settings | {"start": asked or "random", "inverse": None if inverse is None else str(inverse)}
+    if inverse is not None and asked not in (None, "inverse"):
+        raise UsageError(f"--start {asked} takes no --front-end", hint="leave one of them away")
     if inverse is not None:
         return settings | _choose_for_file(inverse, block) | {"start": "inverse", "inverse": str(inverse)}
     if asked == "inverse":
@@ -138,14 +140,17 @@ def adapt(
     start: dict[str, Any] = {"start": "ciphertexts", "public": public}
     if front_end is not None:
         start = {"start": "inverse", "inverse": str(front_end)}
-        inverse = load_map(front_end, dataset.plan.public())
-    else:
-        [inverse] = find_maps([dataset], name, public, seed)
+
+    def find() -> "EstimatedInverse":
+        if front_end is not None:
+            return load_map(front_end, dataset.plan.public())
+        return find_maps([dataset], name, public, seed)[0]
+
     owner, images = create_owner(dataset, name, "standardize"), dataset.split(name)
     if Path(run).exists():
-        record = adapt_run(Path(run), out, owner, images, inverse, start)
+        record = adapt_run(Path(run), out, owner, images, find, start)
     else:
-        record = adapt_pretrained(run, weights, out, owner, images, inverse, start)
+        record = adapt_pretrained(run, weights, out, owner, images, find, start)
     say_can_decrypt(out)
     keys = [one.provenance["key_fingerprint"] for one in record.owners] or [owner.provenance["key_fingerprint"]]
     emit(

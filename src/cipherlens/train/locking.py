@@ -52,6 +52,12 @@ def read_finished(run: Path, purpose: str) -> tuple[RunRecord, list[EpochMetrics
     return record, history
 
 
+def refuse_existing(out: Path) -> None:
+    """Raise UsageError where a new run folder would lie over something."""
+    if out.exists():
+        raise UsageError(f"{out} exists", hint="choose a new run folder")
+
+
 @contextmanager
 def write_derived(out: Path, record: RunRecord, history: list[EpochMetrics], hardware: str) -> Iterator[Path]:
     """A new run folder with another record and the old figures; the caller puts the weights into what it is given.
@@ -60,8 +66,7 @@ def write_derived(out: Path, record: RunRecord, history: list[EpochMetrics], har
     anew from what was read and checked. Nothing half-written stays behind. Raises UsageError where ``out`` exists
     or cannot be made.
     """
-    if out.exists():
-        raise UsageError(f"{out} exists", hint="choose a new run folder")
+    refuse_existing(out)
     with partial_folder(out) as private:
         partial = private / "run"
         partial.mkdir(PRIVATE if record.config.can_decrypt else 0o777)

@@ -1,6 +1,6 @@
 """A front end for a model that is trained already: the images of another key are read, nothing is learned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from cipherlens.train.data import ImageSet, check_same_kind
 from cipherlens.train.front_end.maps import read_maps, write_maps
 from cipherlens.train.front_end.owners import Owner
 from cipherlens.train.front_end.start import set_front_end
-from cipherlens.train.locking import write_derived
+from cipherlens.train.locking import refuse_existing, write_derived
 from cipherlens.train.metrics import read_metrics
 from cipherlens.train.normalization import Normalization
 from cipherlens.train.record import RunRecord, read_record, rebuild_model
@@ -23,22 +23,25 @@ from cipherlens.train.rounds import ADAPT_PREFIX, get_next
 from cipherlens.train.trainer import BEST, LAST
 
 _BACKBONE = "backbone."
+FindMap = Callable[[], EstimatedInverse]
 
 
 def adapt_run(
-    run: Path, out: Path, owner: Owner, images: ImageSet, inverse: EstimatedInverse, start: Mapping[str, Any]
+    run: Path, out: Path, owner: Owner, images: ImageSet, find: FindMap, start: Mapping[str, Any]
 ) -> RunRecord:
     """Write into the new folder ``out`` the run ``run`` with a front end for one more key; nothing is trained.
 
     A run on plain images gets its first front end, one whose front ends started from maps another one. ``images``
-    are the owner's, ``inverse`` reads them, ``start`` says where it is from (settings of TrainConfig). Raises
-    UsageError for a run that is not finished, is locked, knows the key already, or has an adaptation network that
-    learned from random numbers: what pictures its backbone expects is not known then.
+    are the owner's, ``find`` gives the map that reads them once all else fits, ``start`` says where it is from
+    (settings of TrainConfig). Raises UsageError for a run that is not finished, is locked, knows the key already,
+    or has an adaptation network that learned from random numbers: what its backbone expects is not known then.
     """
     record = read_record(run)
     history = read_metrics(run) if record.data.train_images else []  # of a pretrained network nothing was trained
     _check(run, record, get_next(record.config, history) is not None, owner, images)
     adapted, number = _add_owner(record, owner, start)
+    refuse_existing(out)
+    inverse = find()
     front_end = create_front_end(owner, images, inverse, adapted.picture)
     maps = None if record.picture is None else read_maps(run, record)
     with write_derived(out, adapted, history, "that of the run it was adapted from") as partial:

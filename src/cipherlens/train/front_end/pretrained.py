@@ -8,18 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.errors import UsageError
 from cipherlens.models import create_model
 from cipherlens.models.adaptation import list_heads
 from cipherlens.train.checkpoint import save_tensors
 from cipherlens.train.config import TrainConfig
 from cipherlens.train.data import ImageSet, has_masks
-from cipherlens.train.front_end.adapt import create_front_end, join_weights
+from cipherlens.train.front_end.adapt import FindMap, create_front_end, join_weights
 from cipherlens.train.front_end.maps import write_maps
 from cipherlens.train.front_end.owners import Owner
 from cipherlens.train.front_end.start import choose_range
-from cipherlens.train.locking import write_derived
+from cipherlens.train.locking import refuse_existing, write_derived
 from cipherlens.train.record import DataRecord, RunRecord, rebuild_model
 from cipherlens.train.trainer import BEST, LAST
 
@@ -30,17 +29,20 @@ def adapt_pretrained(
     out: Path,
     owner: Owner,
     images: ImageSet,
-    inverse: EstimatedInverse,
+    find: FindMap,
     start: Mapping[str, Any],
 ) -> RunRecord:
     """Write into the new folder ``out`` a run of timm's ``model`` as it is, behind a front end; nothing is trained.
 
-    Its weights come from a file, or over the network where ``weights`` is None. The classes of ``images`` must be
-    named as ImageNet's are, by synset or in words. Raises UsageError where one is not known, or for masks.
+    ``find`` gives the map that reads ``images``. The weights come from a file, or over the network where
+    ``weights`` is None. The classes of ``images`` must be named as ImageNet's are, by synset or in words. Raises
+    UsageError where one is not known, or for masks.
     """
     if has_masks(images):
         raise UsageError("a pretrained classifier gives no masks", hint="adapt a run for segmentation")
+    refuse_existing(out)
     backbone = cut_classes(model, weights, images.classes, images.shape)
+    inverse = find()
     pretrained = weights is None
     config = TrainConfig(
         model=model,
