@@ -10,15 +10,20 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
+from PIL import Image  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from cipherlens.api import front_end as api  # noqa: E402
 from cipherlens.audit.metrics import mean_similarity  # noqa: E402
+from cipherlens.audit.target import load_view  # noqa: E402
 from cipherlens.ciphers import create_cipher  # noqa: E402
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse, PositionInverse  # noqa: E402
 from cipherlens.ciphers.exact_inverse import invert  # noqa: E402
+from cipherlens.data import synthetic  # noqa: E402
+from cipherlens.data.images import Preprocess  # noqa: E402
 from cipherlens.data.sealed import SealedDataset  # noqa: E402
 from cipherlens.data.sealing import seal  # noqa: E402
+from cipherlens.data.shards import SealOptions  # noqa: E402
 from cipherlens.errors import DataError, ShapeError, UsageError  # noqa: E402
 from cipherlens.keys import Key  # noqa: E402
 from cipherlens.models import AdaptationNetwork, OwnersModel, create_adaptation, create_model  # noqa: E402
@@ -197,6 +202,60 @@ def test_where_it_cannot_it_starts_at_random_and_says_so(call, cipher, params, o
     assert (code, reason in err, "can decrypt" in err) == (0, True, False), err
     assert read_record(tmp_path / "run").config.start == "random"
     assert stat.S_IMODE((tmp_path / "run").stat().st_mode) != 0o700
+
+
+@pytest.mark.parametrize(
+    ("cipher", "source"),
+    [
+        ({"name": "shf", "block": 4}, "synthetic:objects?n=200&test=20&size=32"),
+        ({"name": "np+shf", "block": 4}, "synthetic:objects?n=200&test=20&size=32"),
+        ({"name": "hill", "block": 4}, "grey"),
+    ],
+)
+def test_other_schemes_and_grey_images_are_read_too(cipher, source, tmp_path):
+    if source == "grey":
+        images = synthetic.generate(synthetic.parse_name("objects?n=150&size=32").indices("train")[:150]).images
+        for split, part in (("train", images[:130]), ("test", images[130:])):
+            for number, image in enumerate(part):
+                folder = tmp_path / "grey" / split / "one"
+                folder.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image[0]).save(folder / f"{number}.png")
+        source = str(tmp_path / "grey")
+    for name, scheme in (("sealed", cipher), ("plain", {"name": "identity"})):
+        seal(source, tmp_path / name, create_cipher(**scheme), KEYS["a"])
+    dataset = SealedDataset.open(tmp_path / "sealed")
+    config = TrainConfig(
+        model="preresnet20", adapt_block=4, start="ciphertexts", epochs=1, batch_size=40, threads=1
+    )
+    public = source if "grey" in source else OTHERS
+    fit(
+        config,
+        dataset.split("train"),
+        None,
+        tmp_path / "run",
+        dataset.plan.public(),
+        find_maps=lambda: [api.find_map(dataset, "train", public)],
+    )
+    run = load_run(tmp_path / "run")
+    picture = read_record(tmp_path / "run").picture
+    with torch.no_grad():
+        seen = run.model.adapt(run.normalization.apply(torch.from_numpy(read_all(split(tmp_path, "sealed")))))
+    mean, std = (torch.tensor(part)[:, None, None] for part in (picture.mean, picture.std))
+    truth = read_all(split(tmp_path, "plain")) / np.float32(255)
+    assert mean_similarity(truth, (seen * std + mean).numpy().clip(0, 1)) > 0.9
+
+
+def test_photos_that_serve_as_prior_are_resized_as_the_sealed_ones_were(folder, tmp_path):
+    for number in range(25):
+        noise = np.random.default_rng(number).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        Image.fromarray(noise).save(tmp_path / "photos" / f"{number}.png")
+    for size, expected in ((8, 8), (None, 48)):
+        options = SealOptions(Preprocess(size))
+        seal(str(folder), tmp_path / f"sealed-{size}", create_cipher("hill", block=4), KEYS["a"], options)
+        dataset = SealedDataset.open(tmp_path / f"sealed-{size}")
+        view = load_view(dataset, "train", 12, str(tmp_path / "photos"), 0)
+        assert view.public_images.shape == (25, 3, expected, expected)
 
 
 def test_a_map_as_a_file(call, place, tmp_path):
@@ -409,10 +468,6 @@ def test_what_cannot_be_adapted(call, place, several, tmp_path):
 
 
 def test_a_pretrained_network_as_it_is(call, tmp_path):
-    from PIL import Image
-
-    from cipherlens.data import synthetic
-
     images = synthetic.generate(synthetic.parse_name("objects?n=240&test=2&size=160").indices("train")).images
     for number, image in enumerate(images):
         folder = tmp_path / "photos" / "train" / ("church", "n01440764")[number % 2]
