@@ -38,6 +38,7 @@ from tests.test_estimated_inverse import MAPS, make_block_inverse, make_position
 
 SOURCE = "synthetic:objects?n=420&test=40&size=32"
 OTHERS = "synthetic:objects?n=200&test=200&size=32&seed=7"
+MORE = "synthetic:objects?n=300&test=300&size=32&seed=9"
 KEYS = {name: Key(bytes([number]) * 32) for number, name in enumerate(("a", "b", "c", "d"))}
 QUICK = (
     "--model",
@@ -215,9 +216,9 @@ def test_where_it_cannot_it_starts_at_random_and_says_so(call, cipher, params, o
 def test_other_schemes_and_grey_images_are_read_too(cipher, source, tmp_path):
     if source == "grey":
         images = synthetic.generate(synthetic.parse_name("objects?n=150&size=32").indices("train")[:150]).images
-        for split, part in (("train", images[:130]), ("test", images[130:])):
-            for number, image in enumerate(part):
-                folder = tmp_path / "grey" / split / "one"
+        for part, chosen in (("train", images[:130]), ("test", images[130:])):
+            for number, image in enumerate(chosen):
+                folder = tmp_path / "grey" / part / "one"
                 folder.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(image[0]).save(folder / f"{number}.png")
         source = str(tmp_path / "grey")
@@ -227,7 +228,7 @@ def test_other_schemes_and_grey_images_are_read_too(cipher, source, tmp_path):
     config = TrainConfig(
         model="preresnet20", adapt_block=4, start="ciphertexts", epochs=1, batch_size=40, threads=1
     )
-    public = source if "grey" in source else OTHERS
+    public = source if "grey" in source else MORE
     fit(
         config,
         dataset.split("train"),
