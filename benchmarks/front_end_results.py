@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from record_tables import hardware, table
+from record_tables import hardware, load, table
 
 ROOT = Path(__file__).parents[1]
 PRIORS = {"held-out": "other photos of the same source", "none": "built-in, no photos"}
@@ -30,19 +30,22 @@ def section() -> str:
         "## Front ends: read first, then learn\n\n"
         "The adaptation network starts from the map that `covariance` finds from training ciphertexts, without "
         "key, labels or pairs ([front-ends.md](front-ends.md)). SSIM: its pictures of test images, which the "
-        "attack did not see; the front end is not trained, so they are the same before and after training.\n\n"
+        "attack did not see. The front end stays as it starts, but where the training names an `adapt_lr`.\n\n"
         + "\n".join(parts)
+        + describe_owners()
     )
 
 
 def describe(record: dict[str, Any]) -> str:
     r = record["results"]
-    header = ["prior", "keys", "SSIM of pictures", "the network as it is", "trained", "seconds to find the map"]
+    names = ("prior", "keys", "SSIM of pictures", "after training", "the network as it is", "trained")
+    header = [*names, "seconds to find the map"]
     rows = [
         [
             f"{PRIORS.get(prior, 'photos of ' + prior)}",
             str(sum(row["prior"] == prior for row in r["rows"])),
             show(found.get("ssim"), ".3f"),
+            show(found.get("ssim_trained"), ".3f"),
             show(found.get("as_it_is"), ".1%"),
             show(found.get("trained"), ".1%"),
             show(found.get("seconds"), ".0f"),
@@ -53,13 +56,39 @@ def describe(record: dict[str, Any]) -> str:
     trained = plain.get("trained")
     spread = None if trained is None else [sum(trained) / len(trained), min(trained), max(trained)]
     plain_once = plain.get("as_it_is")
-    rows.append(
-        ["*plain images*", "", "", "" if plain_once is None else f"{plain_once:.1%}", show(spread, ".1%"), ""]
-    )
+    if plain:
+        once = "" if plain_once is None else f"{plain_once:.1%}"
+        rows.append(["*plain images*", "", "", "", once, show(spread, ".1%"), ""])
+    used = [column for column in range(len(header)) if any(row[column] for row in rows)]
+    header, rows = [header[column] for column in used], [[row[column] for column in used] for row in rows]
     cipher, images = r["cipher"], r["images"]
     settings = f" Training: {json.dumps(r['training'])}." if r["training"] else ""
     return (
         f"### {r['source']}, {cipher['name']} {cipher['block']}x{cipher['block']}, {r['model']}\n\n"
         f"{table(header, rows)}\n\n{images['train']:,} training and {images['test']:,} test images; SSIM over "
         f"{r['scored_pictures']} of them.{settings}\n\n{hardware(record)}\n"
+    )
+
+
+def describe_owners() -> str:
+    """Several owners, one model (benchmarks/measure/owners.py)."""
+    record = load("owners-cifar10.json")
+    if record is None:
+        return ""
+    r = record["results"]
+    schemes = [" ".join(str(part) for part in scheme.values()) for scheme in r["schemes"]]
+    rows = [
+        [f"owner {number}, {scheme}", f"{accuracy:.1%}"]
+        for number, (scheme, accuracy) in enumerate(zip(schemes, r["accuracies"], strict=False), start=1)
+    ]
+    joined = r["joined"]
+    rows.append(
+        [f"one more owner, {schemes[-1]}, joined in {joined['seconds']:.0f} s", f"{joined['accuracy']:.1%}"]
+    )
+    rows.append(["*one plain model on all their images*", f"{r['plain']:.1%}"])
+    return (
+        f"\n### Several owners, one model\n\n{table(['images', 'test accuracy'], rows)}\n\n{r['source']}, "
+        f"{r['images_each']:,} training images of each owner, no two the same, {r['test_images']:,} test images; "
+        f"the prior: other photos of the source. One seed. Training: {json.dumps(r['training'])}.\n\n"
+        f"{hardware(record)}\n"
     )

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from cipherlens.api.front_end import find_map
 from cipherlens.api.joint import create_owner
@@ -30,6 +31,7 @@ from cipherlens.experiments.cells import load_or_make_key
 from cipherlens.experiments.settings import find_weights
 from cipherlens.train import TrainConfig, evaluate, fit, load_run
 from cipherlens.train.front_end.pretrained import adapt_pretrained
+from cipherlens.train.record import read_record
 
 SCORED = 200
 
@@ -133,6 +135,7 @@ def measure(options, dataset: SealedDataset, number: int, prior: str, weights: P
     if options.train is not None:
         start = {"adapt_block": options.block, "start": "ciphertexts"}
         row["trained"] = train(options, dataset, label, number, weights, start, inverse)
+        row["ssim_trained"] = score_run(options, dataset, options.work / f"run-{label}")
     return row
 
 
@@ -151,10 +154,27 @@ def load_or_find(options, dataset: SealedDataset, label: str, prior: str) -> tup
 
 def score(options, dataset: SealedDataset, inverse: EstimatedInverse) -> float:
     """SSIM of pictures of the test set, of which the attack saw nothing."""
-    test, plain = dataset.split("test"), seal_for(options, 0, {"name": "identity"}).split("test")
-    chosen = pick_evenly(len(test), SCORED)
-    pictures = inverse.apply(test.read(chosen)).clip(0, 1)
-    return mean_similarity(plain.read(chosen) / np.float32(255), pictures)
+    return compare(options, inverse.apply(read_scored(dataset)))
+
+
+def score_run(options, dataset: SealedDataset, run: Path) -> float:
+    """The same of what the trained front end gives on."""
+    loaded, picture = load_run(run, "last"), read_record(run).picture
+    assert picture is not None
+    with torch.no_grad():
+        seen = loaded.model.adapt(loaded.normalization.apply(torch.from_numpy(read_scored(dataset)))).numpy()
+    mean, std = (np.array(part, np.float32)[:, None, None] for part in (picture.mean, picture.std))
+    return compare(options, seen * std + mean)
+
+
+def read_scored(dataset: SealedDataset) -> np.ndarray:
+    test = dataset.split("test")
+    return test.read(pick_evenly(len(test), SCORED))
+
+
+def compare(options, pictures: np.ndarray) -> float:
+    truth = read_scored(seal_for(options, 0, {"name": "identity"}))
+    return mean_similarity(truth / np.float32(255), pictures.clip(0, 1))
 
 
 def train(options, dataset, label: str, seed: int, weights: Path | None, start: dict, inverse) -> float:
