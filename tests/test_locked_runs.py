@@ -50,7 +50,7 @@ def place(data, key, tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     fit(CONFIG, data[0].split("train"), data[0].split("test"), root / "plain", data[0].plan.public())
     key.save(root / "client.key")
-    Key.generate().save(root / "wrong.key")
+    Key(bytes(range(1, 33))).save(root / "wrong.key")  # a random one may hardly change the loss
     code = execute(["lock", str(root / "plain"), "--key", str(root / "client.key"), "--out", str(root / "locked")])
     assert code == 0
     return root
