@@ -7,7 +7,7 @@ from typing import Any
 from record_tables import hardware, load, table
 
 ROOT = Path(__file__).parents[1]
-PRIORS = {"held-out": "other photos of the same source", "none": "built-in, no photos"}
+PRIORS = {"held-out": "other photos of the same source", "none": "no photos"}
 
 
 def show(values: list[float] | None, form: str) -> str:
@@ -63,8 +63,9 @@ def describe(record: dict[str, Any]) -> str:
     header, rows = [header[column] for column in used], [[row[column] for column in used] for row in rows]
     cipher, images = r["cipher"], r["images"]
     settings = f" Training: {json.dumps(r['training'])}." if r["training"] else ""
+    priors = ", ".join(PRIORS.get(prior, f"photos of {prior}") for prior in r["summary"])
     return (
-        f"### {r['source']}, {cipher['name']} {cipher['block']}x{cipher['block']}, {r['model']}\n\n"
+        f"### {r['source']}, {cipher['name']} {cipher['block']}x{cipher['block']}, {r['model']}; {priors}\n\n"
         f"{table(header, rows)}\n\n{images['train']:,} training and {images['test']:,} test images; SSIM over "
         f"{r['scored_pictures']} of them.{settings}\n\n{hardware(record)}\n"
     )

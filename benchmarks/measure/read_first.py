@@ -147,7 +147,7 @@ def load_or_find(options, dataset: SealedDataset, label: str, prior: str) -> tup
         inverse = find_map(dataset, "train", open_prior(options, prior))
         seconds = time.perf_counter() - begun
         plan = dataset.plan
-        inverse.save(path, Target(plan.cipher, plan.params, plan.key_fingerprint))
+        inverse.save(path, Target.of(plan.public()))
         times.write_text(json.dumps(seconds))
     return EstimatedInverse.load(path), json.loads(times.read_text())
 

@@ -21,10 +21,10 @@ _MOST_VALUES = 60_000_000
 _STARTS, _LARGEST_BLOCK = 6, 8
 """Searches from several starts, the best of which is kept; in larger blocks one takes a minute, and is alone."""
 _BLOCKS_PER_PIXEL = 100
-"""A map of blocks with n pixels needs so many times n blocks: one photo of 224x224 has too few, ten are enough."""
+"""Fewer than so many times n blocks of n pixels are refused: eight photos of 224x224 in blocks of 8, not nine."""
 
 
-def find_finder(dataset: SealedDataset) -> Attack | None:
+def choose_map_attack(dataset: SealedDataset) -> Attack | None:
     """The attack that finds a map of the data set's scheme from ciphertexts alone; None where there is none."""
     cipher, params = dataset.plan.cipher, dataset.plan.params
     if cipher == "identity" or params.get("per_image"):
@@ -35,7 +35,7 @@ def find_finder(dataset: SealedDataset) -> Attack | None:
 
 def explain_refusal(dataset: SealedDataset, split: str) -> str | None:
     """Why no map can be found from the ciphertexts of a split, in words; None where one can."""
-    plan, attack = dataset.plan, find_finder(dataset)
+    plan, attack = dataset.plan, choose_map_attack(dataset)
     if attack is None:
         own = " with a key for each image" if plan.params.get("per_image") else ""
         return f"no attack finds a map of {plan.cipher}{own} from ciphertexts"
@@ -73,7 +73,7 @@ def find_map(
     reason = explain_refusal(dataset, split)
     if reason is not None:
         raise UsageError(f"cannot start from ciphertexts: {reason}", hint="use --start random")
-    attack = find_finder(dataset)
+    attack = choose_map_attack(dataset)
     assert attack is not None
     count = _count_images(dataset, split)
     starts = _STARTS if choose_network(dataset.plan)[1] <= _LARGEST_BLOCK else 1

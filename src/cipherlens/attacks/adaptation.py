@@ -50,6 +50,7 @@ def _decrypt(view: View, run: Path, round: int | None, owner: str | None) -> tup
     from cipherlens.models import AdaptationNetwork, AdaptedModel
     from cipherlens.train.checkpoint import load_into, load_tensors
     from cipherlens.train.record import read_record
+    from cipherlens.train.rounds import strip_prefix
     from cipherlens.train.run import load_run
     from cipherlens.train.trainer import name_round
 
@@ -64,12 +65,8 @@ def _decrypt(view: View, run: Path, round: int | None, owner: str | None) -> tup
     elif round is not None:
         number = read_record(run).choose_owner(owner)[1]
         stored = load_tensors(run / name_round(round))
-        own = {
-            name.removeprefix(f"{number}."): value
-            for name, value in stored.items()
-            if name.startswith(f"{number}.")
-        }
-        load_into(adapt, stored if number is None else own, name_round(round))
+        own = stored if number is None else strip_prefix(stored, f"{number}.")
+        load_into(adapt, own, name_round(round))
     parts = []
     with torch.inference_mode():
         for start in range(0, len(view.ciphertexts), _BATCH):

@@ -27,7 +27,7 @@ _JOINT_TRIES = 6
 """Chroma varies so little that single searches end in its local minima one time in four (48 values, CIFAR-10)."""
 _LARGE = 200
 _SAME = 0.01
-"""Objectives of two starts that end in one minimum differ by less (CIFAR-10, four priors: by 0.007 at most)."""
+"""Objectives that differ by less count as the same minimum; the steps of a search end near one, not in it."""
 
 
 def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:

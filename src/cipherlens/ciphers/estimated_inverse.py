@@ -5,6 +5,7 @@ Whoever has such a file can decrypt, so it is written like a key: for its owner 
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -34,6 +35,12 @@ class Target:
     cipher: str
     params: dict[str, Any]
     key_fingerprint: str
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> "Target":
+        """From what a sealed set or a run says of its images in public."""
+        cipher, fingerprint = (str(facts.get(name)) for name in ("cipher", "key_fingerprint"))
+        return cls(cipher, dict(facts.get("params") or {}), fingerprint)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -67,7 +67,7 @@ def require_map(attack: Attack, dataset: SealedDataset) -> None:
 def save_inverse(inverse: EstimatedInverse, dataset: SealedDataset, path: Path) -> None:
     """Write what an attack found, for this data set; says that it is as good as the key."""
     plan = dataset.plan
-    inverse.save(path, Target(plan.cipher, plan.params, plan.key_fingerprint))
+    inverse.save(path, Target.of(plan.public()))
     say(f"note: whoever has {path} can read the data set as well as the attack did: treat it like the key")
 
 

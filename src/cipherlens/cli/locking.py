@@ -109,7 +109,7 @@ def invert(
 
     secret = load_key(key, passphrase_file)
     plan = SealedDataset.open(sealed, secret).plan
-    find_inverse(plan.bind(secret)).save(out, Target(plan.cipher, plan.params, plan.key_fingerprint))
+    find_inverse(plan.bind(secret)).save(out, Target.of(plan.public()))
     say("note: whoever has this file can decrypt the data set")
     emit(
         {"out": str(out), "key_fingerprint": secret.fingerprint},

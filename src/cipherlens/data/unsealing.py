@@ -72,7 +72,7 @@ def read_with_map(
     """
     dataset = SealedDataset.open(sealed)
     plan = dataset.plan
-    inverse.require_target(Target(plan.cipher, plan.params, plan.key_fingerprint))
+    inverse.require_target(Target.of(plan.public()))
     if plan.masked:
         raise UsageError("a map reads images, no masks", hint="decrypt the data set with its key")
     _, height, width = plan.plain_shape

@@ -19,6 +19,12 @@ HAS_KEY = """\
 **This run can decrypt: its adaptation network started from a map that reads the images. Like the map beside them,
 its weights decrypt the images, so treat the whole folder like the key.**"""
 
+TRAINED = (
+    "One run with one seed. The best epoch is chosen on the test set itself, so its accuracy is optimistic; "
+    "the last epoch's is not. Training accuracy is taken while the weights move."
+)
+UNTRAINED = "Nothing was trained: these are published weights behind a front end."
+
 
 def write_card(path: Path, record: RunRecord, history: Sequence[EpochMetrics], hardware: str) -> None:
     """Write the model card of a finished run; ``hardware`` is what its last part was trained on."""
@@ -51,9 +57,7 @@ def write_card(path: Path, record: RunRecord, history: Sequence[EpochMetrics], h
             }
         ),
         "## Accuracy",
-        _tabulate(results) if results else "Nothing was trained: these are published weights behind a front end.",
-        "One run with one seed. The best epoch is chosen on the test set itself, so its accuracy is optimistic; "
-        "the last epoch's is not. Training accuracy is taken while the weights move.",
+        f"{_tabulate(results)}\n\n{TRAINED}" if results else UNTRAINED,
         "## Data",
         *([_tabulate(owner.provenance) for owner in record.owners] or [_describe_data(record)]),
         "## Settings",

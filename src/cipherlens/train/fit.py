@@ -10,6 +10,7 @@ from typing import Any
 from cipherlens.ciphers import BoundCipher
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.data.output_lock import hold_folder
+from cipherlens.data.partial import PRIVATE_FOLDER
 from cipherlens.data.run_files import METRICS
 from cipherlens.errors import DataError, UsageError
 from cipherlens.memory import keep_freed_memory
@@ -38,8 +39,6 @@ from cipherlens.train.trainer import CHECKPOINT, Trainer
 CURVES = "curves.png"
 CARD = "MODEL_CARD.md"
 CURVES_EVERY_SECONDS = 30.0
-PRIVATE = 0o700
-"""Mode of the folder of a run that can decrypt."""
 FindMaps = Callable[[], Sequence[EstimatedInverse]]
 
 
@@ -101,10 +100,10 @@ def fit(
     device = choose_device()
     keep_freed_memory()
     report = progress or _ignore
-    with hold_folder(out, PRIVATE if config.can_decrypt else 0o777), isolate(device, config.threads):
+    with hold_folder(out, PRIVATE_FOLDER if config.can_decrypt else 0o777), isolate(device, config.threads):
         record = _create_or_read_record(config, train_set, test_set, out, provenance or {}, tuple(owners))
         if config.can_decrypt:
-            out.chmod(PRIVATE)
+            out.chmod(PRIVATE_FOLDER)
         _remove_leftovers(out)
         checkpoint = load_checkpoint(out / CHECKPOINT)
         if (

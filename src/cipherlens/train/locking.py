@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from cipherlens.data.manifest import Scheme
-from cipherlens.data.partial import move_into_place, partial_folder
+from cipherlens.data.partial import PRIVATE_FOLDER, move_into_place, partial_folder
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 from cipherlens.train.card import write_card
 from cipherlens.train.checkpoint import load_tensors, save_tensors
 from cipherlens.train.curves import draw_curves
-from cipherlens.train.fit import CARD, CURVES, PRIVATE
+from cipherlens.train.fit import CARD, CURVES
 from cipherlens.train.metrics import EpochMetrics, read_metrics, write_metrics
 from cipherlens.train.record import RunRecord, read_record, rebuild_model, write_record
 from cipherlens.train.rounds import get_next
@@ -69,7 +69,7 @@ def write_derived(out: Path, record: RunRecord, history: list[EpochMetrics], har
     refuse_existing(out)
     with partial_folder(out) as private:
         partial = private / "run"
-        partial.mkdir(PRIVATE if record.config.can_decrypt else 0o777)
+        partial.mkdir(PRIVATE_FOLDER if record.config.can_decrypt else 0o777)
         yield partial
         write_record(partial, record)
         write_metrics(partial, history)

@@ -140,7 +140,7 @@ def read_record(folder: Path) -> RunRecord:
             Normalization.from_json(values["normalization"]),
             dict(values["provenance"]),
             None if values.get("picture") is None else Normalization.from_json(values["picture"]),
-            tuple(Owner.from_json(owner) for owner in values.get("owners", ())[:_MOST_OWNERS]),
+            _read_owners(values.get("owners", ())),
         )
         used = [record.normalization, *(owner.normalization for owner in record.owners)]
         if any(len(found.mean) != record.data.shape[0] for found in (*used, record.picture or used[0])):
@@ -148,6 +148,12 @@ def read_record(folder: Path) -> RunRecord:
     except (CipherlensError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{folder / RECORD} is damaged: {error}", hint="copy the run again") from error
     return record
+
+
+def _read_owners(values: Any) -> tuple[Owner, ...]:
+    if not isinstance(values, list | tuple) or len(values) > _MOST_OWNERS:
+        raise ValueError(f"owners are a list of at most {_MOST_OWNERS}")
+    return tuple(Owner.from_json(owner) for owner in values)
 
 
 def check_same_run(

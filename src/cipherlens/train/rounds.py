@@ -1,6 +1,6 @@
 """Where a run stands, computed from its metrics alone: what comes next, what was best."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -38,3 +38,8 @@ def _get_score(metrics: EpochMetrics) -> float:
 def select_carried(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """What a round hands to the next: the adaptation network's tensors, by their names in the whole model."""
     return {name: value for name, value in weights.items() if name.startswith(ADAPT_PREFIX)}
+
+
+def strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix``, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

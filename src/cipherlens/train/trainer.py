@@ -20,7 +20,7 @@ from cipherlens.train.metrics import EpochMetrics, Position, Progress
 from cipherlens.train.normalization import create_normalization
 from cipherlens.train.optimizer import create_optimizer, get_optimizer_tensors, set_optimizer_tensors
 from cipherlens.train.record import RunRecord, build_model
-from cipherlens.train.rounds import ADAPT_PREFIX, get_best, select_carried
+from cipherlens.train.rounds import ADAPT_PREFIX, get_best, select_carried, strip_prefix
 
 BEST = "best.safetensors"
 LAST = "last.safetensors"
@@ -133,9 +133,7 @@ class Trainer:
             save_tensors(out / BEST, weights)
         save_tensors(out / LAST, weights)
         if self.config.rounds > 1:
-            carried = select_carried(weights)
-            plain_names = {name.removeprefix(ADAPT_PREFIX): value for name, value in carried.items()}
-            save_tensors(out / name_round(history[-1].round), plain_names)
+            save_tensors(out / name_round(history[-1].round), strip_prefix(weights, ADAPT_PREFIX))
         name = f"round{history[-1].round}-epoch{history[-1].epoch}"
         state = {"metrics": [metrics.to_json() for metrics in history]}
         optimizer = get_optimizer_tensors(self.optimizer, self.model)

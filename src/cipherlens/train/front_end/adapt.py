@@ -19,7 +19,7 @@ from cipherlens.train.locking import refuse_existing, write_derived
 from cipherlens.train.metrics import read_metrics
 from cipherlens.train.normalization import Normalization
 from cipherlens.train.record import RunRecord, read_record, rebuild_model
-from cipherlens.train.rounds import ADAPT_PREFIX, get_next
+from cipherlens.train.rounds import ADAPT_PREFIX, get_next, strip_prefix
 from cipherlens.train.trainer import BEST, LAST
 
 _BACKBONE = "backbone."
@@ -108,8 +108,8 @@ def join_weights(weights: Mapping[str, Tensor], front_end: nn.Module, number: in
 
 
 def _number_first(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    first = f"{ADAPT_PREFIX}0."
+    rest = {name: value for name, value in weights.items() if not name.startswith(ADAPT_PREFIX)}
     return {
-        f"{first}{name.removeprefix(ADAPT_PREFIX)}" if name.startswith(ADAPT_PREFIX) else name: value
-        for name, value in weights.items()
+        **rest,
+        **{f"{ADAPT_PREFIX}0.{name}": value for name, value in strip_prefix(weights, ADAPT_PREFIX).items()},
     }

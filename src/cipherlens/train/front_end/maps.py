@@ -8,19 +8,13 @@ from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
 from cipherlens.train.record import RunRecord
 
 
-def describe_target(provenance: Mapping[str, Any]) -> Target:
-    """Which images a run is for, from its provenance."""
-    cipher, fingerprint = (str(provenance.get(name)) for name in ("cipher", "key_fingerprint"))
-    return Target(cipher, dict(provenance.get("params") or {}), fingerprint)
-
-
 def load_map(path: Path, provenance: Mapping[str, Any], folder: Path | None = None) -> EstimatedInverse:
     """A map from a file, in a ``folder`` that came from elsewhere without links.
 
     Raises DataError for one that holds none, KeyFailure, saying what differs, for other images.
     """
     inverse = EstimatedInverse.load(path, folder)
-    inverse.require_target(describe_target(provenance))
+    inverse.require_target(Target.of(provenance))
     return inverse
 
 
@@ -36,7 +30,7 @@ def write_maps(folder: Path, record: RunRecord, maps: Sequence[EstimatedInverse]
     """Write each map with what it is for, mode 0600, over what a killed process may have left."""
     for (name, provenance), inverse in zip(_name_maps(record).items(), maps, strict=True):
         (folder / name).unlink(missing_ok=True)
-        inverse.save(folder / name, describe_target(provenance))
+        inverse.save(folder / name, Target.of(provenance))
 
 
 def _name_maps(record: RunRecord) -> dict[str, dict[str, Any]]:

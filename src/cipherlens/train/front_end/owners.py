@@ -15,7 +15,7 @@ from cipherlens.errors import DataError, UsageError
 from cipherlens.schema import parse
 from cipherlens.train.data import ImageSet, check_same_kind, has_masks
 from cipherlens.train.normalization import Normalization
-from cipherlens.train.rounds import ADAPT_PREFIX
+from cipherlens.train.rounds import ADAPT_PREFIX, strip_prefix
 
 Block = Annotated[int, Meta(ge=1, le=MAX_BLOCK)]
 
@@ -80,23 +80,16 @@ class JointSet:
             places = np.flatnonzero(owners == number)
             if len(places):
                 ct = images.read(indices[places] - self._starts[number])
-                mean, std = (np.array(part, np.float32)[:, None, None] for part in _get_constants(normalization))
+                constants = normalization.mean, normalization.std
+                mean, std = (np.array(part, np.float32)[:, None, None] for part in constants)
                 found[places] = (ct / np.float32(255 if ct.dtype == np.uint8 else 1) - mean) / std
         return found
 
 
-def _get_constants(normalization: Normalization) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    return normalization.mean, normalization.std
-
-
 def select_owner(weights: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
     """The weights of the model with one owner's front end alone. Raises DataError where it is missing."""
-    own = f"{ADAPT_PREFIX}{number}."
-    found = {
-        name.replace(own, ADAPT_PREFIX, 1): value
-        for name, value in weights.items()
-        if name.startswith(own) or not name.startswith(ADAPT_PREFIX)
-    }
-    if not any(name.startswith(ADAPT_PREFIX) for name in found):
+    own = strip_prefix(weights, f"{ADAPT_PREFIX}{number}.")
+    if not own:
         raise DataError(f"the weights hold no front end {number}", hint="the run folder is damaged")
-    return found
+    shared = {name: value for name, value in weights.items() if not name.startswith(ADAPT_PREFIX)}
+    return {**shared, **{f"{ADAPT_PREFIX}{name}": value for name, value in own.items()}}
