@@ -31,6 +31,7 @@ from cipherlens.models.position_adaptation import PositionAdaptation  # noqa: E4
 from cipherlens.train import TrainConfig, fit, load_run, predict  # noqa: E402
 from cipherlens.train.front_end.owners import JointSet, select_owner  # noqa: E402
 from cipherlens.train.front_end.start import choose_range, set_front_end  # noqa: E402
+from cipherlens.train.front_end.whitening import find_whitening  # noqa: E402
 from cipherlens.train.normalization import Normalization  # noqa: E402
 from cipherlens.train.optimizer import create_optimizer, set_learning_rate  # noqa: E402
 from cipherlens.train.record import read_record  # noqa: E402
@@ -520,3 +521,59 @@ def test_a_pretrained_network_as_it_is(call, tmp_path):
     arguments = ("--weights", tmp_path / "w.safetensors", "--out", tmp_path / "new")
     code, _, err = call("adapt", "test_efficientnet", tmp_path / "odd", *arguments)
     assert (code, "no such thing" in err) == (2, True), err
+
+
+def test_whitening_leaves_no_correlation(place):
+    """Against NumPy's covariance of the same blocks."""
+    images, block = split(place, "a", "train"), 4
+    matrix, shift = find_whitening(images, GIVEN, block)
+    assert torch.equal(matrix, matrix.T)
+    adapt = create_adaptation("whitened", block, 3)
+    adapt.set_affine(matrix, shift)
+    with torch.no_grad():
+        seen = adapt(GIVEN.apply(torch.from_numpy(read_all(images)))).numpy()
+    count, channels, height, width = seen.shape
+    cut = seen.reshape(count, channels, height // block, block, width // block, block).transpose(0, 2, 4, 1, 3, 5)
+    blocks = cut.reshape(-1, channels * block**2).astype(np.float64)
+    assert np.abs(blocks.mean(axis=0)).max() < 1e-3
+    variances = np.linalg.eigvalsh(np.cov(blocks, rowvar=False))
+    assert variances.max() < 1.003
+    assert (variances > 0.997).sum() >= 38  # generated pictures leave the other ten of 48 directions nearly empty
+
+
+def test_behind_the_whitening_a_rotation_is_learned(call, place, tmp_path):
+    run, again = tmp_path / "run", tmp_path / "again"
+    arguments = ("train", place / "a", "--adapt", "--start", "whitened", "--adapt-lr", "0.05", *QUICK, "--out")
+    code, _, errors = call(*arguments, run)
+    assert code == 0 and "can decrypt" not in errors
+    assert call(*arguments, again)[0] == 0
+    assert (run / "last.safetensors").read_bytes() == (again / "last.safetensors").read_bytes()
+    assert not (run / "front-end.safetensors").exists()
+    adapt = load_run(run).model.adapt
+    weight, images = adapt.rotation.weight.detach(), split(place, "a", "train")
+    assert torch.allclose(weight @ weight.T, torch.eye(48), atol=1e-4)
+    assert not torch.allclose(weight, torch.eye(48), atol=1e-3)  # it learned
+    matrix, _ = find_whitening(images, load_run(run).normalization, 4)
+    assert torch.equal(adapt.conv.weight.reshape(48, 48), matrix.T)  # it did not
+    code, _, errors = call(
+        "train", place / "a", place / "b", "--adapt", "--start", "whitened", "--out", tmp_path / "b"
+    )
+    assert code == 2 and "one data set" in errors
+    code, _, errors = call("attack", "adaptation", place / "a", "--plain", SOURCE, "--run", run, "--round", "0")
+    assert code == 2 and "started from whitened" in errors
+    code, _, errors = call("attack", "adaptation", place / "a", "--plain", SOURCE, "--run", run)
+    assert code == 0, errors
+
+
+def test_whitening_needs_images_that_vary():
+    class Grey:
+        classes, shape, labels, dtype = ("one",), (1, 8, 8), np.zeros(3, np.int64), "uint8"
+
+        def __len__(self):
+            return 3
+
+        def read(self, indices):
+            return np.full((len(indices), 1, 8, 8), 128, np.uint8)
+
+    with pytest.raises(DataError, match="do not vary"):
+        find_whitening(Grey(), Normalization((0.0,), (1.0,)), 4)

@@ -26,12 +26,12 @@ def create_adaptation_attack(run: Path, round: int | None = None, owner: str | N
     config = read_record(run).choose_owner(owner)[0].config
     if config.adapt_block is None:
         raise UsageError(f"{run} has no adaptation network", hint="train it with --adapt")
-    if config.adaptation != "er":
+    if config.adaptation not in ("er", "whitened"):
         raise UsageError(f"the adaptation network of {run} is no decryptor: it gives more channels than an image")
     if round is not None and not 0 <= round <= config.rounds:
         raise UsageError(f"{run} has no round {round}", hint=f"its rounds are 1 to {config.rounds}; 0 is untrained")
-    if round == 0 and config.can_decrypt:
-        raise UsageError(f"{run} started from a map, not untrained", hint="give a round, or see decrypt --map")
+    if round == 0 and config.start != "random":
+        raise UsageError(f"{run} started from {config.start}, not untrained", hint="give a round from 1 on")
     if round == config.rounds:
         round = None
     return Attack(

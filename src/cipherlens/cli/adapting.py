@@ -39,6 +39,8 @@ def choose_start(
         return settings | _choose_for_file(inverse, block) | {"start": "inverse", "inverse": str(inverse)}
     if asked == "inverse":
         raise UsageError("--start inverse needs the file", hint="give --front-end MAP")
+    if asked == "whitened":
+        return settings | _choose_whitened(datasets, block, adaptation)
     if adaptation == "er" and not locked and asked != "random":
         reason = _explain_refusal(datasets, split, settings)
         if reason is None:
@@ -48,6 +50,12 @@ def choose_start(
             raise UsageError(f"cannot start from ciphertexts: {reason}", hint="use --start random")
         say(f"note: the adaptation network starts from random numbers: {reason}")
     return settings | {"start": asked or "random", "adapt_block": block or get_block(datasets[0].plan)}
+
+
+def _choose_whitened(datasets: Sequence[SealedDataset], block: int, adaptation: str) -> dict[str, Any]:
+    if len(datasets) > 1 or adaptation != "er":
+        raise UsageError("--start whitened is for one data set, without --adaptation", hint="use --start random")
+    return {"start": "whitened", "adaptation": "whitened", "adapt_block": block or get_block(datasets[0].plan)}
 
 
 def get_block(plan: Plan) -> int:

@@ -53,7 +53,7 @@ def train(
     weights: Path | None = None,
     patience: Whole = 0,
     warm_up: Whole = 0,
-    start: Literal["random", "ciphertexts", "inverse"] | None = None,
+    start: Literal["random", "whitened", "ciphertexts", "inverse"] | None = None,
     public: str | None = None,
     front_end: Annotated[Path | None, Parameter(name=("--front-end", "--inverse"))] = None,
     adapt_lr: float | None = None,
@@ -102,8 +102,9 @@ def train(
         Train the adaptation network and the classifier alone for so many epochs of each round; with --epochs or
         more the backbone is never trained.
     start
-        Where the adaptation network starts: random numbers; the map that an attack finds from the training
-        ciphertexts (the default where there is one); or a map in a file. From a map on, the run can decrypt.
+        Where the adaptation network starts: random numbers; the map that whitens ciphertext blocks, behind which a
+        rotation is learned; the map that an attack finds from the training ciphertexts (the default where there is
+        one); or a map in a file. From the last two on, the run can decrypt.
     public
         With --start ciphertexts: a source of photos like the encrypted ones, so that the attack knows such photos.
     front_end

@@ -21,6 +21,7 @@ from cipherlens.models.stems import shrink_stem
 from cipherlens.models.unet import UNet
 from cipherlens.models.vgg import VGG16
 from cipherlens.models.weights import load_weights
+from cipherlens.models.whitened_adaptation import WhitenedAdaptation
 
 OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
     "preresnet20": partial(PreResNet, 20),
@@ -37,7 +38,7 @@ SIZED_MODELS: dict[str, Callable[..., nn.Module]] = {
     "vit-cifar": create_small_vit,
 }
 """Own models that are made for one size of images."""
-ADAPTATIONS = ("er", "le", "ele", "pe", "positions")
+ADAPTATIONS = ("er", "le", "ele", "pe", "positions", "whitened")
 SEGMENTATION_MODELS = ("unet", "unet-small")
 """Own models that give a class per pixel."""
 
@@ -58,9 +59,9 @@ def create_model(
 
     ``adapt_block`` puts an AdaptationNetwork with blocks of that many pixels in front (submodules ``adapt``
     and ``backbone``): ER-CNN's, or with ``adaptation`` "le", "ele" or "pe" that of another scheme, behind which the
-    backbone has 16 input channels, or with "positions" one for pixel permutations. ``legacy_padding`` puts
-    ER-CNN's windows off the grid. ``pretrained`` lets timm
-    fetch its weights over the network; ``weights`` reads a local file instead. ``small_stem`` (timm's ResNets,
+    backbone has 16 input channels, or with "positions" one for pixel permutations, or with "whitened" one that
+    whitens blocks and learns a rotation. ``legacy_padding`` puts ER-CNN's windows off the grid. ``pretrained`` lets
+    timm fetch its weights over the network; ``weights`` reads a local file instead. ``small_stem`` (timm's ResNets,
     DenseNets and ConvNeXts) keeps 32 x 32 images from being shrunk at once. ``image_size`` (height, width in
     pixels) fits models of fixed input size, such as ViTs, to it and raises ShapeError where the model cannot take
     such images. Raises UsageError for an unknown name or a combination that cannot work, DataError for weights that
@@ -108,6 +109,8 @@ def create_adaptation(
         if image_size is None:
             raise UsageError("a pixel permutation is of one size of images", hint="give image_size")
         return PositionAdaptation(image_size, in_chans)
+    if kind == "whitened":
+        return WhitenedAdaptation(block, in_chans)
     return create_learned(kind, block, in_chans, image_size)
 
 

@@ -14,8 +14,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("auto", "float32", "bf16"),
     "normalize": ("standardize", "imagenet", "none"),
     "lock": ("shuffled", "plain"),
-    "adaptation": ("er", "le", "ele", "pe", "positions"),
-    "start": ("random", "ciphertexts", "inverse"),
+    "adaptation": ("er", "le", "ele", "pe", "positions", "whitened"),
+    "start": ("random", "whitened", "ciphertexts", "inverse"),
 }
 MINIMA = dict.fromkeys(("epochs", "rounds", "batch_size"), 1)
 MINIMA |= dict.fromkeys(("seed", "patience", "threads", "warm_up"), 0)
@@ -35,11 +35,12 @@ class TrainConfig:
     are only bit-identical at the same number. ``lock`` trains a model locked to the client's pixel permutation,
     with the feature maps inside "shuffled" or "plain" (None: the model as it is). ``warm_up`` epochs of each round
     train the adaptation network and the classifier alone, with the backbone frozen. ``start`` says from where the
-    adaptation network starts in the first round: "random" numbers, a map that is found from the training
-    "ciphertexts" (with photos of the source ``public`` as prior, or the built-in one), or a map in the file
-    ``inverse``. ``adapt_lr`` is its peak learning rate (None: that of the backbone from random numbers, 0 from a
-    map; 0: it stays as it starts).
-    ``adaptation`` is the kind of network: that of ER-CNN, LE, ELE or PE, or "positions", for pixel permutations.
+    adaptation network starts in the first round: "random" numbers, from "whitened" ciphertext blocks, from a map
+    that is found from the training "ciphertexts" (with photos of the source ``public`` as prior, or the built-in
+    one), or from a map in the file ``inverse``. ``adapt_lr`` is its peak learning rate (None: 0 from a map, else
+    that of the backbone; 0: it stays as it starts).
+    ``adaptation`` is the kind of network: that of ER-CNN, LE, ELE or PE, "positions", for pixel permutations, or
+    "whitened", which whitens blocks and learns a rotation.
     ``legacy_padding`` puts ER-CNN's windows off the cipher's grid, as the report's code does.
     """
 
@@ -99,7 +100,7 @@ class TrainConfig:
     @property
     def can_decrypt(self) -> bool:
         """Whether the adaptation network starts from a map that reads the images: the weights are a key then."""
-        return self.start != "random"
+        return self.start in ("ciphertexts", "inverse")
 
     @property
     def front_end_lr(self) -> float | None:
@@ -144,8 +145,10 @@ def _check_adaptation(config: TrainConfig) -> None:
         )
     if config.adaptation != "er" and (config.legacy_padding or config.adapt_block is None):
         raise UsageError(f"adaptation {config.adaptation} needs adapt_block, and knows no legacy_padding")
-    if config.start != "random" and config.adaptation not in ("er", "positions"):
+    if config.can_decrypt and config.adaptation not in ("er", "positions"):
         raise UsageError(f"adaptation {config.adaptation} can hold no map", hint="leave start random")
+    if (config.start == "whitened") != (config.adaptation == "whitened"):
+        raise UsageError("start whitened is for adaptation whitened, and no other start is", hint="give both")
     if config.start != "random" and config.legacy_padding:
         raise UsageError("with legacy_padding no adaptation network can hold a map", hint="drop one")
     if (config.inverse is not None) != (config.start == "inverse"):

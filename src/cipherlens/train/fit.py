@@ -184,6 +184,8 @@ def _train_rest(
             trainer.restore(position, checkpoint)
     if maps is not None:
         trainer.set_front_ends(maps)
+    if checkpoint is None and trainer.config.start == "whitened":
+        trainer.whiten()
     if not (out / RECORD).exists():  # not before the model is built: a misspelt name must not claim the folder
         write_record(out, trainer.record)
     if maps is not None:

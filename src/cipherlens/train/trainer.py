@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from cipherlens.ciphers import BoundCipher
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.models import AdaptedModel
+from cipherlens.models.whitened_adaptation import WhitenedAdaptation
 from cipherlens.train.checkpoint import Checkpoint, load_into, save_checkpoint, save_tensors
 from cipherlens.train.data import ImageBatches, ImageSet
 from cipherlens.train.front_end.start import choose_range, set_front_end
+from cipherlens.train.front_end.whitening import find_whitening
 from cipherlens.train.hardware import choose_precision, get_memory_budget
 from cipherlens.train.loop import Forward, choose_batch_size, derive_seed, measure, train_epoch
 from cipherlens.train.metrics import EpochMetrics, Position, Progress
@@ -70,6 +72,12 @@ class Trainer:
         given = [owner.normalization for owner in record.owners] or [record.normalization]
         for one, inverse, normalization in zip(adapts, maps, given, strict=True):
             set_front_end(one, inverse, normalization, picture)
+
+    def whiten(self) -> None:
+        """Let the adaptation network whiten the blocks of the training images."""
+        assert isinstance(self.model, AdaptedModel) and isinstance(self.model.adapt, WhitenedAdaptation)
+        adapt = self.model.adapt
+        adapt.set_affine(*find_whitening(self.train_batches.images, self.record.normalization, adapt.block))
 
     def restore(self, position: Position, checkpoint: Checkpoint) -> None:
         """Stand where an uninterrupted run would be before the epoch at ``position``."""

@@ -1,0 +1,36 @@
+"""An adaptation network for blocks that are whitened first: what it has left to learn is a rotation."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+from torch.nn.utils.parametrizations import orthogonal
+
+from cipherlens.models.adaptation import AdaptationNetwork, check_sides
+
+
+class WhitenedAdaptation(AdaptationNetwork):
+    """Whitening, a rotation, and the transposed convolution back to C channels.
+
+    Whitened blocks of a block-linear cipher's images are whitened plain blocks, but for a rotation of their values.
+    ``conv`` holds the whitening (:meth:`set_affine`) and does not learn. ``rotation`` stays orthogonal, and starts
+    as the identity. ``deconv`` learns how much the values vary.
+
+    Input and output as of AdaptationNetwork.
+    """
+
+    def __init__(self, block: int, channels: int = 3) -> None:
+        super().__init__(block, channels)
+        self.conv.requires_grad_(False)
+        values = self.conv.out_channels
+        self.rotation: Any = orthogonal(nn.Linear(values, values, bias=False))
+        self.rotation.weight = torch.eye(values)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C, H, W), block by block."""
+        check_sides(images.shape[-2], images.shape[-1], self.block)
+        rotation: Tensor = self.rotation.weight
+        rotated = conv2d(self.conv(images), rotation[:, :, None, None])
+        output: Tensor = self.deconv(rotated)
+        return output
