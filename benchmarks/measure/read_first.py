@@ -3,8 +3,8 @@
     python benchmarks/measure/read_first.py SOURCE --work DIR --block 8 --model NAME --priors held-out none \\
         elsewhere=SOURCE --out results/NAME.json
 
-Each key seals the same images. "held-out" are photos of the source that are not sealed. What was trained stays in
-the folder DIR, and a rerun continues there.
+Each key seals the same images. "held-out" are photos of the source that are not sealed. "random" and "whitened" are
+starts of batchnorm-match, without an attack. What was trained stays in the folder DIR, and a rerun continues there.
 """
 
 import argparse
@@ -16,12 +16,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cipherlens.api.front_end import find_map
+from cipherlens.api.front_end import count_images, find_map
 from cipherlens.api.joint import create_owner
+from cipherlens.api.prior_network import load_prior_network
+from cipherlens.attacks.base import View
+from cipherlens.attacks.batchnorm_match import STEPS, begin, refine
 from cipherlens.audit.metrics import mean_similarity
 from cipherlens.audit.records import write_record
+from cipherlens.audit.target import PARAMETRIC, load_view
 from cipherlens.ciphers import create_cipher
-from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
+from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse, Target
 from cipherlens.data.sealed import SealedDataset
 from cipherlens.data.sealing import seal
 from cipherlens.data.shards import SealOptions
@@ -49,6 +53,8 @@ def main() -> None:
     parser.add_argument("--weights")
     parser.add_argument("--as-it-is", action="store_true", help="the pretrained network without training")
     parser.add_argument("--plain", action="store_true", help="the same training on plain images too")
+    parser.add_argument("--match", help="a public network: also the map that batchnorm-match makes of each")
+    parser.add_argument("--match-weights", type=Path)
     parser.add_argument("--train", help="settings of the training, JSON; leave away for none")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -67,6 +73,7 @@ def main() -> None:
         f"--priors {' '.join(map(name, options.priors))}",
     ]
     arguments += [f"--limit {options.limit}"] * (options.limit is not None)
+    arguments += [f"--match {Path(options.match).name}"] * (options.match is not None)
     write_record(
         options.out,
         f"python benchmarks/measure/read_first.py {Path(options.source).name} {' '.join(arguments)}",
@@ -91,7 +98,8 @@ def name(prior: str) -> str:
 def seal_for(options, number: int, cipher: dict) -> SealedDataset:
     folder = options.work / ("plain" if cipher["name"] == "identity" else f"sealed-{number}")
     key = load_or_make_key(options.work / f"key-{number}")
-    seal(options.source, folder, create_cipher(**cipher), key, SealOptions(limit=options.limit))
+    if not (folder / "manifest.json").exists():
+        seal(options.source, folder, create_cipher(**cipher), key, SealOptions(limit=options.limit))
     return SealedDataset.open(folder)
 
 
@@ -118,6 +126,8 @@ def measure(options, dataset: SealedDataset, number: int, prior: str, weights: P
     label = f"{number}-{name(prior)}"
     inverse, seconds = load_or_find(options, dataset, label, prior)
     row = {"key": number, "prior": name(prior), "seconds": seconds, "ssim": score(options, dataset, inverse)}
+    if options.match is not None:
+        row |= match(options, dataset, inverse)
     if options.as_it_is:
         out = options.work / f"as-it-is-{label}"
         if not out.exists():
@@ -144,12 +154,30 @@ def load_or_find(options, dataset: SealedDataset, label: str, prior: str) -> tup
     times = path.with_suffix(".json")
     if not times.exists():
         begun = time.perf_counter()
-        inverse = find_map(dataset, "train", open_prior(options, prior))
+        if prior in ("random", "whitened"):
+            inverse: EstimatedInverse = begin(look(dataset), prior)
+        else:
+            inverse = find_map(dataset, "train", open_prior(options, prior))
         seconds = time.perf_counter() - begun
         plan = dataset.plan
         inverse.save(path, Target.of(plan.public()))
         times.write_text(json.dumps(seconds))
     return EstimatedInverse.load(path), json.loads(times.read_text())
+
+
+def look(dataset: SealedDataset) -> View:
+    """As many ciphertexts as training looks at."""
+    return load_view(dataset, "train", count_images(dataset, "train"), PARAMETRIC, seed=0)
+
+
+def match(options, dataset: SealedDataset, inverse: EstimatedInverse) -> dict:
+    """What batchnorm-match makes of a map."""
+    network, given = load_prior_network(options.match, options.match_weights, dataset.plan.padded_shape)
+    begun = time.perf_counter()
+    assert isinstance(inverse, BlockInverse)
+    found, losses = refine(look(dataset), inverse, network, given, STEPS)
+    seconds = time.perf_counter() - begun
+    return {"ssim_matched": score(options, dataset, found), "match_seconds": seconds, "mismatch": losses[::10]}
 
 
 def score(options, dataset: SealedDataset, inverse: EstimatedInverse) -> float:
@@ -219,7 +247,7 @@ def summarize(rows: list[dict]) -> dict:
     summary = {}
     for prior in dict.fromkeys(row["prior"] for row in rows):
         members = [row for row in rows if row["prior"] == prior]
-        names = [key for key in members[0] if key not in ("key", "prior")]
+        names = [key for key, value in members[0].items() if isinstance(value, float) and key != "key"]
         summary[prior] = {
             key: [
                 statistics.mean(row[key] for row in members),

@@ -39,7 +39,7 @@ def explain_refusal(dataset: SealedDataset, split: str) -> str | None:
     if attack is None:
         own = " with a key for each image" if plan.params.get("per_image") else ""
         return f"no attack finds a map of {plan.cipher}{own} from ciphertexts"
-    count = _count_images(dataset, split)
+    count = count_images(dataset, split)
     _, height, width = plan.padded_shape
     if plan.cipher == HALVED:
         return "a map of half bytes fits no adaptation network"
@@ -62,6 +62,11 @@ def choose_network(plan: Plan) -> tuple[str, int]:
     return "er", lcm(*blocks)
 
 
+def count_starts(plan: Plan) -> int:
+    """From how many starts to search for a map of a scheme."""
+    return _STARTS if choose_network(plan)[1] <= _LARGEST_BLOCK else 1
+
+
 def find_map(
     dataset: SealedDataset, split: str, public: str | None = None, seed: int = 0, max_pixels: int = MAX_PIXELS
 ) -> EstimatedInverse:
@@ -75,15 +80,15 @@ def find_map(
         raise UsageError(f"cannot start from ciphertexts: {reason}", hint="use --start random")
     attack = choose_map_attack(dataset)
     assert attack is not None
-    count = _count_images(dataset, split)
-    starts = _STARTS if choose_network(dataset.plan)[1] <= _LARGEST_BLOCK else 1
-    view = load_view(dataset, split, count, public or PARAMETRIC, seed, max_pixels, starts)
+    count = count_images(dataset, split)
+    view = load_view(dataset, split, count, public or PARAMETRIC, seed, max_pixels, count_starts(dataset.plan))
     inverse = attack.run(view).inverse
     assert inverse is not None
     return inverse
 
 
-def _count_images(dataset: SealedDataset, split: str) -> int:
+def count_images(dataset: SealedDataset, split: str) -> int:
+    """How many ciphertexts of a split are looked at."""
     channels, height, width = dataset.plan.padded_shape
     most = max(1, min(_MOST_IMAGES, _MOST_VALUES // (channels * height * width)))
     return min(most, len(dataset.split(split)))

@@ -32,12 +32,13 @@ _SAME = 0.01
 
 def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
     """Statistics of the public images, or the parametric ones where there are none, against the ciphertexts'."""
-    parts = view.params["ciphers"] if view.cipher == "compose" else [{"name": view.cipher, **view.params}]
+    parts = _list_parts(view)
     names = {part["name"] for part in parts}
-    joint, inverts = bool(names & {*ORDERED, HALVED}), bool(names & _INVERTING)
+    inverts = bool(names & _INVERTING)
+    block, joint = describe_blocks(view)
     rearranges = names <= {*ORDERED, HALVED} and not any(part.get("orthogonal") for part in parts)
     ct = split_halves(view.ciphertexts) if HALVED in names else view.ciphertexts
-    prior = _find_prior(view, lcm(*(part.get("block", view.block) for part in parts)), joint, HALVED in names)
+    prior = _find_prior(view, block, joint, HALVED in names)
     tries = _JOINT_TRIES if joint and prior.mean.size < _LARGE else view.starts
     searched = _search_until_agreed(search(ct, prior, prior.block, view.seed, inverts, tries), rearranges)
     found = min(searched, key=lambda recovery: recovery.objective)
@@ -55,6 +56,17 @@ def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
     if rearranges and inverts and is_negative(inverse.apply(view.ciphertexts), view.public_images):
         inverse = inverse.negate()
     return inverse, details
+
+
+def describe_blocks(view: View) -> tuple[int, bool]:
+    """Side of the blocks that a scheme treats alike, in pixels, and whether it mixes their channels."""
+    parts = _list_parts(view)
+    joint = any(part["name"] in (*ORDERED, HALVED) for part in parts)
+    return lcm(*(part.get("block", view.block) for part in parts)), joint
+
+
+def _list_parts(view: View) -> list[dict[str, Any]]:
+    return view.params["ciphers"] if view.cipher == "compose" else [{"name": view.cipher, **view.params}]
 
 
 def _search_until_agreed(searches: Iterator[Recovery], all_of_them: bool) -> list[Recovery]:

@@ -81,7 +81,7 @@ class EstimatedInverse(ABC):
             raise UsageError(f"{path.name} does not end in {SUFFIX}", hint=f"write to {path.with_suffix(SUFFIX)}")
         facts = {"target": vars(target), "map": self._facts()}
         metadata = {"format": _FORMAT, "kind": self.kind, "facts": json.dumps(facts, sort_keys=True)}
-        write_secret(path, save(self._tensors(), metadata=metadata))
+        write_secret(path, _sort_header(save(self._tensors(), metadata=metadata)))
 
     @staticmethod
     def load(path: Path, folder: Path | None = None) -> "EstimatedInverse":
@@ -210,6 +210,14 @@ class _BlockFacts(_PositionFacts):
 
 
 _KINDS: dict[str, type[EstimatedInverse]] = {kind.kind: kind for kind in (BlockInverse, PositionInverse)}
+
+
+def _sort_header(content: bytes) -> bytes:
+    """A safetensors file with its header in order: the same map then is the same file."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[end:]
 
 
 def shape_of(images: NDArray[Any]) -> Shape:

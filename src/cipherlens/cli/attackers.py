@@ -14,17 +14,20 @@ from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
 if TYPE_CHECKING:
+    from cipherlens.attacks.batchnorm_match import Start
     from cipherlens.train.run import Run
 
 
 @dataclass(frozen=True)
 class Means:
-    """What an attacker is given: folders of runs, the number of a round, the client's key."""
+    """What an attacker is given: runs, a round's number, a public network and its weights, a start, the key."""
 
     run: Path | None = None
     round: int | None = None
     public: Path | None = None
     key: Key | None = None
+    weights: Path | None = None
+    start: "Start | None" = None
 
 
 NEEDS = {
@@ -32,9 +35,10 @@ NEEDS = {
     "locked-model": ("run", "key"),
     "folded-model": ("run", "public"),
     "chosen-plaintext": ("key",),
+    "batchnorm-match": ("public",),
 }
 """What attacks need besides images; other attacks need none of it."""
-_OPTIONAL = {"adaptation": ("round",)}
+_OPTIONAL = {"adaptation": ("round",), "batchnorm-match": ("weights", "start")}
 
 
 def choose_attack(name: str, dataset: SealedDataset, means: Means) -> Attack:
@@ -42,15 +46,15 @@ def choose_attack(name: str, dataset: SealedDataset, means: Means) -> Attack:
     from cipherlens.attacks.harness import find_attack
 
     needed = NEEDS.get(name, ())
-    for option in ("run", "round", "public", "key"):
+    for option in ("run", "round", "public", "key", "weights", "start"):
         given = getattr(means, option) is not None
         if option in needed and not given:
             raise UsageError(f"the {name} attack needs --{option}", hint="see cipherlens attack --help")
         if given and option not in (*needed, *_OPTIONAL.get(name, ())):
             raise UsageError(f"--{option} is not for the {name} attack", hint="leave it away")
-    if means.run is None:
+    if means.run is None and means.public is None:
         return find_attack(name, dataset.plan.cipher, dataset.plan.params)
-    chosen = _create(name, dataset, means, means.run)
+    chosen = _create_match(means, dataset) if means.run is None else _create(name, dataset, means, means.run)
     require_applicable(chosen, dataset.plan.cipher, dataset.plan.params)
     return chosen
 
@@ -69,6 +73,15 @@ def save_inverse(inverse: EstimatedInverse, dataset: SealedDataset, path: Path) 
     plan = dataset.plan
     inverse.save(path, Target.of(plan.public()))
     say(f"note: whoever has {path} can read the data set as well as the attack did: treat it like the key")
+
+
+def _create_match(means: Means, dataset: SealedDataset) -> Attack:
+    """The attack with a public network."""
+    from cipherlens.api.prior_network import load_prior_network
+    from cipherlens.attacks.batchnorm_match import create_batchnorm_attack
+
+    network, given = load_prior_network(str(means.public), means.weights, dataset.plan.padded_shape)
+    return create_batchnorm_attack(network, given, means.start or "ciphertexts")
 
 
 def _create(name: str, dataset: SealedDataset, means: Means, run: Path) -> Attack:

@@ -1,7 +1,7 @@
 """The command attack: one attack on a sealed data set. The plain images serve scoring only."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cipherlens.attacks.base import Attack
 from cipherlens.cli.attackers import Means, choose_attack, require_map, save_inverse
@@ -43,6 +43,8 @@ def attack(
     run: Path | None = None,
     round: OptionalWhole = None,
     public: Path | None = None,
+    weights: Path | None = None,
+    start: Literal["random", "whitened", "ciphertexts"] | None = None,
     classifier: Path | None = None,
     save_map: Path | None = None,
     max_pixels: MaxPixels = MAX_PIXELS,
@@ -56,8 +58,9 @@ def attack(
         Ciphertext only: covariance, correlation, value-correlation, levels, neighbours, feature-reconstruction,
         minimum-difference, jigsaw. Known pictures: hill-known-plaintext, known-plaintext. Chosen pictures:
         chosen-plaintext (--key). Labels: adaptation (--run). The model in hand: locked-model (--run, --key),
-        folded-model (--run, --public). Networks trained for minutes, part of an audit only where it names them:
-        itn, gan (ciphertexts only), sia-gan (labels), itn-pairs (known pictures).
+        folded-model (--run, --public). A public network as prior: batchnorm-match (--public). Networks trained for
+        minutes, part of an audit only where it names them: itn, gan (ciphertexts only), sia-gan (labels), itn-pairs
+        (known pictures).
     sealed
         Folder made by encrypt.
     plain
@@ -78,12 +81,19 @@ def attack(
     round
         adaptation: use the network as it was after so many rounds.
     public
-        folded-model: run folder of the plain network that was folded.
+        folded-model: run folder of the plain network that was folded. batchnorm-match: run folder of a network
+        on plain images, or a timm model.
+    weights
+        batchnorm-match: weights of the timm model from a local file, instead of over the network.
+    start
+        batchnorm-match: the map that it changes: that of covariance (ciphertexts, the default), whitened blocks, or
+        these behind a random rotation.
     classifier
         Run folder trained on plain images: also say how many reconstructions, and classes, it recognises.
     save_map
-        covariance, correlation: write the map that was found to this .safetensors file, for decrypt --map. Whoever
-        has it can read the data set. Without --plain nothing is scored.
+        covariance, correlation, batchnorm-match: write the map that was found to this .safetensors file, for
+        decrypt --map. Whoever has it can read the data set. Without --plain nothing is scored, and searches begin
+        from several starts, as for train --adapt.
     """
     from cipherlens.attacks.harness import MAX_QUERIES, evaluate
     from cipherlens.audit.auditing import summarize
@@ -91,7 +101,7 @@ def attack(
 
     if plain is None and save_map is None:
         raise UsageError("an attack needs the plain images to be scored", hint="give --plain SOURCE, or --save-map")
-    means = Means(run, round, public, None if key is None else load_key(key, passphrase_file))
+    means = Means(run, round, public, None if key is None else load_key(key, passphrase_file), weights, start)
     dataset = open_sealed(sealed, means.key)
     chosen = choose_attack(name, dataset, means)
     if save_map is not None:
@@ -167,10 +177,11 @@ def _find_map(
     as_json: bool,
 ) -> None:
     """The eavesdropper's own case: there is nothing to be scored with."""
+    from cipherlens.api.front_end import count_starts
     from cipherlens.audit.target import load_view
 
     size = default_count(dataset) if budget is None else budget
-    view = load_view(dataset, split, size, prior, seed, max_pixels)
+    view = load_view(dataset, split, size, prior, seed, max_pixels, count_starts(dataset.plan))
     result = chosen.run(view)
     assert result.inverse is not None
     save_inverse(result.inverse, dataset, path)

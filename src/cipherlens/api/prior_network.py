@@ -1,0 +1,42 @@
+"""A network that was trained on natural images, as an attack takes it: with what it expects of them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cipherlens.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cipherlens.train.normalization import Normalization
+
+    PriorNetwork = tuple[nn.Module, Normalization]
+
+
+def load_prior_network(network: str, weights: Path | None, shape: tuple[int, int, int]) -> "PriorNetwork":
+    """The network for images (C, H, W) of ``shape``, and how it is given them.
+
+    ``network`` is a run folder on plain images, or a model of timm's with its weights: from a file, or over the
+    network where ``weights`` is None. Raises UsageError for a run on encrypted images.
+    """
+    from cipherlens.models import create_model
+    from cipherlens.train.front_end.start import choose_range
+    from cipherlens.train.run import load_run
+
+    if Path(network).is_dir():
+        if weights is not None:
+            raise UsageError("a run has weights of its own", hint="leave --weights away")
+        run = load_run(network, "last")
+        if run.provenance.get("cipher") != "identity":
+            raise UsageError(f"{network} was not trained on plain images", hint="give a run that was")
+        return run.model, run.normalization
+    channels, height, width = shape
+    model = create_model(
+        network,
+        num_classes=1,  # the classifier is not asked
+        in_chans=channels,
+        pretrained=weights is None,
+        weights=weights,
+        image_size=(height, width),
+    )
+    return model, choose_range(model, channels, True)

@@ -1,0 +1,149 @@
+"""A pretrained network as prior: pictures must give it the statistics that natural images gave it.
+
+BatchNorm keeps mean and variance of every feature map over the images that a network was trained with. The attack
+changes a map from ciphertexts to pictures until the pictures' statistics are these. It knows no key, label or pair.
+(Yin et al., CVPR 2020, find images in this way; here it is one map for all of them.)
+"""
+
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, pixel_shuffle
+
+from cipherlens.attacks.base import Attack, View
+from cipherlens.attacks.block_linear import BLOCK_LINEAR, attack_covariance, describe_blocks
+from cipherlens.attacks.block_statistics import whitening
+from cipherlens.attacks.prior import parametric_statistics
+from cipherlens.ciphers.blockmaps import cut_blocks
+from cipherlens.ciphers.estimated_inverse import BlockInverse, shape_of
+from cipherlens.errors import UsageError
+from cipherlens.train.normalization import Normalization
+
+Start = Literal["random", "whitened", "ciphertexts"]
+STEPS = 100
+_BATCH, _VALUES = (16, 256), 3_000_000
+"""Images of a step: as many as hold so many values, within these bounds."""
+_RATE = 0.005
+_LEAST_VARIANCE = 0.01
+
+
+def create_batchnorm_attack(
+    network: nn.Module, given: Normalization, start: Start = "ciphertexts", steps: int = STEPS
+) -> Attack:
+    """Decrypt with the map whose pictures suit ``network``, which takes plain images as ``given`` says.
+
+    ``start``: the map it begins with. "ciphertexts" is that of the covariance attack. "whitened" gives whitened
+    blocks the variances of natural images, "random" turns them at random before. Raises UsageError for a network
+    without BatchNorm.
+    """
+    if not _list_layers(network):
+        raise UsageError("the network has no BatchNorm layer to compare with", hint="give another, say a ResNet")
+
+    def run(view: View) -> tuple[BlockInverse, dict[str, Any]]:
+        refined, losses = refine(view, begin(view, start), network, given, steps)
+        return refined, {"start": start, "steps": steps, "losses": losses}
+
+    return Attack(
+        "batchnorm-match",
+        "coa",
+        (*BLOCK_LINEAR, "identity"),
+        "changes a map until a public network's BatchNorm layers find its pictures as they found natural images",
+        run,
+        composes=BLOCK_LINEAR,
+        finds_inverse=True,
+        minutes=5.0,
+    )
+
+
+def begin(view: View, start: Start) -> BlockInverse:
+    """The map that is changed."""
+    if start == "ciphertexts":
+        found, _ = attack_covariance(view)
+        assert isinstance(found, BlockInverse)
+        return found
+    block, joint = describe_blocks(view)
+    prior = parametric_statistics(block, view.ciphertexts.shape[1], joint)
+    near, matrices, offsets = prior.displaced(0, 0), [], []
+    rng = np.random.default_rng(view.seed)
+    for channel, blocks in enumerate(cut_blocks(view.ciphertexts, block, joint)):
+        values = blocks.reshape(-1, blocks.shape[-1]).astype(np.float64)
+        size = values.shape[1]
+        turn = np.linalg.qr(rng.normal(size=(size, size)))[0] if start == "random" else np.eye(size)
+        white = whitening(np.cov(values, rowvar=False), size)[0]
+        matrices.append(white @ turn @ whitening(near[channel, :, channel], size)[1])
+        offsets.append(prior.mean[channel] - values.mean(axis=0) @ matrices[-1])
+    shape = shape_of(view.ciphertexts)
+    return BlockInverse(shape=shape, block=block, matrices=np.stack(matrices), offsets=np.stack(offsets))
+
+
+def refine(
+    view: View, inverse: BlockInverse, network: nn.Module, given: Normalization, steps: int
+) -> tuple[BlockInverse, list[float]]:
+    """Descend the mismatch over changes of the map; returns it with the mismatch at every step.
+
+    Changes are relative to the whitened blocks of the first pictures: directions that vary little need small ones.
+    """
+    pictures = cut_blocks(inverse.apply(view.ciphertexts), inverse.block, joint=len(inverse.matrices) == 1)
+    values = pictures.reshape(len(pictures), -1, pictures.shape[-1]).astype(np.float64)
+    roots = [whitening(np.cov(part, rowvar=False), part.shape[1]) for part in values]
+    into, out_of = (torch.from_numpy(np.stack(parts)) for parts in zip(*roots, strict=True))
+    mean = torch.from_numpy(values.mean(axis=1))
+    matrices, offsets = torch.from_numpy(inverse.matrices), torch.from_numpy(inverse.offsets)
+    change = torch.zeros_like(matrices, requires_grad=True)
+    shift = torch.zeros_like(offsets, requires_grad=True)
+    optimizer, rng = torch.optim.Adam([change, shift], lr=_RATE), np.random.default_rng(view.seed)
+    network, losses = network.eval().requires_grad_(False), []
+    size = min(len(view.ciphertexts), int(np.clip(_VALUES // view.ciphertexts[0].size, *_BATCH)))
+    for _ in range(steps):
+        step = into @ change @ out_of
+        moved = torch.baddbmm(matrices, matrices, step)
+        moved_offsets = offsets + ((offsets - mean)[:, None] @ step + shift[:, None] @ out_of)[:, 0]
+        chosen = np.sort(rng.choice(len(view.ciphertexts), size, replace=False))
+        images = _apply(torch.from_numpy(view.ciphertexts[chosen]), inverse.block, moved, moved_offsets)
+        loss = measure_mismatch(network, given.apply(images))
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    found = replace(inverse, matrices=moved.detach().numpy(), offsets=moved_offsets.detach().numpy())
+    return found, losses
+
+
+def _apply(ct: Tensor, block: int, matrices: Tensor, offsets: Tensor) -> Tensor:
+    """Pictures (N, C, H, W) float32 of ciphertexts, as BlockInverse gives them, with a gradient."""
+    whole: Tensor = torch.block_diag(*matrices)  # type: ignore[no-untyped-call]
+    kernel = whole.T.float().reshape(offsets.numel(), ct.shape[1], block, block)
+    return pixel_shuffle(conv2d(ct, kernel, offsets.flatten().float(), stride=block), block)
+
+
+def measure_mismatch(network: nn.Module, images: Tensor) -> Tensor:
+    """How far means and variances of the feature maps are from those that BatchNorm keeps, over all layers.
+
+    Means differ by (m - kept)^2 / variance, variances by the squared log of their ratio. ``images`` (N, C, H, W).
+    """
+    seen: list[Tensor] = []
+
+    def compare(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+        assert isinstance(layer, nn.BatchNorm2d)
+        assert layer.running_mean is not None and layer.running_var is not None
+        variances, means = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
+        kept = layer.running_var + _LEAST_VARIANCE
+        ratios = ((variances + _LEAST_VARIANCE) / kept).log()
+        seen.append(((means - layer.running_mean).square() / kept + ratios.square()).mean())
+
+    hooks = [layer.register_forward_pre_hook(compare) for layer in _list_layers(network)]
+    try:
+        network(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.stack(seen).mean()
+
+
+def _list_layers(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """Layers that keep statistics."""
+    layers = (module for module in network.modules() if isinstance(module, nn.BatchNorm2d))
+    return [layer for layer in layers if layer.running_mean is not None]
