@@ -14,6 +14,8 @@ from PIL import Image  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from cipherlens.api import front_end as api  # noqa: E402
+from cipherlens.attacks.base import View, to_unit  # noqa: E402
+from cipherlens.attacks.block_linear import attack_covariance  # noqa: E402
 from cipherlens.audit.metrics import mean_similarity  # noqa: E402
 from cipherlens.audit.target import load_view  # noqa: E402
 from cipherlens.ciphers import create_cipher  # noqa: E402
@@ -577,3 +579,46 @@ def test_whitening_needs_images_that_vary():
 
     with pytest.raises(DataError, match="do not vary"):
         find_whitening(Grey(), Normalization((0.0,), (1.0,)), 4)
+
+
+class Stripes:
+    """Encrypted stripes that lie or stand, two classes; the rows of nonces and tags are cut off."""
+
+    classes, shape = ("lying", "standing"), (3, 16, 16)
+
+    def __init__(self, bound, count, seed):
+        rng = np.random.default_rng(seed)
+        self.labels = rng.integers(0, 2, count)
+        waves = np.sin(np.arange(16) * 0.8 + rng.uniform(0, 6, (count, 1)))
+        plain = np.where(self.labels[:, None, None] == 0, waves[:, :, None], waves[:, None, :])
+        plain = plain[:, None] * rng.uniform(20, 60, (count, 3, 1, 1)) + rng.normal(128, 10, (count, 3, 16, 16))
+        self.plain = plain.clip(0, 255).astype(np.uint8)
+        self.ct = np.ascontiguousarray(bound.encrypt(self.plain)[:, :, :16])
+        self.dtype = str(self.ct.dtype)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def read(self, indices):
+        return self.ct[indices]
+
+
+@pytest.mark.parametrize(("name", "low", "high"), [("hill", 0.9, 1.0), ("stream", 0.39, 0.61)])
+def test_on_a_real_cipher_a_front_end_gives_chance(name, low, high, tmp_path):
+    """The map is found as if it were a Hill cipher, which is refused by name; 0.39 to 0.61: chance, three sigma."""
+    bound = create_cipher(name, **({"block": 4} if name == "hill" else {})).bind(KEYS["a"], (3, 16, 16))
+    train_set, test_set = Stripes(bound, 600, seed=1), Stripes(bound, 200, seed=2)
+    ct, public = to_unit(train_set.ct), to_unit(Stripes(bound, 600, seed=3).plain)
+    inverse, _ = attack_covariance(View("hill", {"block": 4}, "coa", ct, public))
+    config = TrainConfig(
+        model="preresnet20",
+        epochs=4,
+        batch_size=50,
+        lr=0.05,
+        adapt_block=4,
+        start="ciphertexts",
+        precision="float32",
+        threads=1,
+    )
+    result = fit(config, train_set, test_set, tmp_path / "run", {}, find_maps=lambda: [inverse])
+    assert low <= result.last.test_accuracy <= high

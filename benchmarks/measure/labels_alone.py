@@ -1,7 +1,7 @@
 """How far labels alone take an adaptation network: starts, learning rates of its own, a frozen backbone first.
 
-    python benchmarks/measure/labels_alone.py SOURCE --work DIR --block 4 --limit 10000 --weights RUN/last.safetensors \\
-        --out results/labels-alone-NAME.json
+    python benchmarks/measure/labels_alone.py SOURCE --work DIR --block 4 --limit 10000 \\
+        --weights RUN/last.safetensors --out results/labels-alone-NAME.json
 
 Every cell is one training. Its front end's pictures are scored beside guessing, after the best affine fit per
 channel. ``--weights`` are of a network that was trained on plain images of other classes. What was trained stays in

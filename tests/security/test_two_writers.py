@@ -64,7 +64,7 @@ def pictures(root: Path) -> Path:
         ("stream", [0.0, 0.0, 0.4]),
         ("decrypt", [0.0, 0.0, 0.4]),
         ("train", [0.0, 0.4]),
-        ("audit", [0.0, 0.3]),
+        pytest.param("audit", [0.0, 0.3], marks=pytest.mark.full),
     ],
 )
 def test_of_several_writers_one_wins(
