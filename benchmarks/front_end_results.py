@@ -7,7 +7,12 @@ from typing import Any
 from record_tables import hardware, load, table
 
 ROOT = Path(__file__).parents[1]
-PRIORS = {"held-out": "other photos of the same source", "none": "no photos"}
+PRIORS = {
+    "held-out": "other photos of the same source",
+    "none": "no photos",
+    "random": "whitened, turned at random",
+    "whitened": "whitened",
+}
 
 
 def show(values: list[float] | None, form: str) -> str:
@@ -33,18 +38,32 @@ def section() -> str:
         "attack did not see. The front end stays as it starts, but where the training names an `adapt_lr`.\n\n"
         + "\n".join(parts)
         + describe_owners()
+        + describe_labels_alone()
     )
+
+
+def name_prior(prior: str) -> str:
+    """A prior, or another start, in words."""
+    return PRIORS.get(prior, f"photos of {prior}")
 
 
 def describe(record: dict[str, Any]) -> str:
     r = record["results"]
-    names = ("prior", "keys", "SSIM of pictures", "after training", "the network as it is", "trained")
-    header = [*names, "seconds to find the map"]
+    names = (
+        "prior",
+        "keys",
+        "SSIM of pictures",
+        "after `batchnorm-match`",
+        "after training",
+        "the network as it is",
+    )
+    header = [*names, "trained", "seconds to find the map"]
     rows = [
         [
-            f"{PRIORS.get(prior, 'photos of ' + prior)}",
+            name_prior(prior),
             str(sum(row["prior"] == prior for row in r["rows"])),
             show(found.get("ssim"), ".3f"),
+            show(found.get("ssim_matched"), ".3f"),
             show(found.get("ssim_trained"), ".3f"),
             show(found.get("as_it_is"), ".1%"),
             show(found.get("trained"), ".1%"),
@@ -58,12 +77,12 @@ def describe(record: dict[str, Any]) -> str:
     plain_once = plain.get("as_it_is")
     if plain:
         once = "" if plain_once is None else f"{plain_once:.1%}"
-        rows.append(["*plain images*", "", "", "", once, show(spread, ".1%"), ""])
+        rows.append(["*plain images*", "", "", "", "", once, show(spread, ".1%"), ""])
     used = [column for column in range(len(header)) if any(row[column] for row in rows)]
     header, rows = [header[column] for column in used], [[row[column] for column in used] for row in rows]
     cipher, images = r["cipher"], r["images"]
     settings = f" Training: {json.dumps(r['training'])}." if r["training"] else ""
-    priors = ", ".join(PRIORS.get(prior, f"photos of {prior}") for prior in r["summary"])
+    priors = ", ".join(map(name_prior, r["summary"]))
     return (
         f"### {r['source']}, {cipher['name']} {cipher['block']}x{cipher['block']}, {r['model']}; {priors}\n\n"
         f"{table(header, rows)}\n\n{images['train']:,} training and {images['test']:,} test images; SSIM over "
@@ -92,4 +111,32 @@ def describe_owners() -> str:
         f"{r['images_each']:,} training images of each owner, no two the same, {r['test_images']:,} test images; "
         f"the prior: other photos of the source. One seed. Training: {json.dumps(r['training'])}.\n\n"
         f"{hardware(record)}\n"
+    )
+
+
+def describe_labels_alone() -> str:
+    """Starts and learning rates without any prior (benchmarks/measure/labels_alone.py)."""
+    record = load("labels-alone-cifar10.json")
+    if record is None:
+        return ""
+    r = record["results"]
+    rows = [
+        [
+            row["backbone"],
+            row.get("start", "*plain images*"),
+            f"{row['accuracy']:.1%}",
+            f"{row['ssim']:.3f} ({row['guess_ssim']:.3f})" if "ssim" in row else "",
+        ]
+        for row in r["rows"]
+    ]
+    header = ["backbone", "start", "test accuracy", "SSIM of pictures (guessing)"]
+    settings = {name: cell for name, cell in r["cells"].items() if cell}
+    return (
+        f"\n### Labels alone: how far training takes an adaptation network\n\n{table(header, rows)}\n\n{r['source']}, "
+        f"{r['cipher']['name']} {r['cipher']['block']}x{r['cipher']['block']}, {r['images']['train']:,} training and "
+        f"{r['images']['test']:,} test images. SSIM after the best affine fit per channel, over "
+        f"{r['scored_pictures']} images. *ciphertexts*: the map that `covariance` finds without photos. "
+        f"*pretrained*: the backbone was trained on plain images of other classes, and is frozen for "
+        f"{r['frozen_first']['warm_up']} epochs first. One seed. Training: {json.dumps(r['training'])}; settings: "
+        f"{json.dumps(settings)}.\n\n{hardware(record)}\n"
     )
