@@ -49,15 +49,8 @@ def name_prior(prior: str) -> str:
 
 def describe(record: dict[str, Any]) -> str:
     r = record["results"]
-    names = (
-        "prior",
-        "keys",
-        "SSIM of pictures",
-        "after `batchnorm-match`",
-        "after training",
-        "the network as it is",
-    )
-    header = [*names, "trained", "seconds to find the map"]
+    names = ("prior", "keys", "SSIM of pictures", "after `batchnorm-match`", "after training")
+    header = [*names, "the network as it is", "categories recognised", "trained", "seconds to find the map"]
     rows = [
         [
             name_prior(prior),
@@ -66,6 +59,7 @@ def describe(record: dict[str, Any]) -> str:
             show(found.get("ssim_matched"), ".3f"),
             show(found.get("ssim_trained"), ".3f"),
             show(found.get("as_it_is"), ".1%"),
+            show(found.get("categories"), ".0f"),
             show(found.get("trained"), ".1%"),
             show(found.get("seconds"), ".0f"),
         ]
@@ -77,7 +71,7 @@ def describe(record: dict[str, Any]) -> str:
     plain_once = plain.get("as_it_is")
     if plain:
         once = "" if plain_once is None else f"{plain_once:.1%}"
-        rows.append(["*plain images*", "", "", "", "", once, show(spread, ".1%"), ""])
+        rows.append(["*plain images*", "", "", "", "", once, "", show(spread, ".1%"), ""])
     used = [column for column in range(len(header)) if any(row[column] for row in rows)]
     header, rows = [header[column] for column in used], [[row[column] for column in used] for row in rows]
     cipher, images = r["cipher"], r["images"]
@@ -132,9 +126,10 @@ def describe_labels_alone() -> str:
     header = ["backbone", "start", "test accuracy", "SSIM of pictures (guessing)"]
     settings = {name: cell for name, cell in r["cells"].items() if cell}
     return (
-        f"\n### Labels alone: how far training takes an adaptation network\n\n{table(header, rows)}\n\n{r['source']}, "
-        f"{r['cipher']['name']} {r['cipher']['block']}x{r['cipher']['block']}, {r['images']['train']:,} training and "
-        f"{r['images']['test']:,} test images. SSIM after the best affine fit per channel, over "
+        f"\n### Labels alone: how far training takes an adaptation network\n\n{table(header, rows)}\n\n"
+        f"{r['source']}, {r['cipher']['name']} {r['cipher']['block']}x{r['cipher']['block']}, "
+        f"{r['images']['train']:,} training and {r['images']['test']:,} test images. SSIM after "
+        f"the best affine fit per channel, over "
         f"{r['scored_pictures']} images. *ciphertexts*: the map that `covariance` finds without photos. "
         f"*pretrained*: the backbone was trained on plain images of other classes, and is frozen for "
         f"{r['frozen_first']['warm_up']} epochs first. One seed. Training: {json.dumps(r['training'])}; settings: "

@@ -22,6 +22,7 @@ from cipherlens.api.prior_network import load_prior_network
 from cipherlens.attacks.base import View
 from cipherlens.attacks.batchnorm_match import STEPS, begin, refine
 from cipherlens.audit.metrics import mean_similarity
+from cipherlens.audit.recognition import RECOGNISED
 from cipherlens.audit.records import write_record
 from cipherlens.audit.target import PARAMETRIC, load_view
 from cipherlens.ciphers import create_cipher
@@ -141,7 +142,9 @@ def measure(options, dataset: SealedDataset, number: int, prior: str, weights: P
                 lambda: inverse,
                 {"start": "ciphertexts"},
             )
-        row["as_it_is"] = evaluate(load_run(out, "last"), dataset.split("test"))["accuracy"]
+        outcome = evaluate(load_run(out, "last"), dataset.split("test"))
+        recognised = [recall for recall in outcome["per_class"].values() if recall > RECOGNISED]
+        row |= {"as_it_is": outcome["accuracy"], "categories": float(len(recognised))}
     if options.train is not None:
         start = {"adapt_block": options.block, "start": "ciphertexts"}
         row["trained"] = train(options, dataset, label, number, weights, start, inverse)
