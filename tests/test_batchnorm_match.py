@@ -1,5 +1,7 @@
 """A public network's BatchNorm statistics as prior of a map from ciphertexts to pictures."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,9 @@ from torch import nn  # noqa: E402
 
 from cipherlens.attacks.base import View  # noqa: E402
 from cipherlens.attacks.batchnorm_match import begin, create_batchnorm_attack, measure_mismatch, refine  # noqa: E402
+from cipherlens.attacks.block_statistics import whitening  # noqa: E402
 from cipherlens.ciphers import create_cipher  # noqa: E402
+from cipherlens.ciphers.blockmaps import cut_blocks  # noqa: E402
 from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse  # noqa: E402
 from cipherlens.data.sealed import SealedDataset  # noqa: E402
 from cipherlens.data.sealing import seal  # noqa: E402
@@ -95,6 +99,45 @@ def test_the_first_step_sees_the_map_itself(name):
     with torch.no_grad():
         seen = float(measure_mismatch(network, torch.from_numpy(other.apply(ct))))
     assert seen == pytest.approx(losses[-1], rel=1e-3)
+
+
+def make_pictures(count=20):
+    """A map with its ciphertexts, whose blocks vary a thousand times more in one direction than in another."""
+    rng = np.random.default_rng(3)
+    ct = rng.normal(0, np.geomspace(1, 30, 16).reshape(4, 4).repeat(2, 0).repeat(2, 1), (count, 3, 8, 8))
+    inverse = BlockInverse(
+        shape=(3, 8, 8), block=4, matrices=rng.normal(0, 0.05, (3, 16, 16)), offsets=np.full((3, 16), 0.5)
+    )
+    return ct.astype(np.float32), inverse
+
+
+def test_the_key_makes_no_difference():
+    """Other coordinates of the ciphertexts, with the map in them, end in the same pictures."""
+    ct, inverse = make_pictures()
+    scale = np.geomspace(0.1, 10, 16).reshape(4, 4)
+    other = (ct * np.tile(scale, (2, 2))).astype(np.float32)
+    moved = replace(inverse, matrices=inverse.matrices / scale.reshape(16, 1))
+    network = make_network(np.random.default_rng(4).normal(0.4, 0.3, (50, 3, 8, 8)).astype(np.float32))
+    pictures = [
+        refine(View("hill", {"block": 4}, "coa", seen), start, network, UNIT, 20)[0].apply(seen)
+        for seen, start in ((ct, inverse), (other, moved))
+    ]
+    assert np.abs(pictures[0] - inverse.apply(ct)).mean() > 0.02
+    assert np.abs(pictures[0] - pictures[1]).max() < 0.01
+
+
+def test_contrast_turns_about_the_mean():
+    """After one step of Adam the mean has moved by its own rate, in whitened coordinates, and by nothing else."""
+    ct, inverse = make_pictures()
+    network = make_network(np.random.default_rng(4).normal(0.4, 0.3, (50, 3, 8, 8)).astype(np.float32))
+    found, _ = refine(View("hill", {"block": 4}, "coa", ct), inverse, network, UNIT, 2)
+    for channel in range(3):
+        before, after = (
+            cut_blocks(one.apply(ct), 4, joint=False)[channel].reshape(-1, 16).astype(np.float64)
+            for one in (inverse, found)
+        )
+        into = whitening(np.cov(before, rowvar=False), 16)[0]
+        assert np.abs((after - before).mean(axis=0) @ into) == pytest.approx(np.full(16, 0.005), rel=0.05)
 
 
 @pytest.mark.parametrize("start", ["whitened", "random"])
