@@ -7,9 +7,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cipherlens.audit.figures import display_ciphertext
+from cipherlens.auditing.report.figures import display_ciphertext
 from cipherlens.ciphers import CIPHERS, create_cipher
-from cipherlens.data.synthetic import generate
+from cipherlens.data.synthetic.dataset import generate
 from cipherlens.keys import Key
 
 OUT = Path(__file__).parents[1] / "docs" / "pictures" / "ciphers.png"

@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.reference import ciphers as reference
 
-from cipherlens.audit.records import write_record
 from cipherlens.ciphers import CIPHERS, create_cipher
 from cipherlens.keys import Key
+from cipherlens.records import write_record
 
 CASES = {32: (256, 4), 224: (64, 8)}
 VARIANTS = {**{name: (name, {}) for name in CIPHERS}, "patch, orthogonal": ("patch", {"orthogonal": True})}

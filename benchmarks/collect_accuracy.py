@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from cipherlens.audit.auditing import read_accuracy
-from cipherlens.audit.records import write_record
+from cipherlens.auditing.run import read_accuracy
+from cipherlens.records import write_record
 
 NOTE = "One seed each, no augmentation, same network, epochs and data order; accuracy after the last epoch."
 

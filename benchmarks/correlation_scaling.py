@@ -20,10 +20,11 @@ from PIL import Image
 import cipherlens as cl
 from cipherlens.attacks import View
 from cipherlens.attacks.base import to_unit
-from cipherlens.attacks.correlation import find_source
-from cipherlens.audit.metrics import score
-from cipherlens.audit.records import write_record
-from cipherlens.data.sources import open_source, pick_evenly
+from cipherlens.attacks.positions.pixel_correlation import find_source
+from cipherlens.data.sources.base import pick_evenly
+from cipherlens.data.sources.registry import open_source
+from cipherlens.evaluation.metrics import score
+from cipherlens.records import write_record
 
 CASES = (
     *((32, 1000, 3, 2000), (32, 300, 3, 2000), (32, 100, 3, 2000), (32, 50, 3, 2000), (32, 1000, 3, 0)),

@@ -11,12 +11,13 @@ import statistics
 from pathlib import Path
 
 from cipherlens.attacks import ATTACKS
-from cipherlens.attacks.harness import evaluate
-from cipherlens.attacks.target import Target
-from cipherlens.audit.records import write_record
 from cipherlens.ciphers import create_cipher
-from cipherlens.data.sources import Source, open_source, pick_evenly
+from cipherlens.data.sources.base import Source, pick_evenly
+from cipherlens.data.sources.registry import open_source
+from cipherlens.evaluation.harness import evaluate
+from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
+from cipherlens.records import write_record
 
 
 def read(source: Source, split: str, count: int):

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cipherlens.audit.records import write_record
 from cipherlens.ciphers import create_cipher
 from cipherlens.keys import Key
+from cipherlens.records import write_record
 from photos import read_photos
 
 QUALITIES = (50, 75, 90, 95)

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 import cipherlens as cl
-from cipherlens.audit.records import write_record
 from cipherlens.ciphers import BoundCipher
-from cipherlens.data.synthetic import generate
+from cipherlens.data.synthetic.dataset import generate
 from cipherlens.memory import keep_freed_memory
+from cipherlens.records import write_record
 from locked_equality import compare_decisions, set_statistics
 
 SIDE, BATCH, SECONDS, LEAST_ROUNDS = 224, 16, 15.0, 11

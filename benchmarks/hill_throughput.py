@@ -83,7 +83,7 @@ def main() -> None:
         command += ["--images", str(options.images), "--repeats", str(options.repeats)]
         done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
         rows.append(json.loads(done.stdout))
-    from cipherlens.audit.records import write_record
+    from cipherlens.records import write_record
 
     sizes = {"images": options.images, "size": SIZE, "block": BLOCK, "repeats": options.repeats}
     write_record(options.out, "python benchmarks/hill_throughput.py", {**sizes, "rows": rows})

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 import cipherlens as cl
 from cipherlens.attacks import ATTACKS
-from cipherlens.attacks.harness import evaluate
-from cipherlens.attacks.target import Target
-from cipherlens.audit.jigsaw_scores import score_placement
-from cipherlens.audit.records import write_record
+from cipherlens.evaluation.harness import evaluate
+from cipherlens.evaluation.jigsaw_scores import score_placement
+from cipherlens.evaluation.target import Target
+from cipherlens.records import write_record
 from photos import read_photos
 
 JIGSAW = ATTACKS["jigsaw"]

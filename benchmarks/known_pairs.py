@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 import cipherlens as cl
-from cipherlens.attacks.harness import evaluate, find_attack
-from cipherlens.attacks.target import Target
-from cipherlens.audit.records import write_record
+from cipherlens.evaluation.harness import evaluate, find_attack
+from cipherlens.evaluation.target import Target
+from cipherlens.records import write_record
 from photos import read_photos
 
 SCORED = 20

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 
 import cipherlens as cl
-from cipherlens.attacks.controls import run_controls
-from cipherlens.attacks.harness import evaluate, find_attack
-from cipherlens.attacks.target import Target
-from cipherlens.audit.auditing import summarize
-from cipherlens.audit.records import write_record
-from cipherlens.data.sources import open_source, pick_evenly
+from cipherlens.auditing.run import summarize
+from cipherlens.data.sources.base import pick_evenly
+from cipherlens.data.sources.registry import open_source
+from cipherlens.evaluation.controls import run_controls
+from cipherlens.evaluation.harness import evaluate, find_attack
+from cipherlens.evaluation.target import Target
+from cipherlens.records import write_record
 
 SEEN, SCORED, PUBLIC = 1000, 1000, 2000
 ATTACKS = ("itn-pairs", "itn", "gan", "sia-gan")

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torchvision.models import segmentation
 
 import cipherlens as cl
-from cipherlens.audit.records import write_record
-from cipherlens.data.synthetic import generate
+from cipherlens.data.synthetic.dataset import generate
+from cipherlens.records import write_record
 
 SMALL = ("vgg16_cifar", "preresnet20", "preresnet110")
 LARGE = (

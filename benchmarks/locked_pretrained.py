@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 import cipherlens as cl
-from cipherlens.audit.records import write_record
-from cipherlens.data.sources import Source, open_source
+from cipherlens.data.sources.base import Source
+from cipherlens.data.sources.registry import open_source
+from cipherlens.records import write_record
 
 WORDNET = {"tench": 0, "English springer": 217, "cassette player": 482, "chain saw": 491, "church": 497}
 WORDNET |= {"French horn": 566, "garbage truck": 569, "gas pump": 571, "golf ball": 574, "parachute": 701}

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 import cipherlens as cl
-from cipherlens.audit.records import write_record
 from cipherlens.memory import keep_freed_memory
+from cipherlens.records import write_record
 
 CASES = (("vgg16_cifar", 32, 64), ("resnet50", 224, 8))
 PLAIN = ("plain", "plain, channels last")

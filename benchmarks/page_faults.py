@@ -17,8 +17,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import cipherlens as cl
-from cipherlens.audit.records import write_record
 from cipherlens.memory import keep_freed_memory
+from cipherlens.records import write_record
 
 CASES = (  # network, side, batch, steps, bf16
     ("preresnet20", 32, 128, 20, True),

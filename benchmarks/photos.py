@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.data.sources import open_source, pick_evenly
+from cipherlens.data.sources.base import pick_evenly
+from cipherlens.data.sources.registry import open_source
 
 
 def read_photos(source: str, count: int) -> NDArray[np.uint8]:

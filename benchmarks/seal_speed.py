@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from cipherlens.audit.records import write_record
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.images import Preprocess
-from cipherlens.data.sealing import plan_job, seal
-from cipherlens.data.shards import SealOptions, ShardTask
-from cipherlens.data.sources import canonical_source, open_source
-from cipherlens.data.workers import run_in_processes
+from cipherlens.data.sealed.seal import plan_job, seal
+from cipherlens.data.sealed.shards import SealOptions, ShardTask
+from cipherlens.data.sealed.workers import run_in_processes
+from cipherlens.data.sources.registry import canonical_source, open_source
 from cipherlens.keys import Key
+from cipherlens.records import write_record
 
 _source = {}
 

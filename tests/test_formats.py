@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from cipherlens.ciphers import create_cipher
-from cipherlens.data import job, sealing
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.shards import SealOptions, name_images
-from cipherlens.data.unsealing import decrypt_batch, unseal
+from cipherlens.data.sealed import seal as sealing
+from cipherlens.data.sealed.dataset import SealedDataset, job
+from cipherlens.data.sealed.shards import SealOptions, name_images
+from cipherlens.data.sealed.unseal import decrypt_batch, unseal
 from cipherlens.keys import Key
 
 VERSIONS = sorted(path for path in (Path(__file__).parent / "formats").iterdir() if path.is_dir())
@@ -56,7 +56,7 @@ def test_sealed_sets_decrypt_to_the_same_pixels_and_labels(version, tmp_path):
 def test_runs_give_the_same_logits(version):
     import torch
 
-    from cipherlens.train.run import load_run
+    from cipherlens.training.run.load import load_run
 
     for name, expected in json.loads((version / "expected.json").read_text())["runs"].items():
         dataset = SealedDataset.open(version / expected["sealed"], KEY)

@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from cipherlens.api.front_end import find_map
-from cipherlens.attacks.adaptation import create_adaptation_attack
-from cipherlens.attacks.harness import evaluate
-from cipherlens.audit.records import write_record
-from cipherlens.audit.target import load_target
+from cipherlens.attacks.model.adaptation import create_adaptation_attack
 from cipherlens.ciphers import create_cipher
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.sealing import seal
-from cipherlens.data.shards import SealOptions
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.seal import seal
+from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.evaluation.harness import evaluate
+from cipherlens.evaluation.load import load_target
 from cipherlens.experiments.cells import load_or_make_key
-from cipherlens.train import TrainConfig, fit
+from cipherlens.records import write_record
+from cipherlens.training import TrainConfig, fit
 
 SCORED = 200
 WHITENED = {"start": "whitened", "adaptation": "whitened"}

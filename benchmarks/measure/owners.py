@@ -15,15 +15,16 @@ import numpy as np
 
 from cipherlens.api.front_end import find_map
 from cipherlens.api.joint import create_owner, join
-from cipherlens.audit.records import write_record
 from cipherlens.ciphers import create_cipher
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.sealing import seal
-from cipherlens.data.sources import Source, open_source, pick_evenly
-from cipherlens.data.unsealing import save_png
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.seal import seal
+from cipherlens.data.sealed.unseal import save_png
+from cipherlens.data.sources.base import Source, pick_evenly
+from cipherlens.data.sources.registry import open_source
 from cipherlens.experiments.cells import load_or_make_key
-from cipherlens.train import TrainConfig, evaluate, fit, load_run
-from cipherlens.train.front_end.adapt import adapt_run
+from cipherlens.records import write_record
+from cipherlens.training import TrainConfig, evaluate, fit, load_run
+from cipherlens.training.front_end.adapt import adapt_run
 
 SCHEMES = (
     {"name": "hill", "block": 4},

@@ -20,23 +20,24 @@ from cipherlens.api.front_end import count_images, find_map
 from cipherlens.api.joint import create_owner
 from cipherlens.api.prior_network import load_prior_network
 from cipherlens.attacks.base import View
-from cipherlens.attacks.batchnorm_match import STEPS, begin, refine
-from cipherlens.audit.metrics import mean_similarity
-from cipherlens.audit.recognition import RECOGNISED
-from cipherlens.audit.records import write_record
-from cipherlens.audit.target import PARAMETRIC, load_view
+from cipherlens.attacks.model.batchnorm_match import STEPS, begin, refine
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse, Target
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.sealing import seal
-from cipherlens.data.shards import SealOptions
-from cipherlens.data.sources import open_source, pick_evenly
-from cipherlens.data.unsealing import save_png
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.seal import seal
+from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.data.sealed.unseal import save_png
+from cipherlens.data.sources.base import pick_evenly
+from cipherlens.data.sources.registry import open_source
+from cipherlens.evaluation.load import PARAMETRIC, load_view
+from cipherlens.evaluation.metrics import mean_similarity
+from cipherlens.evaluation.recognition import RECOGNISED
 from cipherlens.experiments.cells import load_or_make_key
 from cipherlens.experiments.settings import find_weights
-from cipherlens.train import TrainConfig, evaluate, fit, load_run
-from cipherlens.train.front_end.pretrained import adapt_pretrained
-from cipherlens.train.record import read_record
+from cipherlens.records import write_record
+from cipherlens.training import TrainConfig, evaluate, fit, load_run
+from cipherlens.training.front_end.pretrained import adapt_pretrained
+from cipherlens.training.run.record import read_record
 
 SCORED = 200
 
@@ -227,12 +228,12 @@ def measure_plain(options, weights: Path | None) -> dict:
     """The same on plain images: the network as it is, and trained with each seed."""
     dataset, found = seal_for(options, 0, {"name": "identity"}), {}
     if options.as_it_is:
-        from cipherlens.train.data import ImageBatches
-        from cipherlens.train.front_end.pretrained import cut_classes
-        from cipherlens.train.front_end.start import choose_range
-        from cipherlens.train.hardware import choose_device
-        from cipherlens.train.loop import Forward, choose_batch_size
-        from cipherlens.train.loop import measure as measure_model
+        from cipherlens.training.engine.batches import ImageBatches
+        from cipherlens.training.engine.hardware import choose_device
+        from cipherlens.training.engine.loop import Forward, choose_batch_size
+        from cipherlens.training.engine.loop import measure as measure_model
+        from cipherlens.training.front_end.pretrained import cut_classes
+        from cipherlens.training.front_end.start import choose_range
 
         test, device = dataset.split("test"), choose_device()
         network = cut_classes(options.model, weights, test.classes, test.shape)

@@ -19,7 +19,7 @@ from cipherlens.keys import Key
 
 if TYPE_CHECKING:
     from cipherlens.attacks import View, run_attack
-    from cipherlens.data.sealed import SealedDataset
+    from cipherlens.data.sealed.dataset import SealedDataset
     from cipherlens.keyed import fold, lock
     from cipherlens.models import create_model
 
@@ -27,7 +27,7 @@ __version__ = "0.1.0"
 
 # Looked up on first use: a client must not need torch, nor wait for it.
 _LAZY = {
-    "SealedDataset": "cipherlens.data.sealed",
+    "SealedDataset": "cipherlens.data.sealed.dataset",
     "View": "cipherlens.attacks",
     "create_model": "cipherlens.models",
     "fold": "cipherlens.keyed",

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cipherlens.data.files import write_atomic
+from cipherlens.files import write_atomic
 from cipherlens.processor import name_processor
 
 _PACKAGES = ("cipherlens", "numpy", "torch", "timm", "torchmetrics", "pillow", "cryptography")

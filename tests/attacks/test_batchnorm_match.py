@@ -10,18 +10,22 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from cipherlens.attacks.base import View  # noqa: E402
-from cipherlens.attacks.batchnorm_match import begin, create_batchnorm_attack, measure_mismatch, refine  # noqa: E402
-from cipherlens.attacks.block_statistics import whitening  # noqa: E402
+from cipherlens.attacks.covariance.statistics import whitening  # noqa: E402
+from cipherlens.attacks.model.batchnorm_match import begin, create_batchnorm_attack, measure_mismatch, refine  # noqa: E402
 from cipherlens.ciphers import create_cipher  # noqa: E402
 from cipherlens.ciphers.blockmaps import cut_blocks  # noqa: E402
 from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse  # noqa: E402
-from cipherlens.data.sealed import SealedDataset  # noqa: E402
-from cipherlens.data.sealing import seal  # noqa: E402
+from cipherlens.data.sealed.dataset import SealedDataset  # noqa: E402
+from cipherlens.data.sealed.seal import seal  # noqa: E402
 from cipherlens.errors import UsageError  # noqa: E402
 from cipherlens.keys import Key  # noqa: E402
-from cipherlens.train import TrainConfig, fit, load_run  # noqa: E402
-from cipherlens.train.normalization import Normalization  # noqa: E402
-from tests.test_estimated_inverse import MAPS  # noqa: E402
+from cipherlens.training import (  # noqa: E402
+    TrainConfig,
+    fit,
+    load_run,
+)
+from cipherlens.training.engine.normalization import Normalization  # noqa: E402
+from tests.ciphers.test_estimated_inverse import MAPS  # noqa: E402
 
 SOURCE = "synthetic:objects?n=100&test=40&size=32"
 UNIT = Normalization((0.0,) * 3, (1.0,) * 3)

@@ -11,19 +11,19 @@ pytest.importorskip("torch")
 
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import View, to_unit
-from cipherlens.attacks.block_linear import _search_until_agreed, attack_covariance
-from cipherlens.attacks.block_statistics import block_statistics
-from cipherlens.attacks.controls import run_controls
-from cipherlens.attacks.harness import evaluate
-from cipherlens.attacks.prior import parametric_statistics
-from cipherlens.attacks.signed_swaps import price_signed, sign, swap_signed
-from cipherlens.attacks.snapping import _invert, _order_channels, _stack, snap
-from cipherlens.attacks.swaps import _price, swap_pairs
-from cipherlens.attacks.target import Target
+from cipherlens.attacks.covariance.attack import _search_until_agreed, attack_covariance
+from cipherlens.attacks.covariance.permutation_fit import _invert, _order_channels, _stack, snap
+from cipherlens.attacks.covariance.prior import parametric_statistics
+from cipherlens.attacks.covariance.signed_swaps import price_signed, sign, swap_signed
+from cipherlens.attacks.covariance.statistics import block_statistics
+from cipherlens.attacks.shared.swaps import _price, swap_pairs
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.blockmaps import apply_maps, cut_blocks, merge_halves, split_halves
-from cipherlens.data import synthetic
+from cipherlens.data.synthetic import dataset as synthetic
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.controls import run_controls
+from cipherlens.evaluation.harness import evaluate
+from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 
 ATTACK = ATTACKS["covariance"]

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from cipherlens.attacks.block_statistics import BlockStatistics, block_statistics
-from cipherlens.attacks.covariance import recover
-from cipherlens.attacks.covariance_fit import Divergence, fit_maps
-from cipherlens.attacks.covariance_moves import nearest_rotation, reflection_directions, turn_planes
-from cipherlens.attacks.prior import parametric_statistics
+from cipherlens.attacks.covariance.divergence import Divergence, fit_maps
+from cipherlens.attacks.covariance.moves import nearest_rotation, reflection_directions, turn_planes
+from cipherlens.attacks.covariance.prior import parametric_statistics
+from cipherlens.attacks.covariance.search import recover
+from cipherlens.attacks.covariance.statistics import BlockStatistics, block_statistics
 from cipherlens.ciphers.blockmaps import apply_maps
 from cipherlens.errors import DataError, UsageError
 

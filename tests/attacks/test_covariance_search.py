@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from cipherlens.attacks import ATTACKS
-from cipherlens.attacks.block_statistics import block_statistics
-from cipherlens.attacks.controls import run_controls
-from cipherlens.attacks.covariance import recover
-from cipherlens.attacks.harness import evaluate
-from cipherlens.attacks.prior import parametric_statistics
-from cipherlens.attacks.target import Target
+from cipherlens.attacks.covariance.prior import parametric_statistics
+from cipherlens.attacks.covariance.search import recover
+from cipherlens.attacks.covariance.statistics import block_statistics
 from cipherlens.ciphers import create_cipher
-from cipherlens.data import synthetic
+from cipherlens.data.synthetic import dataset as synthetic
 from cipherlens.errors import CipherlensError, UsageError
+from cipherlens.evaluation.controls import run_controls
+from cipherlens.evaluation.harness import evaluate
+from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 
 HILL = create_cipher("hill", block=4)

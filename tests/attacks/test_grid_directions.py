@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from cipherlens.attacks import View
-from cipherlens.attacks.correlation import attack_correlation
-from cipherlens.attacks.lattice import arrange_lattice, find_nearest
-from cipherlens.attacks.phases import fill_grid, snap, unwrap
+from cipherlens.attacks.positions.grid_directions import arrange_lattice, find_nearest
+from cipherlens.attacks.positions.phases import fill_grid, snap, unwrap
+from cipherlens.attacks.positions.pixel_correlation import attack_correlation
 
 HEIGHT, WIDTH = 64, 80
 

@@ -10,19 +10,19 @@ import pytest
 pytest.importorskip("torch")
 
 from cipherlens.attacks import ATTACKS
-from cipherlens.attacks.alignment import lay_poses, lay_poses_each
-from cipherlens.attacks.controls import run_controls
-from cipherlens.attacks.filling import choose_apart, exchange_pieces
-from cipherlens.attacks.harness import default_budgets, evaluate
-from cipherlens.attacks.joining import join_surest, list_candidates, scatter_pieces
-from cipherlens.attacks.pieces import cut_pieces, join_pieces, lay_pieces, make_poses
-from cipherlens.attacks.puzzle import SIDES, Placement, Puzzle, turn_placement, weigh_placement
-from cipherlens.attacks.seams import weigh_seams
-from cipherlens.attacks.target import Target
-from cipherlens.attacks.upright import choose_pose
-from cipherlens.audit.jigsaw_scores import JigsawScores, score_placement
+from cipherlens.attacks.jigsaw.assembly import join_surest, list_candidates, scatter_pieces
+from cipherlens.attacks.jigsaw.compatibility import weigh_seams
+from cipherlens.attacks.jigsaw.orientation import choose_pose
+from cipherlens.attacks.jigsaw.pieces import cut_pieces, join_pieces, lay_pieces, make_poses
+from cipherlens.attacks.jigsaw.placement import choose_apart, exchange_pieces
+from cipherlens.attacks.jigsaw.puzzle import SIDES, Placement, Puzzle, turn_placement, weigh_placement
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.alignment import lay_poses, lay_poses_each
+from cipherlens.evaluation.controls import run_controls
+from cipherlens.evaluation.harness import default_budgets, evaluate
+from cipherlens.evaluation.jigsaw_scores import JigsawScores, score_placement
+from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 
 JIGSAW = ATTACKS["jigsaw"]

@@ -8,10 +8,10 @@ timm = pytest.importorskip("timm")
 
 import cipherlens as cl  # noqa: E402
 from cipherlens.attacks.base import Attack  # noqa: E402
-from cipherlens.attacks.harness import Evaluation, evaluate  # noqa: E402
-from cipherlens.attacks.model_in_hand import create_folded_attack, create_locked_attack, recover_order  # noqa: E402
-from cipherlens.attacks.target import Target  # noqa: E402
+from cipherlens.attacks.model.keyed import create_folded_attack, create_locked_attack, recover_order  # noqa: E402
 from cipherlens.errors import UsageError  # noqa: E402
+from cipherlens.evaluation.harness import Evaluation, evaluate  # noqa: E402
+from cipherlens.evaluation.target import Target  # noqa: E402
 
 STD = (0.229, 0.224, 0.225)
 

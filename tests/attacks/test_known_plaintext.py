@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from cipherlens.attacks import ATTACKS, View, list_attacks, run_attack
-from cipherlens.attacks.chosen_plaintext import design_queries
-from cipherlens.attacks.controls import run_controls
-from cipherlens.attacks.harness import evaluate
-from cipherlens.attacks.layout import REARRANGEMENTS, find_layout
-from cipherlens.attacks.matching import match
-from cipherlens.attacks.target import Target
+from cipherlens.attacks.plaintext.chosen import design_queries
+from cipherlens.attacks.plaintext.matching import match
 from cipherlens.ciphers import create_cipher
+from cipherlens.ciphers.structure import REARRANGEMENTS, find_layout
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.controls import run_controls
+from cipherlens.evaluation.harness import evaluate
+from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 
 SHAPE = (3, 16, 16)
@@ -149,7 +149,7 @@ def test_what_is_too_large_to_compare_is_left_alone_and_said(monkeypatch: pytest
     target = make_target("shf", 8)
     target.ct[0, 0, 0, 0] ^= 1
     assert evaluate(KNOWN, target, 5).exact_pixels > 0.9
-    monkeypatch.setattr("cipherlens.attacks.matching._MOST_PAIRS", 10)
+    monkeypatch.setattr("cipherlens.attacks.plaintext.matching._MOST_PAIRS", 10)
     result = evaluate(KNOWN, target, 5)
     assert result.exact_pixels < 0.3
     assert (result.details["unsure"], result.details["key_recovered"]) == (48, False)

@@ -12,14 +12,14 @@ import torch
 
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import Attack, View
-from cipherlens.attacks.controls import run_controls
-from cipherlens.attacks.harness import evaluate
-from cipherlens.attacks.learned import KEYS, attack_pairs, encrypt_own
-from cipherlens.attacks.learning import BestWeights, apply, start_network
-from cipherlens.attacks.likeness import compare_pictures
-from cipherlens.attacks.target import Target
+from cipherlens.attacks.learned.attacks import KEYS, attack_pairs, encrypt_own
+from cipherlens.attacks.learned.distribution_distance import compare_pictures
+from cipherlens.attacks.learned.training import BestWeights, apply, start_network
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.controls import run_controls
+from cipherlens.evaluation.harness import evaluate
+from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 
 SHAPE = (3, 16, 16)

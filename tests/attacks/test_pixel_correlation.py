@@ -8,16 +8,16 @@ import pytest
 pytest.importorskip("torch")
 
 from cipherlens.attacks import ATTACKS
-from cipherlens.attacks.alignment import lay
 from cipherlens.attacks.base import View, to_unit
-from cipherlens.attacks.controls import run_controls
-from cipherlens.attacks.correlation import arrange, correlate, find_source
-from cipherlens.attacks.harness import evaluate
-from cipherlens.attacks.near_fit import choose_way, fit_near
-from cipherlens.attacks.swaps import _price, choose_pairs, swap_pairs
-from cipherlens.attacks.target import Target
+from cipherlens.attacks.positions.pixel_correlation import arrange, correlate, find_source
+from cipherlens.attacks.positions.refinement import choose_way, fit_near
+from cipherlens.attacks.shared.swaps import _price, choose_pairs, swap_pairs
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.alignment import lay
+from cipherlens.evaluation.controls import run_controls
+from cipherlens.evaluation.harness import evaluate
+from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 
 CORRELATION = ATTACKS["correlation"]

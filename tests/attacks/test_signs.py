@@ -8,14 +8,14 @@ import pytest
 pytest.importorskip("torch")
 
 from cipherlens.attacks import ATTACKS
-from cipherlens.attacks.alignment import fit_images, name_colours
 from cipherlens.attacks.base import View
-from cipherlens.attacks.controls import run_controls
-from cipherlens.attacks.feature_reconstruction import attack_differences
-from cipherlens.attacks.harness import evaluate
-from cipherlens.attacks.neighbours import attack_neighbours, find_signs
-from cipherlens.attacks.target import Target
+from cipherlens.attacks.values.signs import attack_neighbours, find_signs
+from cipherlens.attacks.values.single_image import attack_differences
 from cipherlens.ciphers import create_cipher
+from cipherlens.evaluation.alignment import fit_images, name_colours
+from cipherlens.evaluation.controls import run_controls
+from cipherlens.evaluation.harness import evaluate
+from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 
 NEIGHBOURS, BASIC, LEAST = (ATTACKS[n] for n in ("neighbours", "feature-reconstruction", "minimum-difference"))

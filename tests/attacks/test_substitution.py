@@ -6,13 +6,13 @@ import pytest
 pytest.importorskip("torch")
 
 from cipherlens.attacks import ATTACKS
-from cipherlens.attacks.controls import run_controls
-from cipherlens.attacks.harness import evaluate
-from cipherlens.attacks.levels import find_substituted
-from cipherlens.attacks.target import Target
+from cipherlens.attacks.values.substitution import find_substituted
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.rearrangement import index_blocks
-from cipherlens.data import synthetic
+from cipherlens.data.synthetic import dataset as synthetic
+from cipherlens.evaluation.controls import run_controls
+from cipherlens.evaluation.harness import evaluate
+from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 
 LEVELS = ATTACKS["levels"]

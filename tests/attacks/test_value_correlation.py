@@ -8,12 +8,12 @@ import pytest
 pytest.importorskip("torch")
 
 from cipherlens.attacks import ATTACKS, list_attacks
-from cipherlens.attacks.controls import run_controls
-from cipherlens.attacks.harness import evaluate
-from cipherlens.attacks.target import Target
-from cipherlens.attacks.value_correlation import relate_values
+from cipherlens.attacks.positions.value_correlation import relate_values
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.controls import run_controls
+from cipherlens.evaluation.harness import evaluate
+from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 
 ATTACK = ATTACKS["value-correlation"]

@@ -19,16 +19,16 @@ pytest.importorskip("torch")
 pytest.importorskip("jinja2")
 
 from cipherlens.attacks import ATTACKS, list_attacks
-from cipherlens.attacks.harness import default_budgets
-from cipherlens.attacks.target import Target
-from cipherlens.audit import auditing
-from cipherlens.audit import jobs as jobs_module
-from cipherlens.audit.jobs import Job, Outcome, plan_jobs, run_job, run_jobs
-from cipherlens.audit.scope import choose_attacks
-from cipherlens.audit.target import load_target
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.workers import run_in_processes
+from cipherlens.auditing import jobs as jobs_module
+from cipherlens.auditing import run as auditing
+from cipherlens.auditing.coverage import choose_attacks
+from cipherlens.auditing.jobs import Job, Outcome, plan_jobs, run_job, run_jobs
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.harness import default_budgets
+from cipherlens.evaluation.load import load_target
+from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 
 SOURCE = "synthetic:tiny?n=60&test=60"

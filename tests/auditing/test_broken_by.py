@@ -14,7 +14,7 @@ from cipherlens.attacks import ATTACKS
 from cipherlens.ciphers import CIPHERS, broken, create_cipher
 from cipherlens.ciphers.broken import describe_breaks, find_breaks
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOTHING = "nothing was measured, which does not mean that it holds"
 
 

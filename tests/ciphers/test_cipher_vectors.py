@@ -9,7 +9,7 @@ import pytest
 from cipherlens.ciphers import CIPHERS, create_cipher
 from cipherlens.keys import Key, KeyStream
 
-CONTENT = json.loads((Path(__file__).parent / "vectors" / "ciphers.json").read_text())
+CONTENT = json.loads((Path(__file__).parents[1] / "vectors" / "ciphers.json").read_text())
 VECTORS = CONTENT["vectors"]
 
 

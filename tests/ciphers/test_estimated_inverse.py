@@ -8,16 +8,16 @@ import pytest
 from PIL import Image
 
 from cipherlens.attacks.base import View, to_unit
-from cipherlens.attacks.block_linear import attack_covariance
-from cipherlens.attacks.correlation import attack_correlation
-from cipherlens.audit.metrics import mean_similarity
+from cipherlens.attacks.covariance.attack import attack_covariance
+from cipherlens.attacks.positions.pixel_correlation import attack_correlation
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse, PositionInverse, Target
 from cipherlens.cli.main import execute
-from cipherlens.data import synthetic
+from cipherlens.data.synthetic import dataset as synthetic
 from cipherlens.errors import CipherlensError, DataError, KeyFailure, ShapeError, UsageError
+from cipherlens.evaluation.metrics import mean_similarity
 from cipherlens.keys import Key
-from tests.test_correlation import clouds
+from tests.attacks.test_pixel_correlation import clouds
 
 KEY = Key(bytes(range(32)))
 SOURCE = "synthetic:objects?n=400&test=300"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.keys import Key
 
 
@@ -196,7 +196,7 @@ def test_import_is_light():
         "import sys, time; start = time.perf_counter()\n"
         "import cipherlens, cipherlens.ciphers, cipherlens.keys\n"
         "print(time.perf_counter() - start)\n"
-        "import cipherlens.cli.main, cipherlens.data.sealing, cipherlens.attacks\n"
+        "import cipherlens.cli.main, cipherlens.data.sealed.seal, cipherlens.attacks\n"
         "heavy = {'torch', 'timm', 'torchvision', 'scipy', 'matplotlib', 'torchmetrics'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -10,17 +10,17 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cipherlens.audit.target import load_target
 from cipherlens.ciphers import create_cipher
-from cipherlens.data.augmentation import augment
 from cipherlens.data.images import Item, Preprocess, draw_variant
-from cipherlens.data.job import plan_job
-from cipherlens.data.journal import Journal
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.sealing import seal
-from cipherlens.data.shards import SealOptions
-from cipherlens.data.sources import open_source
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.job import plan_job
+from cipherlens.data.sealed.journal import Journal
+from cipherlens.data.sealed.seal import seal
+from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.data.sources.augmented import augment
+from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import DataError, UsageError
+from cipherlens.evaluation.load import load_target
 
 
 def test_variants_are_mirrored_and_shifted_pictures():

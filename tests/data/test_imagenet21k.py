@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.sources import canonical_source, open_source
-from cipherlens.data.splits import parse_classes
-from cipherlens.data.synsets import Hierarchy, choose_classes, choose_from, read_synsets
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sources.imagenet21k import Hierarchy, choose_classes, choose_from, read_synsets
+from cipherlens.data.sources.registry import canonical_source, open_source
+from cipherlens.data.sources.subsets import parse_classes
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
 

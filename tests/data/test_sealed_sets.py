@@ -17,14 +17,14 @@ import pytest
 from PIL import Image
 
 from cipherlens.ciphers import create_cipher
-from cipherlens.data import job
 from cipherlens.data.images import Preprocess
-from cipherlens.data.job import plan_job
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.sealing import seal
-from cipherlens.data.shards import SealOptions
-from cipherlens.data.sources import open_source, pick_evenly
-from cipherlens.data.unsealing import unseal
+from cipherlens.data.sealed.dataset import SealedDataset, job
+from cipherlens.data.sealed.job import plan_job
+from cipherlens.data.sealed.seal import seal
+from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.data.sealed.unseal import unseal
+from cipherlens.data.sources.base import pick_evenly
+from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import DataError, KeyFailure, ShapeError, UsageError
 from cipherlens.keys import Key
 from tests.conftest import smooth_images
@@ -188,7 +188,7 @@ def test_tampered_manifests_are_found(folder, tmp_path, key):
     def rewrite(change, fix_checksum):
         from hashlib import sha256
 
-        from cipherlens.data.files import canonical_json
+        from cipherlens.files import canonical_json
 
         altered = json.loads(json.dumps(content))
         change(altered)
@@ -373,7 +373,7 @@ def test_kill_in_the_middle_then_the_same_command(folder, tmp_path, key):
 
 
 def test_plan_round_trip_of_the_public_part(folder, key):
-    from cipherlens.data.manifest import Scheme
+    from cipherlens.data.sealed.manifest import Scheme
 
     plan = plan_job(str(folder), HILL, key, SealOptions()).plan
     again = Scheme.from_public(json.loads(json.dumps(plan.public())))
@@ -386,7 +386,7 @@ def test_safetensors_files_are_the_library_s(tmp_path):
     """Written without the library and read by it, and the other way round."""
     import safetensors.numpy
 
-    from cipherlens.data.tensors import parse_tensors, serialize
+    from cipherlens.data.sealed.tensors import parse_tensors, serialize
 
     tensors = {
         "index": np.arange(3),

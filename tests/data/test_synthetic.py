@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cipherlens.data.synthetic import CLASSES, NAMES, SyntheticBatch, SyntheticSpec, generate, parse_name
-from cipherlens.data.synthetic_shapes import SHAPES, Floats, cover
-from cipherlens.data.synthetic_textures import Layers, composite, conic, noise_fields, pixel_grid
+from cipherlens.data.synthetic.dataset import CLASSES, NAMES, SyntheticBatch, SyntheticSpec, generate, parse_name
+from cipherlens.data.synthetic.shapes import SHAPES, Floats, cover
+from cipherlens.data.synthetic.textures import Layers, composite, conic, noise_fields, pixel_grid
 from cipherlens.errors import UsageError
 
 

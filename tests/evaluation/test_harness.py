@@ -5,13 +5,13 @@ import pytest
 
 import cipherlens as cl
 from cipherlens.attacks import ATTACKS, list_attacks
-from cipherlens.attacks.controls import run_controls
-from cipherlens.attacks.harness import MAX_QUERIES, default_budgets, evaluate, find_attack
-from cipherlens.attacks.target import Target
-from cipherlens.audit.limits import check_thresholds, parse_limits
-from cipherlens.audit.metrics import mean_and_interval, reidentify, score, structural_similarity
+from cipherlens.auditing.thresholds import check_thresholds, parse_limits
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.controls import run_controls
+from cipherlens.evaluation.harness import MAX_QUERIES, default_budgets, evaluate, find_attack
+from cipherlens.evaluation.metrics import mean_and_interval, reidentify, score, structural_similarity
+from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 
 

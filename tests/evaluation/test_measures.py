@@ -14,12 +14,12 @@ from scipy.ndimage import correlate1d  # noqa: E402
 from scipy.signal import correlate  # noqa: E402
 
 from cipherlens.attacks import ATTACKS  # noqa: E402
-from cipherlens.attacks.harness import evaluate  # noqa: E402
-from cipherlens.attacks.target import Target  # noqa: E402
-from cipherlens.audit import perceptual  # noqa: E402
-from cipherlens.audit.auditing import summarize  # noqa: E402
-from cipherlens.audit.metrics import mean_similarity, multiscale_similarity, score  # noqa: E402
-from cipherlens.audit.perceptual import perceptual_distance  # noqa: E402
+from cipherlens.auditing.run import summarize  # noqa: E402
+from cipherlens.evaluation import perceptual  # noqa: E402
+from cipherlens.evaluation.harness import evaluate  # noqa: E402
+from cipherlens.evaluation.metrics import mean_similarity, multiscale_similarity, score  # noqa: E402
+from cipherlens.evaluation.perceptual import perceptual_distance  # noqa: E402
+from cipherlens.evaluation.target import Target  # noqa: E402
 
 LAYERS = (("slice1.0", 3, 11), ("slice2.5", 4, 5), ("slice3.9", 2, 3), ("slice4.11", 3, 3), ("slice5.13", 5, 3))
 WIDTHS = (4, 2, 3, 5, 2)

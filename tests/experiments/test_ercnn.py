@@ -16,25 +16,29 @@ pytest.importorskip("accelerate")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from cipherlens.attacks.adaptation import create_adaptation_attack  # noqa: E402
-from cipherlens.attacks.alignment import fit_channels  # noqa: E402
-from cipherlens.attacks.harness import evaluate  # noqa: E402
-from cipherlens.attacks.target import Target  # noqa: E402
-from cipherlens.audit.recognition import recognise  # noqa: E402
-from cipherlens.audit.target import load_target  # noqa: E402
+from cipherlens.attacks.model.adaptation import create_adaptation_attack  # noqa: E402
 from cipherlens.ciphers import create_cipher  # noqa: E402
-from cipherlens.data.sealed import SealedDataset  # noqa: E402
-from cipherlens.data.sealing import seal  # noqa: E402
-from cipherlens.data.sources import open_source  # noqa: E402
-from cipherlens.data.splits import ClassSubset, select  # noqa: E402
+from cipherlens.data.sealed.dataset import SealedDataset  # noqa: E402
+from cipherlens.data.sealed.seal import seal  # noqa: E402
+from cipherlens.data.sources.registry import open_source  # noqa: E402
+from cipherlens.data.sources.subsets import ClassSubset, select  # noqa: E402
 from cipherlens.errors import DataError, KeyFailure, UsageError  # noqa: E402
+from cipherlens.evaluation.alignment import fit_channels  # noqa: E402
+from cipherlens.evaluation.harness import evaluate  # noqa: E402
+from cipherlens.evaluation.load import load_target  # noqa: E402
+from cipherlens.evaluation.recognition import recognise  # noqa: E402
+from cipherlens.evaluation.target import Target  # noqa: E402
 from cipherlens.experiments import list_experiments, read_settings  # noqa: E402
 from cipherlens.experiments.grid import list_cells, run_grid  # noqa: E402
 from cipherlens.experiments.reporting import Reporter  # noqa: E402
 from cipherlens.experiments.settings import Settings, check_options, find_weights  # noqa: E402
 from cipherlens.keys import Key  # noqa: E402
 from cipherlens.models import create_model  # noqa: E402
-from cipherlens.train import TrainConfig, fit, load_run  # noqa: E402
+from cipherlens.training import (  # noqa: E402
+    TrainConfig,
+    fit,
+    load_run,
+)
 
 SOURCE = "synthetic:tiny?n=60&test=40&size=16"
 HILL = create_cipher("hill", block=4)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from cipherlens.cli.main import execute
-from cipherlens.data import synthetic
+from cipherlens.data.synthetic import dataset as synthetic
 from cipherlens.keys import Key
 
 SOURCE = "synthetic:objects?n=120&test=80"
@@ -68,7 +68,7 @@ def test_test_refuses_images_of_another_key(story, capsys):
 
 
 def test_predict_encrypts_with_the_client_s_key(story, capsys, tmp_path):
-    from cipherlens.data.sealed import SealedDataset
+    from cipherlens.data.sealed.dataset import SealedDataset
 
     image = synthetic.generate(synthetic.parse_name("objects").indices("test")[:1]).images[0]
     Image.fromarray(image.transpose(1, 2, 0)).save(tmp_path / "a.png")

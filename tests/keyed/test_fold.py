@@ -13,7 +13,7 @@ from timm.models.mlp_mixer import MlpMixer  # noqa: E402
 
 import cipherlens as cl  # noqa: E402
 from cipherlens.ciphers.rearrangement import index_blocks  # noqa: E402
-from cipherlens.data.sealed import SealedDataset  # noqa: E402
+from cipherlens.data.sealed.dataset import SealedDataset  # noqa: E402
 from cipherlens.errors import PrecisionWarning, ShapeError, UsageError  # noqa: E402
 from cipherlens.keyed.blockmap import find_block_map  # noqa: E402
 from cipherlens.keys import Key  # noqa: E402
@@ -229,8 +229,8 @@ def test_folding_a_run_from_the_command_line(call, tmp_path):
     assert (code, "plain images" in err) == (2, True)
     from dataclasses import replace
 
-    from cipherlens.train import load_run
-    from cipherlens.train.run import predict as answer
+    from cipherlens.training import load_run
+    from cipherlens.training.run.load import predict as answer
 
     plain, folded = replace(load_run(run, "last"), precision="float32"), load_run(tmp_path / "folded", "last")
     expected, found = (
@@ -249,7 +249,7 @@ def test_shapes_must_agree(tmp_path, call):
         assert call("encrypt", f"synthetic:tiny?n=20&test=20&size={size}", tmp_path / name, *options)[0] == 0
     train = ("--model", "preresnet20", "--epochs", 1, "--threads", 1)
     assert call("train", tmp_path / "a", "--out", tmp_path / "run", *train)[0] == 0
-    from cipherlens.train.folding import fold_run
+    from cipherlens.training.keyed_runs.fold import fold_run
 
     with pytest.raises(ShapeError):
         fold_run(tmp_path / "run", tmp_path / "out", SealedDataset.open(tmp_path / "b"), Key.load(key))

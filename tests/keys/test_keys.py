@@ -16,7 +16,7 @@ from cipherlens.errors import KeyFailure, UsageError
 from cipherlens.keys import Key, KeyStream
 from tests.reference.keystream import Stream
 
-VECTORS = json.loads((Path(__file__).parent / "vectors" / "keys.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "keys.json").read_text())
 
 
 @pytest.fixture(params=VECTORS, ids=lambda v: v["secret"][:8])

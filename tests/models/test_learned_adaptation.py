@@ -7,15 +7,19 @@ pytest.importorskip("accelerate")
 
 import torch.nn.functional as F  # noqa: E402
 
-from cipherlens.attacks.adaptation import create_adaptation_attack  # noqa: E402
+from cipherlens.attacks.model.adaptation import create_adaptation_attack  # noqa: E402
 from cipherlens.ciphers import create_cipher  # noqa: E402
-from cipherlens.data.sealed import SealedDataset  # noqa: E402
-from cipherlens.data.sealing import seal  # noqa: E402
+from cipherlens.data.sealed.dataset import SealedDataset  # noqa: E402
+from cipherlens.data.sealed.seal import seal  # noqa: E402
 from cipherlens.errors import ShapeError, UsageError  # noqa: E402
 from cipherlens.keys import Key  # noqa: E402
 from cipherlens.models import create_model  # noqa: E402
 from cipherlens.models.learned_adaptation import EleAdaptNet, LeAdaptNet, PeAdaptNet  # noqa: E402
-from cipherlens.train import TrainConfig, fit, load_run  # noqa: E402
+from cipherlens.training import (  # noqa: E402
+    TrainConfig,
+    fit,
+    load_run,
+)
 
 SIZE = (8, 12)
 

@@ -50,10 +50,7 @@ _PLACE = Path(cipherlens.__file__).parents[1]
 
 # Small shards, so that a few seconds see many of them.
 SCRIPT = """
-try:
-    from cipherlens.data import job as place
-except ImportError:  # where it was before
-    from cipherlens.data import sealing as place
+from cipherlens.data.sealed import job as place
 from cipherlens.cli.main import run
 place.SHARD_BYTES = 2 << 20
 run()

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cipherlens.data import unsealing
-from cipherlens.data.files import canonical_json
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.unsealing import unseal
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.dataset import unseal as unsealing
+from cipherlens.data.sealed.unseal import unseal
 from cipherlens.errors import DataError
+from cipherlens.files import canonical_json
 from cipherlens.keys import Key
 from tests.security.test_links import KEY, MADE
 

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from cipherlens.ciphers import create_cipher
-from cipherlens.data import shards
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.shards import SealOptions, ShardMaker
-from cipherlens.data.sources import canonical_source
+from cipherlens.data.sealed.dataset import SealedDataset, shards
+from cipherlens.data.sealed.shards import SealOptions, ShardMaker
+from cipherlens.data.sources.registry import canonical_source
 from cipherlens.errors import DataError
 from cipherlens.keys import Key
 from tests.security.test_links import MADE
@@ -53,7 +52,7 @@ def test_decrypting_into_the_sealed_set_is_refused(call, tmp_path):
 
 def test_a_worker_checks_that_its_source_is_the_plan_s(folder, tmp_path, key):
     """Whatever makes the folder look different to a worker: its labels would be wrong."""
-    from cipherlens.data.job import plan_job
+    from cipherlens.data.sealed.job import plan_job
 
     source = canonical_source(str(folder))
     job = plan_job(source, CIPHER, key, SealOptions())
@@ -132,9 +131,9 @@ def test_a_destination_that_is_a_link_to_nowhere(call, tmp_path, command):
 
 
 def test_a_source_that_changed_between_interruption_and_continuation(folder, tmp_path, key, monkeypatch):
-    from cipherlens.data.sealing import seal
+    from cipherlens.data.sealed.seal import seal
 
-    monkeypatch.setattr("cipherlens.data.job.SHARD_BYTES", 4 * 3 * 16 * 16)
+    monkeypatch.setattr("cipherlens.data.sealed.job.SHARD_BYTES", 4 * 3 * 16 * 16)
 
     def stop(done, total):
         raise KeyboardInterrupt
@@ -160,7 +159,7 @@ def test_a_finished_set_of_a_source_that_has_changed_since(call, folder, tmp_pat
 
 @pytest.mark.parametrize("left", [[], ["shards"], ["shards", ".lock"], [".lock"]])
 def test_a_job_killed_at_its_very_beginning_can_be_continued(folder, tmp_path, key, left):
-    from cipherlens.data.sealing import seal
+    from cipherlens.data.sealed.seal import seal
 
     out = tmp_path / "sealed"
     out.mkdir()

@@ -149,7 +149,7 @@ def test_killed_at_its_first_renaming_a_command_leaves_nothing_beside_the_destin
 
 POOL = """
 import time
-from cipherlens.data.workers import run_in_processes
+from cipherlens.data.sealed.workers import run_in_processes
 print("begun", flush=True)
 for _ in run_in_processes(time.sleep, [{seconds}] * 1000, 3, int, ()):
     pass

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import DataError
 from cipherlens.keys import Key
 

@@ -6,9 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from cipherlens.attacks.harness import Evaluation
-from cipherlens.audit.limits import check_thresholds, parse_limits
+from cipherlens.auditing.thresholds import check_thresholds, parse_limits
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.harness import Evaluation
 from tests.security.test_links import MADE
 
 KEY = ("--key", MADE / "client.key")

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cipherlens.data.augmentation import augment
-from cipherlens.data.source_folder import FolderSource
-from cipherlens.data.source_parquet import ParquetSource
-from cipherlens.data.sources import canonical_source, open_source
-from cipherlens.data.splits import ClassSubset, HeldOut, parse_classes
+from cipherlens.data.sources.augmented import augment
+from cipherlens.data.sources.folder import FolderSource
+from cipherlens.data.sources.parquet import ParquetSource
+from cipherlens.data.sources.registry import canonical_source, open_source
+from cipherlens.data.sources.subsets import ClassSubset, HeldOut, parse_classes
 from cipherlens.errors import DataError, UsageError
 from tests.security.test_images import within
 
@@ -27,13 +27,13 @@ HUGE = 10**20
 
 
 def check_names(classes):
-    from cipherlens.data.source_checks import check_class_names  # not there in older versions
+    from cipherlens.data.sources.checks import check_class_names  # not there in older versions
 
     check_class_names(classes)
 
 
 def check_labels(labels, classes, masked=False):
-    from cipherlens.data.source_checks import check_labels
+    from cipherlens.data.sources.checks import check_labels
 
     check_labels(np.array(labels, np.int64), classes, masked, "train")
 
@@ -41,7 +41,7 @@ def check_labels(labels, classes, masked=False):
 PEAK = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
-from cipherlens.data.sources import open_source
+from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import DataError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from cipherlens.cli import console
-from cipherlens.train.card import write_card
-from cipherlens.train.record import read_record
+from cipherlens.training.run.card import write_card
+from cipherlens.training.run.record import read_record
 from tests.security.test_authentication import forge
 from tests.security.test_links import MADE
 
@@ -87,7 +87,7 @@ def test_progress(capsys, monkeypatch):
 
 
 def test_the_model_card_shows_text_as_text(run, tmp_path):
-    from cipherlens.train.locking import read_finished
+    from cipherlens.training.keyed_runs.lock import read_finished
 
     _, history = read_finished(run, "lock")
     write_card(tmp_path / "card.md", read_record(run), history, "<b>machine</b>")

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from cipherlens.ciphers import create_cipher
-from cipherlens.data import sealing
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.unsealing import unseal
+from cipherlens.data.sealed import seal as sealing
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.unseal import unseal
 from cipherlens.keys import Key
 from tests.security.processes import (
     END_SECONDS,

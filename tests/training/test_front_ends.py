@@ -15,29 +15,34 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from cipherlens.api import front_end as api  # noqa: E402
 from cipherlens.attacks.base import View, to_unit  # noqa: E402
-from cipherlens.attacks.block_linear import attack_covariance  # noqa: E402
-from cipherlens.audit.metrics import mean_similarity  # noqa: E402
-from cipherlens.audit.target import load_view  # noqa: E402
+from cipherlens.attacks.covariance.attack import attack_covariance  # noqa: E402
 from cipherlens.ciphers import create_cipher  # noqa: E402
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse, PositionInverse  # noqa: E402
 from cipherlens.ciphers.exact_inverse import invert  # noqa: E402
-from cipherlens.data import synthetic  # noqa: E402
 from cipherlens.data.images import Preprocess  # noqa: E402
-from cipherlens.data.sealed import SealedDataset  # noqa: E402
-from cipherlens.data.sealing import seal  # noqa: E402
-from cipherlens.data.shards import SealOptions  # noqa: E402
+from cipherlens.data.sealed.dataset import SealedDataset  # noqa: E402
+from cipherlens.data.sealed.seal import seal  # noqa: E402
+from cipherlens.data.sealed.shards import SealOptions  # noqa: E402
+from cipherlens.data.synthetic import dataset as synthetic  # noqa: E402
 from cipherlens.errors import DataError, ShapeError, UsageError  # noqa: E402
+from cipherlens.evaluation.load import load_view  # noqa: E402
+from cipherlens.evaluation.metrics import mean_similarity  # noqa: E402
 from cipherlens.keys import Key  # noqa: E402
 from cipherlens.models import AdaptationNetwork, OwnersModel, create_adaptation, create_model  # noqa: E402
 from cipherlens.models.position_adaptation import PositionAdaptation  # noqa: E402
-from cipherlens.train import TrainConfig, fit, load_run, predict  # noqa: E402
-from cipherlens.train.front_end.owners import JointSet, select_owner  # noqa: E402
-from cipherlens.train.front_end.start import choose_range, set_front_end  # noqa: E402
-from cipherlens.train.front_end.whitening import find_whitening  # noqa: E402
-from cipherlens.train.normalization import Normalization  # noqa: E402
-from cipherlens.train.optimizer import create_optimizer, set_learning_rate  # noqa: E402
-from cipherlens.train.record import read_record  # noqa: E402
-from tests.test_estimated_inverse import MAPS, make_block_inverse, make_position_inverse  # noqa: E402
+from cipherlens.training import (  # noqa: E402
+    TrainConfig,
+    fit,
+    load_run,
+    predict,
+)
+from cipherlens.training.engine.normalization import Normalization  # noqa: E402
+from cipherlens.training.engine.optimizer import create_optimizer, set_learning_rate  # noqa: E402
+from cipherlens.training.front_end.owners import JointSet, select_owner  # noqa: E402
+from cipherlens.training.front_end.start import choose_range, set_front_end  # noqa: E402
+from cipherlens.training.front_end.whitening import find_whitening  # noqa: E402
+from cipherlens.training.run.record import read_record  # noqa: E402
+from tests.ciphers.test_estimated_inverse import MAPS, make_block_inverse, make_position_inverse  # noqa: E402
 
 SOURCE = "synthetic:objects?n=420&test=40&size=32"
 OTHERS = "synthetic:objects?n=200&test=200&size=32&seed=7"

@@ -14,13 +14,18 @@ from safetensors.torch import load_file  # noqa: E402
 import cipherlens as cl  # noqa: E402
 from cipherlens.ciphers import create_cipher  # noqa: E402
 from cipherlens.cli.main import execute  # noqa: E402
-from cipherlens.data.sealed import SealedDataset  # noqa: E402
-from cipherlens.data.sealing import seal  # noqa: E402
+from cipherlens.data.sealed.dataset import SealedDataset  # noqa: E402
+from cipherlens.data.sealed.seal import seal  # noqa: E402
 from cipherlens.errors import DataError, KeyFailure, UsageError  # noqa: E402
 from cipherlens.keys import Key  # noqa: E402
 from cipherlens.models import create_model  # noqa: E402
-from cipherlens.train import TrainConfig, evaluate, fit, load_run  # noqa: E402
-from cipherlens.train.loop import count_confusion, cross_entropy  # noqa: E402
+from cipherlens.training import (  # noqa: E402
+    TrainConfig,
+    evaluate,
+    fit,
+    load_run,
+)
+from cipherlens.training.engine.loop import count_confusion, cross_entropy  # noqa: E402
 
 SOURCE = "synthetic:tiny?n=60&test=40&size=16"
 MASKS = "synthetic:tiny?n=24&test=12&size=16&masks=1"

@@ -18,12 +18,19 @@ from safetensors.torch import load_file  # noqa: E402
 
 from cipherlens.errors import CipherlensError, DataError, ShapeError, UsageError  # noqa: E402
 from cipherlens.models import backbones  # noqa: E402
-from cipherlens.train import Progress, TrainConfig, evaluate, fit, load_run, predict  # noqa: E402
-from cipherlens.train.data import ImageBatches, split_batches  # noqa: E402
-from cipherlens.train.metrics import EpochMetrics, Position  # noqa: E402
-from cipherlens.train.normalization import Normalization, create_normalization  # noqa: E402
-from cipherlens.train.optimizer import get_learning_rate  # noqa: E402
-from cipherlens.train.rounds import get_best, get_next  # noqa: E402
+from cipherlens.training import (  # noqa: E402
+    Progress,
+    TrainConfig,
+    evaluate,
+    fit,
+    load_run,
+    predict,
+)
+from cipherlens.training.engine.batches import ImageBatches, split_batches  # noqa: E402
+from cipherlens.training.engine.metrics import EpochMetrics, Position  # noqa: E402
+from cipherlens.training.engine.normalization import Normalization, create_normalization  # noqa: E402
+from cipherlens.training.engine.optimizer import get_learning_rate  # noqa: E402
+from cipherlens.training.engine.rounds import get_best, get_next  # noqa: E402
 
 CLASSES = ("corner", "centre", "edge")
 

@@ -7,13 +7,13 @@ from math import lcm
 
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import Attack
-from cipherlens.attacks.block_linear import HALVED
-from cipherlens.audit.target import PARAMETRIC, load_view
+from cipherlens.attacks.covariance.attack import HALVED
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.data.images import MAX_PIXELS
-from cipherlens.data.manifest import Plan
-from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.manifest import Plan
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.load import PARAMETRIC, load_view
 
 _MOST_IMAGES = 1_000
 _MOST_VALUES = 60_000_000

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from cipherlens.api.front_end import choose_network
-from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import DataError, UsageError
-from cipherlens.train.front_end.owners import JointSet, Owner
-from cipherlens.train.normalization import create_normalization
+from cipherlens.training.engine.normalization import create_normalization
+from cipherlens.training.front_end.owners import JointSet, Owner
 
 
 def create_owner(dataset: SealedDataset, split: str, kind: str) -> Owner:

@@ -8,7 +8,7 @@ from cipherlens.errors import UsageError
 if TYPE_CHECKING:
     from torch import nn
 
-    from cipherlens.train.normalization import Normalization
+    from cipherlens.training.engine.normalization import Normalization
 
     PriorNetwork = tuple[nn.Module, Normalization]
 
@@ -20,8 +20,8 @@ def load_prior_network(network: str, weights: Path | None, shape: tuple[int, int
     network where ``weights`` is None. Raises UsageError for a run on encrypted images.
     """
     from cipherlens.models import create_model
-    from cipherlens.train.front_end.start import choose_range
-    from cipherlens.train.run import load_run
+    from cipherlens.training.front_end.start import choose_range
+    from cipherlens.training.run.load import load_run
 
     if Path(network).is_dir():
         if weights is not None:

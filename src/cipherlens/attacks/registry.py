@@ -3,17 +3,27 @@
 from typing import Any
 
 from cipherlens.attacks.base import THREAT_MODELS, Attack, AttackResult, View
-from cipherlens.attacks.block_linear import BLOCK_LINEAR, HALVED, attack_covariance
-from cipherlens.attacks.chosen_plaintext import attack_chosen_plaintext
-from cipherlens.attacks.correlation import MOST_PIXELS, attack_correlation
-from cipherlens.attacks.feature_reconstruction import attack_differences, attack_features
-from cipherlens.attacks.jigsaw import MOST_ALONE, MOST_BLOCKS, attack_jigsaw
-from cipherlens.attacks.known_plaintext import SOLVED, attack_known_plaintext
-from cipherlens.attacks.layout import REARRANGEMENTS
-from cipherlens.attacks.learned import LEARNED, attack_labelled, attack_own_keys, attack_pairs, attack_unpaired
-from cipherlens.attacks.levels import attack_levels
-from cipherlens.attacks.neighbours import attack_neighbours
-from cipherlens.attacks.value_correlation import MOST_PLACES, attack_value_correlation, moves_between_blocks
+from cipherlens.attacks.covariance.attack import BLOCK_LINEAR, HALVED, attack_covariance
+from cipherlens.attacks.jigsaw.attack import MOST_ALONE, MOST_BLOCKS, attack_jigsaw
+from cipherlens.attacks.learned.attacks import (
+    LEARNED,
+    attack_labelled,
+    attack_own_keys,
+    attack_pairs,
+    attack_unpaired,
+)
+from cipherlens.attacks.plaintext.chosen import attack_chosen_plaintext
+from cipherlens.attacks.plaintext.known import SOLVED, attack_known_plaintext
+from cipherlens.attacks.positions.pixel_correlation import MOST_PIXELS, attack_correlation
+from cipherlens.attacks.positions.value_correlation import (
+    MOST_PLACES,
+    attack_value_correlation,
+    moves_between_blocks,
+)
+from cipherlens.attacks.values.signs import attack_neighbours
+from cipherlens.attacks.values.single_image import attack_differences, attack_features
+from cipherlens.attacks.values.substitution import attack_levels
+from cipherlens.ciphers.structure import REARRANGEMENTS
 from cipherlens.errors import UsageError, unknown_name
 
 # So is the identity, which makes it the positive control.

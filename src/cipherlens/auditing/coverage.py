@@ -5,11 +5,11 @@ from typing import Any
 
 from cipherlens.attacks import list_attacks
 from cipherlens.attacks.base import Attack
-from cipherlens.attacks.harness import BUDGET_UNITS
-from cipherlens.attacks.target import Target
-from cipherlens.audit.conclusions import OUT_OF_TIME
-from cipherlens.audit.jobs import Job
+from cipherlens.auditing.jobs import Job
+from cipherlens.auditing.verdict import OUT_OF_TIME
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.harness import BUDGET_UNITS
+from cipherlens.evaluation.target import Target
 
 _NOT_ASKED = "not asked for"
 _TOO_LONG = "takes minutes: name it with --attacks"

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from cipherlens.attacks import ATTACKS, THREAT_MODELS
 from cipherlens.attacks.base import Attack
-from cipherlens.attacks.controls import Control, run_controls
-from cipherlens.attacks.harness import Evaluation, default_budgets, evaluate
-from cipherlens.attacks.target import Target
-from cipherlens.attacks.views import MAX_SCORED
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.partial import partial_folder
-from cipherlens.data.workers import run_in_processes
+from cipherlens.data.sealed.workers import run_in_processes
+from cipherlens.evaluation.controls import Control, run_controls
+from cipherlens.evaluation.harness import Evaluation, default_budgets, evaluate
+from cipherlens.evaluation.target import Target
+from cipherlens.evaluation.views import MAX_SCORED
 from cipherlens.keys import Key
 
 _PICTURES = 6

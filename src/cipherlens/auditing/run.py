@@ -12,20 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import to_unit
-from cipherlens.attacks.harness import Evaluation
-from cipherlens.attacks.target import Target
-from cipherlens.audit.conclusions import list_late
-from cipherlens.audit.jobs import Job, Outcome, plan_jobs, run_jobs
-from cipherlens.audit.limits import check_thresholds
-from cipherlens.audit.records import describe_environment
-from cipherlens.audit.report import PictureRow, find_worst
-from cipherlens.audit.scope import choose_attacks, list_missing
-from cipherlens.audit.words import title_words
+from cipherlens.auditing.coverage import choose_attacks, list_missing
+from cipherlens.auditing.jobs import Job, Outcome, plan_jobs, run_jobs
+from cipherlens.auditing.report.wording import title_words
+from cipherlens.auditing.report.write import PictureRow, find_worst
+from cipherlens.auditing.thresholds import check_thresholds
+from cipherlens.auditing.verdict import list_late
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.run_files import read_run_files
-from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import DataError, UsageError
+from cipherlens.evaluation.harness import Evaluation
+from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
+from cipherlens.records import describe_environment
 
 _MOST_MINUTES = 1e6
 

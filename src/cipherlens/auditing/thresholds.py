@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cipherlens.attacks.harness import Evaluation
 from cipherlens.errors import CipherlensError, UsageError
+from cipherlens.evaluation.harness import Evaluation
 
 METRICS = {"ssim": (-1.0, 1.0), "psnr": (-100.0, 100.0), "exact_pixels": (0.0, 1.0)}
 """What can be limited, and between which numbers a limit makes sense."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from cipherlens.audit.words import (
+from cipherlens.auditing.report.wording import (
     ATTACKERS,
     LEVELS,
     PARTLY,

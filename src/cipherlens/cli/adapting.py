@@ -9,8 +9,8 @@ from cyclopts import Parameter
 from cipherlens.api.front_end import choose_network, explain_refusal, find_map
 from cipherlens.cli.console import Json, Whole, emit, say
 from cipherlens.cli.runs import open_sealed
-from cipherlens.data.manifest import Plan
-from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.manifest import Plan
 from cipherlens.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _explain_refusal(datasets: Sequence[SealedDataset], split: str, settings: di
 
 def _choose_for_file(path: Path, block: int | None) -> dict[str, Any]:
     from cipherlens.ciphers.estimated_inverse import EstimatedInverse
-    from cipherlens.train.front_end.start import get_adaptation
+    from cipherlens.training.front_end.start import get_adaptation
 
     kind, own = get_adaptation(EstimatedInverse.load(path))
     if block and block != own:
@@ -139,9 +139,9 @@ def adapt(
         Ciphertexts to look at; train, if there is such a split.
     """
     from cipherlens.api.joint import create_owner
-    from cipherlens.train.front_end.adapt import adapt_run
-    from cipherlens.train.front_end.maps import load_map
-    from cipherlens.train.front_end.pretrained import adapt_pretrained
+    from cipherlens.training.front_end.adapt import adapt_run
+    from cipherlens.training.front_end.maps import load_map
+    from cipherlens.training.front_end.pretrained import adapt_pretrained
 
     dataset = open_sealed(sealed, None)
     name = split or ("train" if "train" in dataset.splits else next(iter(dataset.splits)))

@@ -4,18 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cipherlens.attacks import ATTACKS, require_applicable
 from cipherlens.attacks.base import Attack
+from cipherlens.attacks.registry import ATTACKS, require_applicable
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
 from cipherlens.cli.console import say
 from cipherlens.cli.runs import check_same_scheme
-from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
 if TYPE_CHECKING:
-    from cipherlens.attacks.batchnorm_match import Start
-    from cipherlens.train.run import Run
+    from cipherlens.attacks.model.batchnorm_match import Start
+    from cipherlens.training.run.load import Run
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ _OPTIONAL = {"adaptation": ("round",), "batchnorm-match": ("weights", "start")}
 
 def choose_attack(name: str, dataset: SealedDataset, means: Means) -> Attack:
     """The attack, ready to run; UsageError where it lacks something, or is given what it has no use for."""
-    from cipherlens.attacks.harness import find_attack
+    from cipherlens.evaluation.harness import find_attack
 
     needed = NEEDS.get(name, ())
     for option in ("run", "round", "public", "key", "weights", "start"):
@@ -78,7 +78,7 @@ def save_inverse(inverse: EstimatedInverse, dataset: SealedDataset, path: Path) 
 def _create_match(means: Means, dataset: SealedDataset) -> Attack:
     """The attack with a public network."""
     from cipherlens.api.prior_network import load_prior_network
-    from cipherlens.attacks.batchnorm_match import create_batchnorm_attack
+    from cipherlens.attacks.model.batchnorm_match import create_batchnorm_attack
 
     network, given = load_prior_network(str(means.public), means.weights, dataset.plan.padded_shape)
     return create_batchnorm_attack(network, given, means.start or "ciphertexts")
@@ -86,17 +86,17 @@ def _create_match(means: Means, dataset: SealedDataset) -> Attack:
 
 def _create(name: str, dataset: SealedDataset, means: Means, run: Path) -> Attack:
     """An attack with a run of the provider's."""
-    from cipherlens.train.record import read_record
+    from cipherlens.training.run.record import read_record
 
     owner = dataset.plan.key_fingerprint
     record = read_record(run).choose_owner(owner)[0]
     check_same_scheme(record.provenance, dataset, "give a run for this sealed data set")
     if name == "adaptation":
-        from cipherlens.attacks.adaptation import create_adaptation_attack
+        from cipherlens.attacks.model.adaptation import create_adaptation_attack
 
         return create_adaptation_attack(run, means.round, owner)
-    from cipherlens.attacks.model_in_hand import create_folded_attack, create_locked_attack
-    from cipherlens.train.run import load_run
+    from cipherlens.attacks.model.keyed import create_folded_attack, create_locked_attack
+    from cipherlens.training.run.load import load_run
 
     if name == "locked-model":
         if record.config.lock is None:

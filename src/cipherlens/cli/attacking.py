@@ -18,9 +18,9 @@ from cipherlens.cli.console import (
 )
 from cipherlens.cli.runs import open_sealed
 from cipherlens.data.images import MAX_PIXELS
-from cipherlens.data.manifest import choose_split
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.sources import pick_evenly
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.manifest import choose_split
+from cipherlens.data.sources.base import pick_evenly
 from cipherlens.errors import UsageError
 
 _DEFAULT_VALUES = 20_000_000
@@ -95,9 +95,9 @@ def attack(
         decrypt --map. Whoever has it can read the data set. Without --plain nothing is scored, and searches begin
         from several starts, as for train --adapt.
     """
-    from cipherlens.attacks.harness import MAX_QUERIES, evaluate
-    from cipherlens.audit.auditing import summarize
-    from cipherlens.audit.target import load_target
+    from cipherlens.auditing.run import summarize
+    from cipherlens.evaluation.harness import MAX_QUERIES, evaluate
+    from cipherlens.evaluation.load import load_target
 
     if plain is None and save_map is None:
         raise UsageError("an attack needs the plain images to be scored", hint="give --plain SOURCE, or --save-map")
@@ -128,7 +128,7 @@ def attack(
     if save_map is not None and result.inverse is not None:
         save_inverse(result.inverse, dataset, save_map)
     if pictures is not None:
-        from cipherlens.audit.pictures import write_comparison
+        from cipherlens.auditing.report.pictures import write_comparison
 
         write_comparison(pictures, target, result)
     facts = summarize(result) | {"sealed": str(sealed), "cipher": dataset.plan.cipher}
@@ -157,7 +157,7 @@ def attack(
 def _recognise(
     dataset: SealedDataset, split: str | None, target: Any, result: Any, classifier: Path
 ) -> dict[str, Any]:
-    from cipherlens.audit.recognition import check_classes, recognise
+    from cipherlens.evaluation.recognition import check_classes, recognise
 
     check_classes(classifier, dataset.plan.classes)
     labels = dataset.split(split or choose_split(dataset.plan)).labels
@@ -178,7 +178,7 @@ def _find_map(
 ) -> None:
     """The eavesdropper's own case: there is nothing to be scored with."""
     from cipherlens.api.front_end import count_starts
-    from cipherlens.audit.target import load_view
+    from cipherlens.evaluation.load import load_view
 
     size = default_count(dataset) if budget is None else budget
     view = load_view(dataset, split, size, prior, seed, max_pixels, count_starts(dataset.plan))

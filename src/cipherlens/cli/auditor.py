@@ -79,11 +79,11 @@ def audit(
     key
         The client's key, for attacks that have pictures of their choice encrypted; without it they are left out.
     """
-    from cipherlens.audit.auditing import Effort
-    from cipherlens.audit.auditing import audit as run_audit
-    from cipherlens.audit.limits import parse_limits
-    from cipherlens.audit.report import summary_lines, write_report
-    from cipherlens.audit.target import load_target
+    from cipherlens.auditing.report.write import summary_lines, write_report
+    from cipherlens.auditing.run import Effort
+    from cipherlens.auditing.run import audit as run_audit
+    from cipherlens.auditing.thresholds import parse_limits
+    from cipherlens.evaluation.load import load_target
 
     left = discard_leftovers(Path(gettempdir()))
     say_discarded(left)
@@ -107,8 +107,8 @@ def audit(
 
 def _judge(report: dict[str, Any], page: Path) -> None:
     """Say what was not run, and fail where a limit is exceeded, or may be for all that was run."""
-    from cipherlens.audit.conclusions import list_late
-    from cipherlens.audit.words import missing_words
+    from cipherlens.auditing.report.wording import missing_words
+    from cipherlens.auditing.verdict import list_late
 
     late = [missing_words(row) for row in list_late(report["not_run"])]
     if late:

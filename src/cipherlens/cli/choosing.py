@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from cipherlens.cli.console import Json, OptionalWhole, Whole, emit
-from cipherlens.data.files import write_atomic
 from cipherlens.errors import UsageError
+from cipherlens.files import write_atomic
 
 
 def classes(
@@ -35,7 +35,7 @@ def classes(
     out
         File to write, a class a line.
     """
-    from cipherlens.data.synsets import choose_from, describe_synsets
+    from cipherlens.data.sources.imagenet21k import choose_from, describe_synsets
 
     choice = choose_from(source, pretrained_on, hierarchy, least, count)
     if out is not None:

@@ -29,13 +29,13 @@ from cipherlens.cli.console import (
 )
 from cipherlens.cli.inspecting import inspect
 from cipherlens.data.images import MAX_PIXELS, Preprocess
-from cipherlens.data.job import plan_job
 from cipherlens.data.partial import discard_leftovers
-from cipherlens.data.sealing import SealReport, seal
-from cipherlens.data.shards import SealOptions
-from cipherlens.data.sources import canonical_source
-from cipherlens.data.splits import parse_classes
-from cipherlens.data.unsealing import read_with_map, unseal
+from cipherlens.data.sealed.job import plan_job
+from cipherlens.data.sealed.seal import SealReport, seal
+from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.data.sealed.unseal import read_with_map, unseal
+from cipherlens.data.sources.registry import canonical_source
+from cipherlens.data.sources.subsets import parse_classes
 from cipherlens.errors import PartialResult, UsageError
 from cipherlens.keys import Key
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from cipherlens.ciphers import create_cipher
 from cipherlens.cli.console import Json, Whole, emit, progress_bar, say
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.sealing import seal
-from cipherlens.data.shards import SealOptions
-from cipherlens.data.workers import run_in_processes
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.seal import seal
+from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.keys import Key
 
 SOURCE = "synthetic:objects"
@@ -29,10 +29,10 @@ def demo(*, out: Path = Path("demo"), source: str = SOURCE, epochs: Whole = EPOC
     epochs
         Epochs of each of the three trainings.
     """
-    from cipherlens.audit.auditing import Effort, audit
-    from cipherlens.audit.report import summary_lines, write_report
-    from cipherlens.audit.target import load_target
+    from cipherlens.auditing.report.write import summary_lines, write_report
+    from cipherlens.auditing.run import Effort, audit
     from cipherlens.cli.attacking import default_count
+    from cipherlens.evaluation.load import load_target
 
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
@@ -89,9 +89,9 @@ def _ready() -> None:
 
 
 def _train(training: Training) -> None:
-    from cipherlens.train.config import TrainConfig
-    from cipherlens.train.fit import fit
-    from cipherlens.train.metrics import Progress
+    from cipherlens.training.config import TrainConfig
+    from cipherlens.training.engine.metrics import Progress
+    from cipherlens.training.fit import fit
 
     def tell(event: Progress) -> None:
         if event.metrics is not None:

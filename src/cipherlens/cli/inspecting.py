@@ -6,9 +6,9 @@ from typing import Any
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.broken import describe_breaks, find_breaks
 from cipherlens.cli.console import Json, emit
-from cipherlens.data.manifest import FILE_NAME
 from cipherlens.data.run_files import read_run_files
-from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.manifest import FILE_NAME
 from cipherlens.errors import DataError
 from cipherlens.keys.keyfile import read_fields
 from cipherlens.untrusted import open_untrusted

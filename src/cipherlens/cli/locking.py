@@ -6,7 +6,7 @@ from typing import Literal
 
 from cipherlens.ciphers.estimated_inverse import Target
 from cipherlens.cli.console import Json, KeyFile, PassphraseFile, emit, load_key, say
-from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import PrecisionWarning
 
 
@@ -33,7 +33,7 @@ def lock(
     inner
         Whether feature maps inside the model are shuffled too, or only the input.
     """
-    from cipherlens.train.locking import lock_run
+    from cipherlens.training.keyed_runs.lock import lock_run
 
     secret = load_key(key, passphrase_file)
     record = lock_run(run, out, secret, inner)
@@ -69,7 +69,7 @@ def fold(
     out
         New run folder.
     """
-    from cipherlens.train.folding import fold_run
+    from cipherlens.training.keyed_runs.fold import fold_run
 
     secret = load_key(key, passphrase_file)
     dataset = SealedDataset.open(sealed, secret)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import Json, MaxPixels, OptionalKeyFile, PassphraseFile, Whole, emit, load_key
 from cipherlens.data.images import MAX_PIXELS, Item, Preprocess, check_shape, pad_to
-from cipherlens.data.manifest import Scheme
+from cipherlens.data.sealed.manifest import Scheme
 from cipherlens.errors import DataError, UsageError
 from cipherlens.untrusted import describe, read_untrusted
 
 if TYPE_CHECKING:
-    from cipherlens.train.run import Run
+    from cipherlens.training.run.load import Run
 
 
 _NPY_HEADER = 1 << 16
@@ -52,7 +52,7 @@ def predict(
         A run for images under several keys, without --key: the fingerprint of the key of these ciphertexts.
     """
     from cipherlens.cli.runs import open_run
-    from cipherlens.train.run import predict as classify
+    from cipherlens.training.run.load import predict as classify
 
     secret = None if key is None else load_key(key, passphrase_file)
     loaded, lock = open_run(run, "last", secret, owner=owner if secret is None else secret.fingerprint)
@@ -157,7 +157,7 @@ def _write_masks(
     scheme: Scheme,
     bound: BoundCipher | None,
 ) -> list[str]:
-    from cipherlens.data.unsealing import decrypt_masks, save_png
+    from cipherlens.data.sealed.unseal import decrypt_masks, save_png
 
     masks = probabilities.argmax(axis=1).astype(np.uint8)
     put_back = masks[:, None] if bound is None else decrypt_masks(scheme, bound, masks)
@@ -171,8 +171,8 @@ def _write_masks(
 def _write_feature_maps(folder: Path, image: NDArray[Any], run: "Run") -> list[str]:
     import torch
 
-    from cipherlens.audit.feature_maps import write_feature_maps
     from cipherlens.keyed import LockedModel
+    from cipherlens.keyed.feature_maps import write_feature_maps
     from cipherlens.keyed.inspection import capture_maps
 
     assert isinstance(run.model, LockedModel)

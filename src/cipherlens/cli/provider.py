@@ -19,14 +19,14 @@ from cipherlens.cli.console import (
     say,
 )
 from cipherlens.cli.runs import check_same_scheme, open_run, open_sealed
-from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
 if TYPE_CHECKING:
-    from cipherlens.train.config import TrainConfig
-    from cipherlens.train.data import ImageSet
-    from cipherlens.train.front_end.owners import JointSet, Owner
+    from cipherlens.training.config import TrainConfig
+    from cipherlens.training.engine.batches import ImageSet
+    from cipherlens.training.front_end.owners import JointSet, Owner
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -119,8 +119,8 @@ def train(
     inner
         With --key: whether feature maps inside the model are shuffled too (the default), or only the input.
     """
-    from cipherlens.train.config import TrainConfig
-    from cipherlens.train.fit import fit
+    from cipherlens.training.config import TrainConfig
+    from cipherlens.training.fit import fit
 
     if inner is not None and key is None:
         raise UsageError("--inner is for locked models", hint="give the client's --key too")
@@ -253,7 +253,7 @@ def test(
         Measure even if the images were sealed with another key or cipher, and a locked model with another
         --key or with none.
     """
-    from cipherlens.train.run import evaluate
+    from cipherlens.training.run.load import evaluate
 
     secret = None if key is None else load_key(key, passphrase_file)
     dataset = open_sealed(sealed, secret, check=not measure_wrong_key)

@@ -36,11 +36,11 @@ def reproduce(
         CPU threads of each training. By default torch's choice for privdl-*, where one runs at a time, and 1 for
         ercnn-*, where as many run at once as there are cores.
     """
-    from cipherlens.audit.records import write_record
     from cipherlens.cli.provider import show_progress
     from cipherlens.experiments import read_settings
     from cipherlens.experiments.kinds import run_settings
     from cipherlens.experiments.reporting import Reporter
+    from cipherlens.records import write_record
 
     if threads < 0:
         raise UsageError("threads is 0 or more")

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import say_if_unchecked
-from cipherlens.data.manifest import Scheme
-from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.manifest import Scheme
 from cipherlens.errors import KeyFailure
 from cipherlens.keys import Key
 
 if TYPE_CHECKING:
-    from cipherlens.train.run import Run
+    from cipherlens.training.run.load import Run
 
 
 def check_same_scheme(trained: dict[str, Any], dataset: SealedDataset, hint: str) -> None:
@@ -47,8 +47,8 @@ def open_run(
     Raises KeyFailure where a locked run is given no key or the wrong one; without ``check`` it works under the
     wrong one, and without any as the plain model.
     """
-    from cipherlens.train.record import read_record
-    from cipherlens.train.run import load_run
+    from cipherlens.training.run.load import load_run
+    from cipherlens.training.run.record import read_record
 
     record = read_record(run)
     if record.config.lock is None:

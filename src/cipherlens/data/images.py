@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cipherlens.data.source_checks import open_regular
+from cipherlens.data.sources.checks import open_regular
 from cipherlens.errors import DataError, ShapeError, UsageError
 
 Pixels = NDArray[np.uint8]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Images
-from cipherlens.audit.metrics import mean_similarity
+from cipherlens.evaluation.metrics import mean_similarity
 
 _COMPARED = 20
 """Images by which the best way for all is chosen."""

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 
 from cipherlens.attacks.base import Attack
-from cipherlens.attacks.harness import GUESS_MARGIN, MAX_QUERIES, evaluate
-from cipherlens.attacks.target import Target
 from cipherlens.ciphers import create_cipher
+from cipherlens.evaluation.harness import GUESS_MARGIN, MAX_QUERIES, evaluate
+from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 
 _CONTROL_IMAGES = 200

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks import ATTACKS, require_applicable
-from cipherlens.attacks.alignment import ALIGNMENTS
 from cipherlens.attacks.base import Attack, AttackResult, Images, to_unit
-from cipherlens.attacks.target import Target
-from cipherlens.attacks.views import FEW_IMAGES, SEVERAL_RUNS, build_views, choose_groups
-from cipherlens.audit.metrics import mean_and_interval, mean_similarity, reidentify, score
+from cipherlens.attacks.registry import ATTACKS, require_applicable
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.errors import UsageError, unknown_name
+from cipherlens.evaluation.alignment import ALIGNMENTS
+from cipherlens.evaluation.metrics import mean_and_interval, mean_similarity, reidentify, score
+from cipherlens.evaluation.target import Target
+from cipherlens.evaluation.views import FEW_IMAGES, SEVERAL_RUNS, build_views, choose_groups
 
 BUDGET_UNITS = {
     "coa": "ciphertexts",

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.attacks.pieces import Poses, cut_pieces, lay_pieces, make_poses
-from cipherlens.attacks.puzzle import SIDES, Placement, list_neighbours, turn_placement
+from cipherlens.attacks.jigsaw.pieces import Poses, cut_pieces, lay_pieces, make_poses
+from cipherlens.attacks.jigsaw.puzzle import SIDES, Placement, list_neighbours, turn_placement
 from cipherlens.ciphers.etc import list_turns
 from cipherlens.ciphers.rearrangement import BoundRearrangement, Order
 from cipherlens.errors import UsageError

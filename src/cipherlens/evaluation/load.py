@@ -6,14 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Labels, View, to_unit
-from cipherlens.attacks.target import Target, cut_nonce
-from cipherlens.data.augmentation import TRAIN, augment
 from cipherlens.data.images import MAX_PIXELS, Preprocess, check_shape, pad_to
-from cipherlens.data.manifest import Plan, choose_split
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.sources import Source, open_source, pick_evenly, require_split
-from cipherlens.data.splits import select
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.manifest import Plan, choose_split
+from cipherlens.data.sources.augmented import TRAIN, augment
+from cipherlens.data.sources.base import Source, pick_evenly, require_split
+from cipherlens.data.sources.registry import open_source
+from cipherlens.data.sources.subsets import select
 from cipherlens.errors import DataError
+from cipherlens.evaluation.target import Target, cut_nonce
 from cipherlens.keys import Key
 
 PARAMETRIC = "parametric"

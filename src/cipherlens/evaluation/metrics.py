@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.audit.perceptual import perceptual_distance
+from cipherlens.evaluation.perceptual import perceptual_distance
 
 Images = NDArray[np.float32]
 

@@ -36,7 +36,7 @@ class Recognition:
 
 def check_classes(classifier: Path, classes: tuple[str, ...]) -> None:
     """Raise UsageError unless a run knows just these classes, in this order."""
-    from cipherlens.train.record import read_record
+    from cipherlens.training.run.record import read_record
 
     known = read_record(classifier).data.classes
     if tuple(known) != classes:
@@ -51,7 +51,7 @@ def recognise(images: Images, labels: NDArray[np.int64], classifier: Path) -> Re
 
     A category counts as recognised if more than half of its images are.
     """
-    from cipherlens.train.run import load_run, predict
+    from cipherlens.training.run.load import load_run, predict
 
     run = load_run(classifier, "last")
     said = predict(run, np.clip(np.nan_to_num(images), 0, 1)).argmax(1)

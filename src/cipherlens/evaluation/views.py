@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Attack, Images, Oracle, View, to_unit
-from cipherlens.attacks.target import Target, cut_nonce
 from cipherlens.ciphers import BoundCipher
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.target import Target, cut_nonce
 
 FEW_IMAGES = 20
 """A mean over fewer says little."""

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cipherlens.ciphers import create_cipher
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.sealing import seal
-from cipherlens.data.shards import SealOptions
-from cipherlens.data.workers import run_in_processes
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.seal import seal
+from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.keys import Key
 
 if TYPE_CHECKING:
-    from cipherlens.train.config import TrainConfig
-    from cipherlens.train.metrics import EpochMetrics
+    from cipherlens.training.config import TrainConfig
+    from cipherlens.training.engine.metrics import EpochMetrics
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Cell:
 
     def read_config(self) -> "TrainConfig":
         """The settings of the training; UsageError for a misspelt one."""
-        from cipherlens.train.config import TrainConfig
+        from cipherlens.training.config import TrainConfig
 
         return TrainConfig.from_json({**self.config, "seed": self.seed})
 
@@ -85,7 +85,7 @@ def start_worker() -> None:
 
 def train_cell(cell: Cell) -> tuple[str, dict[str, Any]]:
     """Train one cell, or continue it; runs in a worker process of its own."""
-    from cipherlens.train.fit import fit
+    from cipherlens.training.fit import fit
 
     dataset = SealedDataset.open(cell.sealed)
     result = fit(cell.read_config(), dataset.split("train"), dataset.split("test"), cell.out, dataset.plan.public())

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.attacks.harness import evaluate
-from cipherlens.attacks.target import Target
-from cipherlens.audit.target import load_target
 from cipherlens.ciphers import BoundCipher, create_cipher
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.shards import SealOptions
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.harness import evaluate
+from cipherlens.evaluation.load import load_target
+from cipherlens.evaluation.target import Target
 from cipherlens.experiments.cells import Cell, count_workers, load_or_make_key, seal_images, train_cells
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options, name_cipher
@@ -110,8 +110,8 @@ def _make_cell(settings: Settings, out: Path, scheme: Scheme, way: str, seed: in
 
 
 def _measure(settings: Settings, out: Path, scheme: Scheme, key: Key, report: Reporter) -> Iterator[dict[str, Any]]:
-    from cipherlens.train.run import evaluate as test
-    from cipherlens.train.run import load_run
+    from cipherlens.training.run.load import evaluate as test
+    from cipherlens.training.run.load import load_run
 
     dataset = SealedDataset.open(out / scheme.folder)
     bound = dataset.plan.bind(key)
@@ -139,8 +139,8 @@ def _measure(settings: Settings, out: Path, scheme: Scheme, key: Key, report: Re
 
 
 def _derive(way: str, plain: Path, out: Path, dataset: SealedDataset, key: Key) -> None:
-    from cipherlens.train.folding import fold_run
-    from cipherlens.train.locking import lock_run
+    from cipherlens.training.keyed_runs.fold import fold_run
+    from cipherlens.training.keyed_runs.lock import lock_run
 
     if way == "locked":
         lock_run(plain, out, key, "shuffled")

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 
 from cipherlens.attacks import ATTACKS
-from cipherlens.attacks.adaptation import create_adaptation_attack
 from cipherlens.attacks.base import Attack
-from cipherlens.attacks.harness import Evaluation, evaluate
-from cipherlens.attacks.target import Target
-from cipherlens.audit.recognition import recognise
-from cipherlens.audit.target import load_target
+from cipherlens.attacks.model.adaptation import create_adaptation_attack
 from cipherlens.data.images import Preprocess
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.shards import SealOptions
-from cipherlens.data.sources import pick_evenly
-from cipherlens.data.synsets import Choice, choose_from
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.data.sources.base import pick_evenly
+from cipherlens.data.sources.imagenet21k import Choice, choose_from
+from cipherlens.evaluation.harness import Evaluation, evaluate
+from cipherlens.evaluation.load import load_target
+from cipherlens.evaluation.recognition import recognise
+from cipherlens.evaluation.target import Target
 from cipherlens.experiments.cells import Cell, count_workers, load_or_make_key, seal_images, train_cells
 from cipherlens.experiments.pictures import write_rows
 from cipherlens.experiments.plots import draw_rounds
@@ -174,7 +174,7 @@ def _attack_all(
 
 
 def _draw(path: Path, target: Target, found: dict[str, Evaluation]) -> None:
-    from cipherlens.audit.figures import display_ciphertext
+    from cipherlens.auditing.report.figures import display_ciphertext
 
     chosen = pick_evenly(len(target.plain), _PICTURES)
     columns = [target.plain[chosen], np.stack([display_ciphertext(target.ct[i])[:3] for i in chosen])]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cipherlens.data.images import Preprocess
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.shards import SealOptions
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.errors import UsageError
 from cipherlens.experiments.cells import Cell, count_workers, load_or_make_key, seal_images, train_cells
 from cipherlens.experiments.plots import draw_grid

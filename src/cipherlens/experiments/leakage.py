@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import Attack
-from cipherlens.attacks.harness import MAX_QUERIES
 from cipherlens.ciphers import create_cipher
-from cipherlens.data.files import canonical_json, write_atomic
-from cipherlens.data.sources import open_source
-from cipherlens.data.workers import run_in_processes
+from cipherlens.data.sealed.workers import run_in_processes
+from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.harness import MAX_QUERIES
 from cipherlens.experiments.cells import load_or_make_key
 from cipherlens.experiments.plots import draw_leakage
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options, name_cipher
 from cipherlens.experiments.trials import APART, SCORED, Trial, read_images, run_trial, seal_images, start_worker
+from cipherlens.files import canonical_json, write_atomic
 from cipherlens.keys import Key
 
 _MOST = {"coa": 10_000, "kpa": 100}

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cipherlens.data.files import write_atomic
 from cipherlens.data.images import IGNORED
+from cipherlens.files import write_atomic
 
 COLUMNS = (
     *("photo", "sealed photo", "truth", "plain model"),

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cipherlens.data.files import write_atomic
+from cipherlens.files import write_atomic
 
 Row = dict[str, Any]
 _MARKERS = "os^vDPX*"

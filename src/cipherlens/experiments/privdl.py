@@ -11,20 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.data.sealed import SealedDataset, SealedSplit
-from cipherlens.data.shards import SealOptions
-from cipherlens.data.sources import open_source, pick_evenly
+from cipherlens.data.sealed.dataset import SealedDataset, SealedSplit
+from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.data.sources.base import pick_evenly
+from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import UsageError
 from cipherlens.experiments.cells import load_or_make_key, seal_images
 from cipherlens.experiments.pictures import write_masks_picture
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options
 from cipherlens.keys import Key
-from cipherlens.train.config import TrainConfig
-from cipherlens.train.data import read_images, read_targets
-from cipherlens.train.fit import fit
-from cipherlens.train.locking import lock_run
-from cipherlens.train.run import Run, evaluate, load_run
+from cipherlens.training.config import TrainConfig
+from cipherlens.training.engine.batches import read_images, read_targets
+from cipherlens.training.fit import fit
+from cipherlens.training.keyed_runs.lock import lock_run
+from cipherlens.training.run.load import Run, evaluate, load_run
 
 WRONG_KEYS = 5
 _BATCH = 128

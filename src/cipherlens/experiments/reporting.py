@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from cipherlens.train.metrics import Progress
+from cipherlens.training.engine.metrics import Progress
 
 
 @dataclass(frozen=True)

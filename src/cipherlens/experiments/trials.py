@@ -8,17 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks import ATTACKS
-from cipherlens.attacks.controls import run_controls
-from cipherlens.attacks.harness import evaluate
-from cipherlens.attacks.target import Target
-from cipherlens.attacks.views import FEW_IMAGES
-from cipherlens.audit.auditing import summarize
+from cipherlens.auditing.run import summarize
 from cipherlens.ciphers import create_cipher
-from cipherlens.data.files import canonical_json, write_atomic
 from cipherlens.data.images import Preprocess
-from cipherlens.data.sources import Source, open_source, pick_evenly
+from cipherlens.data.sources.base import Source, pick_evenly
+from cipherlens.data.sources.registry import open_source
+from cipherlens.evaluation.controls import run_controls
+from cipherlens.evaluation.harness import evaluate
+from cipherlens.evaluation.target import Target
+from cipherlens.evaluation.views import FEW_IMAGES
 from cipherlens.experiments.cells import load_or_make_key
 from cipherlens.experiments.settings import name_cipher
+from cipherlens.files import canonical_json, write_atomic
 from cipherlens.keys import Key
 
 SCORED = 200

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cipherlens.data.files import write_atomic
+from cipherlens.files import write_atomic
 from cipherlens.keyed.inspection import CapturedMap
 
 _CHANNELS = 8

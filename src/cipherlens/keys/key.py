@@ -9,7 +9,8 @@ from typing import NoReturn
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from cipherlens.errors import UsageError
+from cipherlens.errors import KeyFailure, UsageError
+from cipherlens.keys.keyfile import read_key_file, write_key_file
 
 KEY_BYTES = 32
 FINGERPRINT_BYTES = 16
@@ -40,15 +41,17 @@ class Key:
 
         Raises KeyFailure for a damaged file or a wrong or missing passphrase.
         """
-        from cipherlens.keys.keyfile import read_key_file
-
-        return read_key_file(Path(path), passphrase)
+        secret, fingerprint = read_key_file(Path(path), passphrase)
+        if len(secret) != KEY_BYTES:
+            raise KeyFailure(f"{path}: damaged key file (the key has the wrong length)", hint="restore a backup")
+        key = cls(secret)
+        if key.fingerprint != fingerprint:
+            raise KeyFailure(f"{path}: the key does not match its fingerprint", hint="restore a backup")
+        return key
 
     def save(self, path: str | os.PathLike[str], passphrase: str | None = None, comment: str = "") -> None:
         """Write a key file, readable by the owner only; an existing file is never overwritten."""
-        from cipherlens.keys.keyfile import write_key_file
-
-        write_key_file(Path(path), self, passphrase, comment)
+        write_key_file(Path(path), self.__secret, self.fingerprint, passphrase, comment)
 
     @property
     def fingerprint(self) -> str:

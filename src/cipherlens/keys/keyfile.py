@@ -27,7 +27,6 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from cipherlens.errors import CipherlensError, KeyFailure, UsageError
 from cipherlens.escaping import escape_terminal
-from cipherlens.keys.key import KEY_BYTES, Key
 
 VERSION = "1"
 WARNING = "# SECRET. Whoever holds this file can decrypt your images. Never give it to a provider."
@@ -40,14 +39,16 @@ _NUMBER = re.compile("[0-9]{1,9}")
 _LONGEST_COMMENT = 1_000
 
 
-def write_key_file(path: Path, key: Key, passphrase: str | None = None, comment: str = "") -> None:
+def write_key_file(
+    path: Path, secret: bytes, fingerprint: str, passphrase: str | None = None, comment: str = ""
+) -> None:
     """Create ``path`` with mode 0600; raises UsageError if it exists. Nothing is left behind on failure.
 
     The file is read back before this returns: a key that cannot be read again is lost with all it encrypts.
     """
-    write_secret(path, format_key(key, passphrase, comment).encode())
+    write_secret(path, format_key(secret, fingerprint, passphrase, comment).encode())
     try:
-        if read_key_file(path, passphrase) != key:
+        if read_key_file(path, passphrase) != (secret, fingerprint):
             raise KeyFailure(f"{path} does not hold the key that was written", hint="write it to another place")
     except BaseException:
         path.unlink(missing_ok=True)
@@ -75,21 +76,17 @@ def write_secret(path: Path, content: bytes) -> None:
         raise
 
 
-def read_key_file(path: Path, passphrase: str | None = None) -> Key:
-    """Read a key file; raises KeyFailure for damage, a wrong or a missing passphrase."""
+def read_key_file(path: Path, passphrase: str | None = None) -> tuple[bytes, str]:
+    """The secret of a key file, and the fingerprint that it states.
+
+    Raises KeyFailure for damage, a wrong or a missing passphrase.
+    """
     fields = read_fields(path)
     if fields["protection"] == "none":
-        secret = _decode(path, fields, "key")
-    elif fields["protection"] == _PROTECTED:
-        secret = _decrypt(path, fields, passphrase)
-    else:
-        raise KeyFailure(f"{path}: unknown protection {fields['protection']!r}", hint="update cipherlens")
-    if len(secret) != KEY_BYTES:
-        raise KeyFailure(f"{path}: damaged key file (the key has the wrong length)", hint="restore a backup")
-    key = Key(secret)
-    if key.fingerprint != fields["fingerprint"]:
-        raise KeyFailure(f"{path}: the key does not match its fingerprint", hint="restore a backup")
-    return key
+        return _decode(path, fields, "key"), fields["fingerprint"]
+    if fields["protection"] == _PROTECTED:
+        return _decrypt(path, fields, passphrase), fields["fingerprint"]
+    raise KeyFailure(f"{path}: unknown protection {fields['protection']!r}", hint="update cipherlens")
 
 
 def read_fields(path: Path) -> dict[str, str]:
@@ -118,7 +115,7 @@ def read_fields(path: Path) -> dict[str, str]:
     return fields
 
 
-def format_key(key: Key, passphrase: str | None, comment: str) -> str:
+def format_key(secret: bytes, fingerprint: str, passphrase: str | None, comment: str) -> str:
     """The text of a key file."""
     if comment != escape_terminal(comment):
         raise UsageError(
@@ -131,17 +128,15 @@ def format_key(key: Key, passphrase: str | None, comment: str) -> str:
         "cipherlens-key": VERSION,
         "comment": comment,
         "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "fingerprint": key.fingerprint,
+        "fingerprint": fingerprint,
     }
     if passphrase is None:
         header["protection"] = "none"
-        sealed = key.to_bytes()
+        sealed = secret
     else:
         header |= {"protection": _PROTECTED, "salt": _b64(secrets.token_bytes(16))}
         header |= {"nonce": _b64(secrets.token_bytes(12))} | {name: str(cost) for name, cost in _COST.items()}
-        sealed = _cipher(header, passphrase).encrypt(
-            base64.b64decode(header["nonce"]), key.to_bytes(), _associated(header)
-        )
+        sealed = _cipher(header, passphrase).encrypt(base64.b64decode(header["nonce"]), secret, _associated(header))
     lines = [WARNING, *(f"{name}: {value}" for name, value in header.items()), f"key: {_b64(sealed)}"]
     body = "\n".join(lines) + "\n"
     return f"{body}checksum: {_checksum(body)}\n"

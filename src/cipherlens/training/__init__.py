@@ -1,10 +1,10 @@
 """Training on sealed images: configuration, exact resume, run folders, prediction."""
 
-from cipherlens.train.config import TrainConfig
-from cipherlens.train.data import ImageSet
-from cipherlens.train.fit import FitResult, fit
-from cipherlens.train.metrics import EpochMetrics, Position, Progress
-from cipherlens.train.run import Run, evaluate, load_run, predict
+from cipherlens.training.config import TrainConfig
+from cipherlens.training.engine.batches import ImageSet
+from cipherlens.training.engine.metrics import EpochMetrics, Position, Progress
+from cipherlens.training.fit import FitResult, fit
+from cipherlens.training.run.load import Run, evaluate, load_run, predict
 
 __all__ = [
     "EpochMetrics",

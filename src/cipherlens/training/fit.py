@@ -15,17 +15,19 @@ from cipherlens.data.run_files import METRICS
 from cipherlens.errors import DataError, UsageError
 from cipherlens.memory import keep_freed_memory
 from cipherlens.schema import parse
-from cipherlens.train.card import write_card
-from cipherlens.train.checkpoint import Checkpoint, load_checkpoint
-from cipherlens.train.config import TrainConfig
-from cipherlens.train.curves import draw_curves
-from cipherlens.train.data import ImageSet, check_image_set, check_same_kind
-from cipherlens.train.front_end.maps import load_map, read_maps, write_maps
-from cipherlens.train.front_end.owners import Owner
-from cipherlens.train.hardware import choose_device, describe_hardware, isolate
-from cipherlens.train.metrics import EpochMetrics, Progress, write_metrics
-from cipherlens.train.normalization import create_normalization
-from cipherlens.train.record import (
+from cipherlens.training.config import TrainConfig
+from cipherlens.training.engine.batches import ImageSet, check_image_set, check_same_kind
+from cipherlens.training.engine.hardware import choose_device, describe_hardware, isolate
+from cipherlens.training.engine.metrics import EpochMetrics, Progress, write_metrics
+from cipherlens.training.engine.normalization import create_normalization
+from cipherlens.training.engine.rounds import get_best, get_next
+from cipherlens.training.engine.trainer import CHECKPOINT, Trainer
+from cipherlens.training.front_end.maps import load_map, read_maps, write_maps
+from cipherlens.training.front_end.owners import Owner
+from cipherlens.training.run.card import write_card
+from cipherlens.training.run.checkpoint import Checkpoint, load_checkpoint
+from cipherlens.training.run.curves import draw_curves
+from cipherlens.training.run.record import (
     RECORD,
     DataRecord,
     RunRecord,
@@ -33,8 +35,6 @@ from cipherlens.train.record import (
     read_record,
     write_record,
 )
-from cipherlens.train.rounds import get_best, get_next
-from cipherlens.train.trainer import CHECKPOINT, Trainer
 
 CURVES = "curves.png"
 CARD = "MODEL_CARD.md"

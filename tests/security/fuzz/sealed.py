@@ -34,7 +34,7 @@ class SealedTarget(Target):
     codes = frozenset({2, 3, 4})
 
     def __init__(self, names: tuple[str, ...] = SETS) -> None:
-        from cipherlens.data.sealed import SealedDataset
+        from cipherlens.data.sealed.dataset import SealedDataset
 
         self.names = names
         self.trees = {name: read_tree(FORMATS / name) for name in SETS}
@@ -49,7 +49,7 @@ class SealedTarget(Target):
 
     def open(self, case: Case, root: Path) -> Any:
         """The data set, whose manifest is the original one unless its checksum was recomputed (without the key)."""
-        from cipherlens.data.sealed import SealedDataset
+        from cipherlens.data.sealed.dataset import SealedDataset
 
         name, key = case.facts["set"], case.facts["key"]
         dataset = SealedDataset.open(root, self.other_key if key == OTHER else self.key if key else None)
@@ -75,7 +75,7 @@ class SealedTarget(Target):
 
     def unseal(self, case: Case, root: Path) -> None:
         """Decrypt; the images are the original's."""
-        from cipherlens.data.unsealing import unseal
+        from cipherlens.data.sealed.unseal import unseal
 
         out = root.with_name(f"{root.name}-out")
         try:
@@ -86,7 +86,7 @@ class SealedTarget(Target):
 
     def compare_images(self, name: str, found: Path) -> None:
         """Decrypted images are those of the intact set."""
-        from cipherlens.data.unsealing import unseal
+        from cipherlens.data.sealed.unseal import unseal
 
         if name not in self._images:
             known = found.with_name("known")

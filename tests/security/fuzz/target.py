@@ -68,10 +68,10 @@ def warm_up() -> None:
     """Import what commands import, so that no import is taken for an input's doing."""
     import torch
 
-    import cipherlens.audit.auditing
-    import cipherlens.audit.report
+    import cipherlens.auditing.report.write
+    import cipherlens.auditing.run
     import cipherlens.cli.main
-    import cipherlens.train.fit  # noqa: F401
+    import cipherlens.training.fit  # noqa: F401
 
     torch.set_num_threads(1)
 

@@ -7,7 +7,7 @@ from tests.security.fuzz.commands import run_apart, run_here
 from tests.security.fuzz.outcome import Exited, Misbehaved
 from tests.security.fuzz.recipes import RECIPES, Recipes
 from tests.security.fuzz.target import Case, Target, warm_up
-from tests.security.fuzz.targets_journal import SHARD_BYTES, find_shard_size
+from tests.security.fuzz.targets_journal import SHARD_BYTES
 from tests.security.fuzz.trees import Link, Pipe
 
 PARTIAL = 6
@@ -41,7 +41,8 @@ class CliTarget(Target):
         self._check(case, root)
 
     def _run(self, arguments: list[str], case: Case, root: Path) -> None:
-        place = find_shard_size()
+        from cipherlens.data.sealed import job as place
+
         before = place.SHARD_BYTES
         place.SHARD_BYTES = SHARD_BYTES if case.facts.get("small_shards") else before
         try:
@@ -59,7 +60,7 @@ class CliTarget(Target):
     def _check_sealed(self, out: Path) -> None:
         """What was sealed can be read again, with the key."""
         from cipherlens.cli.inspecting import describe
-        from cipherlens.data.sealed import SealedDataset
+        from cipherlens.data.sealed.dataset import SealedDataset
 
         dataset = SealedDataset.open(out, self.key)
         for split in dataset.splits:

@@ -23,21 +23,13 @@ class _Stop(Exception):
     """Interrupts a job."""
 
 
-def find_shard_size() -> Any:
-    """The module that says how large a shard is."""
-    try:
-        from cipherlens.data import job
-    except ImportError:  # where it was before
-        from cipherlens.data import sealing as job
-    return job
-
-
 def resume(out: Path, key: Any, source: str = SOURCE, progress: Any = None) -> None:
     """Run the job that the seed was interrupted in."""
     from cipherlens.ciphers import create_cipher
-    from cipherlens.data import sealing
+    from cipherlens.data.sealed import job
+    from cipherlens.data.sealed import seal as sealing
 
-    find_shard_size().SHARD_BYTES = SHARD_BYTES
+    job.SHARD_BYTES = SHARD_BYTES
     sealing.seal(source, out, create_cipher("hill", block=4), key, progress=progress)
 
 
@@ -126,7 +118,7 @@ class JournalTarget(Target):
 
 def _known(out: Path) -> Any:
     """What the data set is when all went well: its plan (tags differ between versions) and its decrypted images."""
-    from cipherlens.data.sealed import SealedDataset
+    from cipherlens.data.sealed.dataset import SealedDataset
 
     key = Target().key
     dataset = SealedDataset.open(out, key)

@@ -89,9 +89,9 @@ class RunTarget(Target):
         return Case(tree, f"{name} {note} {facts}", facts)
 
     def use(self, case: Case, root: Path) -> None:
-        from cipherlens.audit.auditing import read_accuracy
+        from cipherlens.auditing.run import read_accuracy
         from cipherlens.cli.inspecting import describe
-        from cipherlens.train.record import read_record
+        from cipherlens.training.run.record import read_record
 
         refused = [
             *_refusals(lambda: read_record(root)),
@@ -144,9 +144,9 @@ def _check_accuracy(found: dict[str, Any]) -> None:
 
 def _open(root: Path, weights: Any, key: Any) -> Any:
     """Load a run, with the client's key where it is locked."""
-    from cipherlens.data.manifest import Scheme
-    from cipherlens.train.record import read_record
-    from cipherlens.train.run import load_run
+    from cipherlens.data.sealed.manifest import Scheme
+    from cipherlens.training.run.load import load_run
+    from cipherlens.training.run.record import read_record
 
     record = read_record(root)
     bound = record.config.lock and Scheme.from_public(record.provenance).bind(key)
@@ -156,7 +156,7 @@ def _open(root: Path, weights: Any, key: Any) -> Any:
 
 def _ask(root: Path, weights: Any, key: Any) -> None:
     """Ask a run about one black image."""
-    from cipherlens.train.run import predict
+    from cipherlens.training.run.load import predict
 
     run = _open(root, weights, key)
     if int(np.prod(run.shape, dtype=object)) <= _MOST_VALUES:

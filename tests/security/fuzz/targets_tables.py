@@ -23,7 +23,7 @@ class SourceTarget(Target):
 
     def use(self, case: Case, root: Path) -> None:
         from cipherlens.data.images import Preprocess
-        from cipherlens.data.sources import open_source
+        from cipherlens.data.sources.registry import open_source
 
         spec = case.facts["spec"].format(root=root)
         source, preprocess = open_source(spec), Preprocess(size=16)
@@ -53,9 +53,9 @@ class SourceTarget(Target):
         from cipherlens.ciphers import create_cipher
         from cipherlens.cli.inspecting import describe
         from cipherlens.data.images import Preprocess
-        from cipherlens.data.sealed import SealedDataset
-        from cipherlens.data.sealing import seal
-        from cipherlens.data.shards import SealOptions
+        from cipherlens.data.sealed.dataset import SealedDataset
+        from cipherlens.data.sealed.seal import seal
+        from cipherlens.data.sealed.shards import SealOptions
         from cipherlens.errors import CipherlensError
 
         out = root.with_name(f"{root.name}-out")

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Images, View
-from cipherlens.attacks.block_statistics import BlockStatistics, block_statistics
-from cipherlens.attacks.covariance import Recovery, search
-from cipherlens.attacks.neighbours import is_negative
-from cipherlens.attacks.prior import parametric_statistics
-from cipherlens.attacks.snapping import snap
+from cipherlens.attacks.covariance.permutation_fit import snap
+from cipherlens.attacks.covariance.prior import parametric_statistics
+from cipherlens.attacks.covariance.search import Recovery, search
+from cipherlens.attacks.covariance.statistics import BlockStatistics, block_statistics
+from cipherlens.attacks.values.signs import is_negative
 from cipherlens.ciphers.blockmaps import split_halves
 from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse, shape_of
 from cipherlens.errors import UsageError

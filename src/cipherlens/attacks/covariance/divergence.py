@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.block_statistics import SPAN, transform
+from cipherlens.attacks.covariance.statistics import SPAN, transform
 
 Floats = NDArray[np.float64]
 _PLACES = SPAN * SPAN

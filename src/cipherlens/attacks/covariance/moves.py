@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.block_statistics import SPAN
-from cipherlens.attacks.covariance_fit import Divergence
+from cipherlens.attacks.covariance.divergence import Divergence
+from cipherlens.attacks.covariance.statistics import SPAN
 
 Floats = NDArray[np.float64]
 _PLACES = SPAN * SPAN

@@ -11,11 +11,11 @@ from itertools import permutations
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.block_statistics import SPAN, BlockStatistics
-from cipherlens.attacks.covariance import FLOOR
-from cipherlens.attacks.embedding import assign
-from cipherlens.attacks.signed_swaps import sign, swap_signed
-from cipherlens.attacks.swaps import swap_pairs
+from cipherlens.attacks.covariance.search import FLOOR
+from cipherlens.attacks.covariance.signed_swaps import sign, swap_signed
+from cipherlens.attacks.covariance.statistics import SPAN, BlockStatistics
+from cipherlens.attacks.shared.embedding import assign
+from cipherlens.attacks.shared.swaps import swap_pairs
 from cipherlens.ciphers.rearrangement import Order
 
 Floats = NDArray[np.float64]

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.block_statistics import SPAN, BlockStatistics
+from cipherlens.attacks.covariance.statistics import SPAN, BlockStatistics
 from cipherlens.errors import UsageError
 
 Floats = NDArray[np.float64]

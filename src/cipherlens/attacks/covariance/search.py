@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.block_statistics import (
+from cipherlens.attacks.covariance.divergence import Divergence, fit_maps, fit_rotation
+from cipherlens.attacks.covariance.moves import (
+    align,
+    nearest_rotation,
+    reflection_directions,
+    start_rotations,
+    turn_planes,
+)
+from cipherlens.attacks.covariance.statistics import (
     SPAN,
     BlockStatistics,
     block_statistics,
@@ -22,14 +30,6 @@ from cipherlens.attacks.block_statistics import (
     displaced,
     transform,
     whitening,
-)
-from cipherlens.attacks.covariance_fit import Divergence, fit_maps, fit_rotation
-from cipherlens.attacks.covariance_moves import (
-    align,
-    nearest_rotation,
-    reflection_directions,
-    start_rotations,
-    turn_planes,
 )
 from cipherlens.ciphers.blockmaps import apply_maps
 from cipherlens.errors import UsageError

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.swaps import Pairs, choose_pairs, descend, rearrange
+from cipherlens.attacks.shared.swaps import Pairs, choose_pairs, descend, rearrange
 from cipherlens.ciphers.rearrangement import Order
 
 Floats = NDArray[np.float64]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.puzzle import EMPTY, SIDES, Floats, Placement, Puzzle, list_neighbours
+from cipherlens.attacks.jigsaw.puzzle import EMPTY, SIDES, Floats, Placement, Puzzle, list_neighbours
 from cipherlens.ciphers.etc import TURNS
 from cipherlens.ciphers.rearrangement import Order
 

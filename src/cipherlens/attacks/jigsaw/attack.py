@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from cipherlens.attacks.base import Images, View
-from cipherlens.attacks.pieces import Poses, cut_pieces, join_pieces, lay_pieces, make_poses
-from cipherlens.attacks.puzzle import Placement, Puzzle, turn_placement
-from cipherlens.attacks.seams import weigh_seams
-from cipherlens.attacks.solving import solve_puzzle
-from cipherlens.attacks.upright import choose_pose
+from cipherlens.attacks.jigsaw.compatibility import weigh_seams
+from cipherlens.attacks.jigsaw.orientation import choose_pose
+from cipherlens.attacks.jigsaw.pieces import Poses, cut_pieces, join_pieces, lay_pieces, make_poses
+from cipherlens.attacks.jigsaw.puzzle import Placement, Puzzle, turn_placement
+from cipherlens.attacks.jigsaw.solver import solve_puzzle
 from cipherlens.errors import UsageError
 
 MOST_BLOCKS = 784

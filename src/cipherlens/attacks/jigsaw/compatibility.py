@@ -7,8 +7,8 @@ outvotes the others) is summed over pictures, and weighed against all else that 
 
 import numpy as np
 
-from cipherlens.attacks.pieces import Poses, flip_sides
-from cipherlens.attacks.puzzle import Floats
+from cipherlens.attacks.jigsaw.pieces import Poses, flip_sides
+from cipherlens.attacks.jigsaw.puzzle import Floats
 from cipherlens.ciphers.etc import TURNS, list_turns
 from cipherlens.ciphers.rearrangement import Order
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Images
-from cipherlens.attacks.pieces import Poses, lay_pieces
+from cipherlens.attacks.jigsaw.pieces import Poses, lay_pieces
 
 Floats = NDArray[np.float64]
 

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.embedding import assign
-from cipherlens.attacks.joining import Parts
-from cipherlens.attacks.puzzle import EMPTY, SIDES, Floats, Placement, Puzzle
+from cipherlens.attacks.jigsaw.assembly import Parts
+from cipherlens.attacks.jigsaw.puzzle import EMPTY, SIDES, Floats, Placement, Puzzle
+from cipherlens.attacks.shared.embedding import assign
 from cipherlens.ciphers.rearrangement import Order
 
 Cell = tuple[int, int]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.pieces import Poses
+from cipherlens.attacks.jigsaw.pieces import Poses
 from cipherlens.ciphers.etc import TURNS
 from cipherlens.ciphers.rearrangement import Order
 

@@ -2,9 +2,16 @@
 
 import numpy as np
 
-from cipherlens.attacks.filling import choose_apart, exchange_pieces, grow_largest
-from cipherlens.attacks.joining import Candidates, Parts, break_seams, join_surest, list_candidates, scatter_pieces
-from cipherlens.attacks.puzzle import Floats, Placement, Puzzle, weigh_placement
+from cipherlens.attacks.jigsaw.assembly import (
+    Candidates,
+    Parts,
+    break_seams,
+    join_surest,
+    list_candidates,
+    scatter_pieces,
+)
+from cipherlens.attacks.jigsaw.placement import choose_apart, exchange_pieces, grow_largest
+from cipherlens.attacks.jigsaw.puzzle import Floats, Placement, Puzzle, weigh_placement
 
 _PATIENCE = 30
 _EXCHANGES = 3

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Draw, Images, Labels, View, require_labels, require_public, to_unit
-from cipherlens.attacks.known_plaintext import to_bytes
-from cipherlens.attacks.layout import HALVES
+from cipherlens.attacks.plaintext.known import to_bytes
 from cipherlens.ciphers import create_cipher
+from cipherlens.ciphers.structure import HALVES
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
@@ -78,7 +78,7 @@ def attack_labelled(view: View, steps: int = GAN_STEPS) -> Found:
 
 
 def _learn_unpaired(view: View, labels: tuple[Labels, Labels], steps: int, classes: int = 0) -> Found:
-    from cipherlens.attacks.learning import apply, fix_seed, start_network, train_against_critic
+    from cipherlens.attacks.learned.training import apply, fix_seed, start_network, train_against_critic
 
     (held_out, public), (_, public_labels) = _hold_back(require_public(view)), _hold_back(labels[1])
     with fix_seed(view.seed):
@@ -89,7 +89,7 @@ def _learn_unpaired(view: View, labels: tuple[Labels, Labels], steps: int, class
 
 
 def _learn(view: View, draw: Draw, held_out: Pairs, steps: int) -> Found:
-    from cipherlens.attacks.learning import apply, fix_seed, start_network, train_on_pairs
+    from cipherlens.attacks.learned.training import apply, fix_seed, start_network, train_on_pairs
 
     with fix_seed(view.seed):
         network = start_network(*_describe(view), *draw(0))

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cipherlens.attacks.base import Draw, Images, Labels
-from cipherlens.attacks.likeness import compare_pictures
+from cipherlens.attacks.learned.critic import Critic
+from cipherlens.attacks.learned.distribution_distance import compare_pictures
+from cipherlens.attacks.learned.inversion import Inverter
 from cipherlens.ciphers.base import Shape
-from cipherlens.models.critic import Critic
-from cipherlens.models.inversion import Inverter
-from cipherlens.train.hardware import choose_precision, isolate
+from cipherlens.training.engine.hardware import choose_precision, isolate
 
 Labelled = tuple[Images, Labels]
 
@@ -44,7 +44,7 @@ def fix_seed(seed: int) -> Iterator[None]:
 def start_network(
     structure: str, shape: Shape, block: int, halves: bool, ciphertexts: Images, pictures: Images
 ) -> Inverter:
-    """A network that has learnt nothing yet; see :class:`~cipherlens.models.inversion.Inverter`."""
+    """A network that has learnt nothing yet; see :class:`~cipherlens.attacks.learned.inversion.Inverter`."""
     network = Inverter(structure, shape, block, halves, choose_precision("auto", _DEVICE) == "bf16")
     network.start(torch.from_numpy(ciphertexts), torch.from_numpy(pictures))
     return network

@@ -21,7 +21,7 @@ def create_adaptation_attack(run: Path, round: int | None = None, owner: str | N
     their own: they are scored after the best affine fit per channel. ``owner``: of a run on images under several
     keys, the fingerprint of the one that is attacked. Raises UsageError for a run without such a network.
     """
-    from cipherlens.train.record import read_record
+    from cipherlens.training.run.record import read_record
 
     config = read_record(run).choose_owner(owner)[0].config
     if config.adapt_block is None:
@@ -48,11 +48,11 @@ def _decrypt(view: View, run: Path, round: int | None, owner: str | None) -> tup
     import torch
 
     from cipherlens.models import AdaptationNetwork, AdaptedModel
-    from cipherlens.train.checkpoint import load_into, load_tensors
-    from cipherlens.train.record import read_record
-    from cipherlens.train.rounds import strip_prefix
-    from cipherlens.train.run import load_run
-    from cipherlens.train.trainer import name_round
+    from cipherlens.training.engine.rounds import strip_prefix
+    from cipherlens.training.engine.trainer import name_round
+    from cipherlens.training.run.checkpoint import load_into, load_tensors
+    from cipherlens.training.run.load import load_run
+    from cipherlens.training.run.record import read_record
 
     loaded = load_run(run, "last", owner=owner)
     assert isinstance(loaded.model, AdaptedModel)

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pixel_shuffle
 
 from cipherlens.attacks.base import Attack, View
-from cipherlens.attacks.block_linear import BLOCK_LINEAR, attack_covariance, describe_blocks
-from cipherlens.attacks.block_statistics import whitening
-from cipherlens.attacks.prior import parametric_statistics
+from cipherlens.attacks.covariance.attack import BLOCK_LINEAR, attack_covariance, describe_blocks
+from cipherlens.attacks.covariance.prior import parametric_statistics
+from cipherlens.attacks.covariance.statistics import whitening
 from cipherlens.ciphers.blockmaps import cut_blocks
 from cipherlens.ciphers.estimated_inverse import BlockInverse, shape_of
 from cipherlens.errors import UsageError
-from cipherlens.train.normalization import Normalization
+from cipherlens.training.engine.normalization import Normalization
 
 Start = Literal["random", "whitened", "ciphertexts"]
 STEPS = 100

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Attack, Images, View
-from cipherlens.attacks.distances import squared_distances
+from cipherlens.attacks.shared.distances import squared_distances
 from cipherlens.ciphers.rearrangement import Order, index_blocks
 from cipherlens.errors import UsageError
 

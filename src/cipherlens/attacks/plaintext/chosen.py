@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from cipherlens.attacks.base import Images, View
-from cipherlens.attacks.known_plaintext import solve_pairs
-from cipherlens.attacks.layout import Bytes, Layout, find_layout
+from cipherlens.attacks.plaintext.known import solve_pairs
 from cipherlens.ciphers.base import Shape
 from cipherlens.ciphers.blocks import merge_blocks
 from cipherlens.ciphers.rearrangement import index_blocks
+from cipherlens.ciphers.structure import Bytes, Layout, find_layout
 from cipherlens.errors import UsageError
 
 _LEVELS = 256

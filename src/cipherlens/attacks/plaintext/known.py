@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from cipherlens.attacks.base import Images, View
-from cipherlens.attacks.layout import REARRANGEMENTS, Bytes, find_layout
-from cipherlens.attacks.linear import solve_hill, solve_modular, solve_patches
-from cipherlens.attacks.matching import match
-from cipherlens.attacks.substitution import solve_substitution
+from cipherlens.attacks.plaintext.linear import solve_hill, solve_modular, solve_patches
+from cipherlens.attacks.plaintext.matching import match
+from cipherlens.attacks.plaintext.substitution import solve_substitution
+from cipherlens.ciphers.structure import REARRANGEMENTS, Bytes, find_layout
 from cipherlens.errors import UsageError
 
 Found = tuple[Images, dict[str, Any]]

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Images, View
-from cipherlens.attacks.distances import squared_distances
-from cipherlens.attacks.embedding import assign
-from cipherlens.attacks.layout import Bytes
+from cipherlens.attacks.shared.distances import squared_distances
+from cipherlens.attacks.shared.embedding import assign
 from cipherlens.ciphers.base import Shape, check_multiple
 from cipherlens.ciphers.blocks import merge_blocks, split_blocks
 from cipherlens.ciphers.hill import reduce_mod256
 from cipherlens.ciphers.rearrangement import Order, index_blocks, move_blocks
+from cipherlens.ciphers.structure import Bytes
 
 Floats = NDArray[np.float64]
 _SAME_LENGTH = 1e-4

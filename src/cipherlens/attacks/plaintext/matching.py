@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.distances import squared_distances
-from cipherlens.attacks.layout import Bytes, Layout
+from cipherlens.attacks.shared.distances import squared_distances
+from cipherlens.ciphers.structure import Bytes, Layout
 
 _CHUNK_VALUES = 20_000_000
 _MOST_PAIRS = 3_000_000_000

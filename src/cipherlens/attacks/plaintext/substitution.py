@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.attacks.layout import Bytes
 from cipherlens.ciphers.base import Shape
 from cipherlens.ciphers.rearrangement import index_blocks
+from cipherlens.ciphers.structure import Bytes
 
 _LEVELS = 256
 

@@ -9,7 +9,7 @@ natural images but that near pixels are alike, and correlations of all pairs of 
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.phases import Plane, fill_grid, snap
+from cipherlens.attacks.positions.phases import Plane, fill_grid, snap
 from cipherlens.ciphers.rearrangement import Order
 
 _STEPS_AWAY = np.sqrt([1.0] * 4 + [2.0] * 4 + [4.0] * 4)

@@ -8,7 +8,7 @@ whole numbers.
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.distances import squared_distances
+from cipherlens.attacks.shared.distances import squared_distances
 from cipherlens.ciphers.rearrangement import Order
 
 Plane = NDArray[np.float64]

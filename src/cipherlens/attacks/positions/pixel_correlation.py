@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Images, View
-from cipherlens.attacks.embedding import assign, embed, lay_over
-from cipherlens.attacks.lattice import arrange_lattice
-from cipherlens.attacks.near_fit import choose_way, fit_near, measure_misfit, swap_likely
-from cipherlens.attacks.prior import correlate_pixels
-from cipherlens.attacks.swaps import Floats
+from cipherlens.attacks.covariance.prior import correlate_pixels
+from cipherlens.attacks.positions.grid_directions import arrange_lattice
+from cipherlens.attacks.positions.refinement import choose_way, fit_near, measure_misfit, swap_likely
+from cipherlens.attacks.shared.embedding import assign, embed, lay_over
+from cipherlens.attacks.shared.swaps import Floats
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse, PositionInverse, shape_of
 from cipherlens.ciphers.rearrangement import Order
 

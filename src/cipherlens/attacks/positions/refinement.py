@@ -7,8 +7,8 @@ over a distance are left out: they are small, and say little about single pixels
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.embedding import assign
-from cipherlens.attacks.swaps import Floats, rearrange, swap_pairs
+from cipherlens.attacks.shared.embedding import assign
+from cipherlens.attacks.shared.swaps import Floats, rearrange, swap_pairs
 from cipherlens.ciphers.rearrangement import Order
 
 _WIDTHS = (5.0, 3.0, 2.0)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from cipherlens.attacks.base import Images, View, require_public
-from cipherlens.attacks.correlation import arrange, correlate
-from cipherlens.attacks.layout import HALVES
-from cipherlens.attacks.neighbours import Signs, follow, is_negative, span
-from cipherlens.attacks.swaps import Floats
+from cipherlens.attacks.positions.pixel_correlation import arrange, correlate
+from cipherlens.attacks.shared.swaps import Floats
+from cipherlens.attacks.values.signs import Signs, follow, is_negative, span
 from cipherlens.ciphers.blockmaps import merge_halves, split_halves
+from cipherlens.ciphers.structure import HALVES
 
 MOST_PLACES = 1365
 """Correlations of all pairs of 4,096 values are as much as `correlation` takes on."""

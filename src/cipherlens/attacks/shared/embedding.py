@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.distances import squared_distances
-from cipherlens.attacks.swaps import Floats
+from cipherlens.attacks.shared.distances import squared_distances
+from cipherlens.attacks.shared.swaps import Floats
 from cipherlens.ciphers.rearrangement import Order
 
 Plane = NDArray[np.float64]

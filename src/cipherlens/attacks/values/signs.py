@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Images, View
-from cipherlens.attacks.layout import find_layout
 from cipherlens.ciphers.rearrangement import Order
+from cipherlens.ciphers.structure import find_layout
 
 Signs = NDArray[np.bool_]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Images, View, require_public
-from cipherlens.attacks.embedding import assign
+from cipherlens.attacks.shared.embedding import assign
 from cipherlens.ciphers.rearrangement import index_blocks
 
 Values = NDArray[np.float32]

@@ -6,10 +6,10 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from cipherlens.attacks.views import FEW_IMAGES
-from cipherlens.audit import words
-from cipherlens.audit.conclusions import list_late
-from cipherlens.audit.figures import PictureRow, draw_accuracy, draw_leakage, tabulate_pictures
+from cipherlens.auditing.report import wording as words
+from cipherlens.auditing.report.figures import PictureRow, draw_accuracy, draw_leakage, tabulate_pictures
+from cipherlens.auditing.verdict import list_late
+from cipherlens.evaluation.views import FEW_IMAGES
 
 _STRIP = 4
 """Pictures side by side; more would be too small on a phone."""
@@ -40,7 +40,7 @@ def render(report: dict[str, Any], pictures: Sequence[PictureRow], failed: Seque
     """The page of a concluded report; ``failed`` are the controls that did."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {function.__name__: function for function in _FILTERS}
-    source = files("cipherlens.audit").joinpath("templates/report.html.j2").read_text("utf-8")
+    source = files("cipherlens.auditing.report").joinpath("templates/report.html.j2").read_text("utf-8")
     attacks, measured = report["attacks"], [e for e in report["accuracy"] if e["accuracy"] is not None]
     titles, rows = tabulate_pictures(pictures)
     return environment.from_string(source).render(

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cipherlens.attacks.harness import Evaluation
-from cipherlens.attacks.target import Target
-from cipherlens.audit.figures import display_ciphertext
-from cipherlens.data.files import write_atomic
+from cipherlens.auditing.report.figures import display_ciphertext
+from cipherlens.evaluation.harness import Evaluation
+from cipherlens.evaluation.target import Target
+from cipherlens.files import write_atomic
 
 _TRIPLES = 12
 _PER_ROW = 3

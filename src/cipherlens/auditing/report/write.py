@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cipherlens.audit import conclusions, words
-from cipherlens.audit.figures import PictureRow
-from cipherlens.audit.page import render
-from cipherlens.data.files import write_atomic
+from cipherlens.auditing import verdict as conclusions
+from cipherlens.auditing.report import wording as words
+from cipherlens.auditing.report.figures import PictureRow
+from cipherlens.auditing.report.html import render
 from cipherlens.errors import DataError, unknown_name
+from cipherlens.files import write_atomic
 
 __all__ = ["PictureRow", "find_worst", "summary_lines", "write_report"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.data.manifest import RESTORE, SHARDS, Manifest, Plan, Shard, read_manifest
-from cipherlens.data.source_checks import check_labels
-from cipherlens.data.tensors import parse_tensors
+from cipherlens.data.sealed.manifest import RESTORE, SHARDS, Manifest, Plan, Shard, read_manifest
+from cipherlens.data.sealed.tensors import parse_tensors
+from cipherlens.data.sources.checks import check_labels
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
 from cipherlens.untrusted import describe, open_untrusted

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from cipherlens.ciphers import Cipher
-from cipherlens.data.augmentation import choose_positions
-from cipherlens.data.manifest import Plan
-from cipherlens.data.shards import SealOptions, ShardTask, narrow, tag_source
-from cipherlens.data.source_checks import check_class_names, check_labels
-from cipherlens.data.sources import Source, open_source, require_split
+from cipherlens.data.sealed.manifest import Plan
+from cipherlens.data.sealed.shards import SealOptions, ShardTask, narrow, tag_source
+from cipherlens.data.sources.augmented import choose_positions
+from cipherlens.data.sources.base import Source, require_split
+from cipherlens.data.sources.checks import check_class_names, check_labels
+from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
 

@@ -12,7 +12,7 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cipherlens.data.manifest import Plan, Shard, check_fingerprint, tag
+from cipherlens.data.sealed.manifest import Plan, Shard, check_fingerprint, tag
 from cipherlens.errors import DataError
 from cipherlens.keys import Key
 from cipherlens.schema import parse

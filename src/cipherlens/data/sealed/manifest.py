@@ -16,8 +16,8 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from cipherlens.ciphers import BoundCipher, Cipher, create_cipher
-from cipherlens.data.files import canonical_json, write_atomic
 from cipherlens.errors import DataError, KeyFailure
+from cipherlens.files import canonical_json, write_atomic
 from cipherlens.keys import Key
 from cipherlens.schema import Count, ImageShape, Sha256, Side, parse
 from cipherlens.untrusted import JSON_LIMIT, describe, parse_json, read_untrusted

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cipherlens.ciphers import Cipher
-from cipherlens.data.files import commit
-from cipherlens.data.job import Job, find_image_folder, plan_job
-from cipherlens.data.journal import Journal
-from cipherlens.data.manifest import FILE_NAME, SHARDS, Manifest, Plan, Shard, read_manifest, write_manifest
 from cipherlens.data.output_lock import hold_folder, list_content, refuse_inside
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.shards import SealOptions, ShardMaker, make_shards
-from cipherlens.data.sources import canonical_source
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.job import Job, find_image_folder, plan_job
+from cipherlens.data.sealed.journal import Journal
+from cipherlens.data.sealed.manifest import FILE_NAME, SHARDS, Manifest, Plan, Shard, read_manifest, write_manifest
+from cipherlens.data.sealed.shards import SealOptions, ShardMaker, make_shards
+from cipherlens.data.sources.registry import canonical_source
 from cipherlens.errors import DataError, UsageError
+from cipherlens.files import commit
 from cipherlens.keys import Key
 
 

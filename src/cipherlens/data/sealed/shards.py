@@ -10,17 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.data.augmentation import augment
-from cipherlens.data.files import write_temporary
 from cipherlens.data.images import IGNORED, Item, Preprocess, check_shape, pad_to
-from cipherlens.data.manifest import SHARDS, Plan, Shard, tag
-from cipherlens.data.source_checks import check_labels
-from cipherlens.data.sources import Source, open_source
-from cipherlens.data.splits import select
-from cipherlens.data.tensors import serialize
-from cipherlens.data.workers import run_in_processes
+from cipherlens.data.sealed.manifest import SHARDS, Plan, Shard, tag
+from cipherlens.data.sealed.tensors import serialize
+from cipherlens.data.sealed.workers import run_in_processes
+from cipherlens.data.sources.augmented import augment
+from cipherlens.data.sources.base import Source
+from cipherlens.data.sources.checks import check_labels
+from cipherlens.data.sources.registry import open_source
+from cipherlens.data.sources.subsets import select
 from cipherlens.errors import DataError, UsageError
 from cipherlens.escaping import escape_terminal
+from cipherlens.files import write_temporary
 from cipherlens.keys import Key
 
 

@@ -12,13 +12,13 @@ from PIL import Image
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
-from cipherlens.data.files import PRIVATE, write_new
-from cipherlens.data.manifest import Scheme
 from cipherlens.data.output_lock import refuse_inside
 from cipherlens.data.partial import PRIVATE_FOLDER, move_into_place, partial_folder
-from cipherlens.data.sealed import SealedDataset
-from cipherlens.data.shards import name_images
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.manifest import Scheme
+from cipherlens.data.sealed.shards import name_images
 from cipherlens.errors import UsageError
+from cipherlens.files import PRIVATE, write_new
 from cipherlens.keys import Key
 
 Tensors = dict[str, NDArray[Any]]

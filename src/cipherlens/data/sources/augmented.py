@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
-from cipherlens.data.source_checks import FileFacts
-from cipherlens.data.sources import Source, pick_evenly
+from cipherlens.data.sources.base import Source, pick_evenly
+from cipherlens.data.sources.checks import FileFacts
 from cipherlens.errors import UsageError
 
 TRAIN = "train"

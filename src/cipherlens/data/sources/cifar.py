@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
-from cipherlens.data.source_checks import FileFacts, check_class_names, describe_file, open_regular, shorten
+from cipherlens.data.sources.checks import FileFacts, check_class_names, describe_file, open_regular, shorten
 from cipherlens.errors import DataError
 
 MAX_BATCH_BYTES = 256 << 20

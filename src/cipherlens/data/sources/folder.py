@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
-from cipherlens.data.source_checks import FileFacts, check_class_names, printable
+from cipherlens.data.sources.checks import FileFacts, check_class_names, printable
 from cipherlens.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})

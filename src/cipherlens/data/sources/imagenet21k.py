@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cipherlens.data.sources import Source, open_source, pick_evenly
+from cipherlens.data.sources.base import Source, pick_evenly
+from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import DataError, UsageError
 
 _SYNSET = re.compile(r"n\d{8}")

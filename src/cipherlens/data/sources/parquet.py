@@ -15,8 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
-from cipherlens.data.parquet_pages import measure_column
-from cipherlens.data.source_checks import (
+from cipherlens.data.sources.checks import (
     MAX_CLASSES,
     FileFacts,
     check_class_names,
@@ -24,7 +23,8 @@ from cipherlens.data.source_checks import (
     describe_file,
     shorten,
 )
-from cipherlens.data.source_folder import SPLIT_NAMES
+from cipherlens.data.sources.folder import SPLIT_NAMES
+from cipherlens.data.sources.parquet_pages import measure_column
 from cipherlens.errors import DataError
 from cipherlens.untrusted import open_untrusted
 

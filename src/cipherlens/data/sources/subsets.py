@@ -4,17 +4,14 @@ images held out for testing."""
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
-from cipherlens.data.source_checks import FileFacts, open_regular, parse_count
+from cipherlens.data.sources.base import Source
+from cipherlens.data.sources.checks import FileFacts, open_regular, parse_count
 from cipherlens.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from cipherlens.data.sources import Source
 
 _MAX_LIST_BYTES = 16 << 20
 
@@ -25,7 +22,7 @@ class ClassSubset:
     A class is given by name, or several as a range of positions, both ends included: ``600-699``.
     """
 
-    def __init__(self, source: "Source", classes: Sequence[str]) -> None:
+    def __init__(self, source: Source, classes: Sequence[str]) -> None:
         numbers = {name: number for number, name in enumerate(source.classes)}
         classes = [
             n for given in classes for n in ([given] if given in numbers else _expand(given, source.classes))
@@ -68,7 +65,7 @@ class HeldOut:
     Raises UsageError for a source that has splits.
     """
 
-    def __init__(self, source: "Source", every: int) -> None:
+    def __init__(self, source: Source, every: int) -> None:
         if tuple(source.splits) != ("all",):
             raise UsageError(
                 f"no images to hold out: there are splits already ({', '.join(source.splits)})",
@@ -134,6 +131,6 @@ def _expand(given: str, known: Sequence[str]) -> Sequence[str]:
     return known[first : last + 1] or [given]
 
 
-def select(source: "Source", classes: Sequence[str]) -> "Source":
+def select(source: Source, classes: Sequence[str]) -> Source:
     """The source itself, or only its images of some classes."""
     return ClassSubset(source, classes) if classes else source

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
-from cipherlens.data.source_checks import FileFacts
+from cipherlens.data.sources.checks import FileFacts
 
 
 class SyntheticSource:
@@ -15,7 +15,7 @@ class SyntheticSource:
     files: tuple[FileFacts, ...] = ()
 
     def __init__(self, name: str) -> None:
-        from cipherlens.data import synthetic
+        from cipherlens.data.synthetic import dataset as synthetic
 
         self._spec = synthetic.parse_name(name)
         self.masked = self._spec.masks
@@ -24,7 +24,7 @@ class SyntheticSource:
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The images at these positions, generated on the spot."""
-        from cipherlens.data import synthetic
+        from cipherlens.data.synthetic import dataset as synthetic
 
         positions = self._spec.indices(split)[np.asarray(indices, np.int64)]
         batch = synthetic.generate(positions, size=self._spec.size, seed=self._spec.seed)
@@ -35,6 +35,6 @@ class SyntheticSource:
 
     def read_labels(self, split: str) -> NDArray[np.int64]:
         """All labels of a split, without making the images."""
-        from cipherlens.data.synthetic_scene import draw_labels
+        from cipherlens.data.synthetic.scene import draw_labels
 
         return draw_labels(self._spec.seed, self._spec.indices(split))

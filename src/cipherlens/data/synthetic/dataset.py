@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cipherlens.data.synthetic_render import render
-from cipherlens.data.synthetic_scene import draw_labels, draw_scene, draw_white
-from cipherlens.data.synthetic_shapes import SHAPES
+from cipherlens.data.synthetic.render import render
+from cipherlens.data.synthetic.scene import draw_labels, draw_scene, draw_white
+from cipherlens.data.synthetic.shapes import SHAPES
 from cipherlens.errors import UsageError, unknown_name
 
 CLASSES: tuple[str, ...] = tuple(SHAPES)

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.data.synthetic_scene import Pose, Scene
-from cipherlens.data.synthetic_shapes import Floats, cover
-from cipherlens.data.synthetic_textures import composite, noise_fields, pixel_grid
+from cipherlens.data.synthetic.scene import Pose, Scene
+from cipherlens.data.synthetic.shapes import Floats, cover
+from cipherlens.data.synthetic.textures import composite, noise_fields, pixel_grid
 
 
 def render(

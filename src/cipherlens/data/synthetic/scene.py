@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.data.synthetic_shapes import SHAPES, Floats
-from cipherlens.data.synthetic_textures import Layers, conic
+from cipherlens.data.synthetic.shapes import SHAPES, Floats
+from cipherlens.data.synthetic.textures import Layers, conic
 
 Indices = NDArray[np.int64]
 

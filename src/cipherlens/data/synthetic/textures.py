@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cipherlens.data.synthetic_shapes import Floats
+from cipherlens.data.synthetic.shapes import Floats
 
 PAINT_CHANNELS = 8  # red, green, blue, shading along x and y, amplitudes of the three noise fields
 _LEAVES_AT_ONCE = 16

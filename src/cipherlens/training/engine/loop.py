@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from cipherlens.data.images import IGNORED
 from cipherlens.errors import CipherlensError
-from cipherlens.train.config import TrainConfig
-from cipherlens.train.data import ImageBatches, Inputs, split_batches
-from cipherlens.train.hardware import autocast
-from cipherlens.train.metrics import Position, Progress
-from cipherlens.train.normalization import Normalization
-from cipherlens.train.optimizer import get_learning_rate, set_learning_rate
+from cipherlens.training.config import TrainConfig
+from cipherlens.training.engine.batches import ImageBatches, Inputs, split_batches
+from cipherlens.training.engine.hardware import autocast
+from cipherlens.training.engine.metrics import Position, Progress
+from cipherlens.training.engine.normalization import Normalization
+from cipherlens.training.engine.optimizer import get_learning_rate, set_learning_rate
 
 REPORTS_PER_EPOCH = 100
 MEASURED_AT_ONCE = 256

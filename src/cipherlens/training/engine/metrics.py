@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cipherlens.data.files import write_atomic
 from cipherlens.data.run_files import METRICS, read_epochs
 from cipherlens.errors import DataError
+from cipherlens.files import write_atomic
 from cipherlens.schema import Count, parse
 
 

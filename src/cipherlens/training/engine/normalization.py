@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cipherlens.errors import DataError, UsageError
 from cipherlens.schema import parse
-from cipherlens.train.data import ImageSet, read_chunks
+from cipherlens.training.engine.batches import ImageSet, read_chunks
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

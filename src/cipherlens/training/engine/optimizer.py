@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cipherlens.train.config import TrainConfig
-from cipherlens.train.rounds import ADAPT_PREFIX
+from cipherlens.training.config import TrainConfig
+from cipherlens.training.engine.rounds import ADAPT_PREFIX
 
 WARM_UP = 0.3
 START_FRACTION = 1 / 25

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from cipherlens.train.config import TrainConfig
-from cipherlens.train.metrics import EpochMetrics, Position
+from cipherlens.training.config import TrainConfig
+from cipherlens.training.engine.metrics import EpochMetrics, Position
 
 ADAPT_PREFIX = "adapt."
 

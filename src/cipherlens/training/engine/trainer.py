@@ -12,17 +12,17 @@ from cipherlens.ciphers import BoundCipher
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.models import AdaptedModel
 from cipherlens.models.whitened_adaptation import WhitenedAdaptation
-from cipherlens.train.checkpoint import Checkpoint, load_into, save_checkpoint, save_tensors
-from cipherlens.train.data import ImageBatches, ImageSet
-from cipherlens.train.front_end.start import choose_range, set_front_end
-from cipherlens.train.front_end.whitening import find_whitening
-from cipherlens.train.hardware import choose_precision, get_memory_budget
-from cipherlens.train.loop import Forward, choose_batch_size, derive_seed, measure, train_epoch
-from cipherlens.train.metrics import EpochMetrics, Position, Progress
-from cipherlens.train.normalization import create_normalization
-from cipherlens.train.optimizer import create_optimizer, get_optimizer_tensors, set_optimizer_tensors
-from cipherlens.train.record import RunRecord, build_model
-from cipherlens.train.rounds import ADAPT_PREFIX, get_best, select_carried, strip_prefix
+from cipherlens.training.engine.batches import ImageBatches, ImageSet
+from cipherlens.training.engine.hardware import choose_precision, get_memory_budget
+from cipherlens.training.engine.loop import Forward, choose_batch_size, derive_seed, measure, train_epoch
+from cipherlens.training.engine.metrics import EpochMetrics, Position, Progress
+from cipherlens.training.engine.normalization import create_normalization
+from cipherlens.training.engine.optimizer import create_optimizer, get_optimizer_tensors, set_optimizer_tensors
+from cipherlens.training.engine.rounds import ADAPT_PREFIX, get_best, select_carried, strip_prefix
+from cipherlens.training.front_end.start import choose_range, set_front_end
+from cipherlens.training.front_end.whitening import find_whitening
+from cipherlens.training.run.checkpoint import Checkpoint, load_into, save_checkpoint, save_tensors
+from cipherlens.training.run.record import RunRecord, build_model
 
 BEST = "best.safetensors"
 LAST = "last.safetensors"

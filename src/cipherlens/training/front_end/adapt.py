@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.errors import UsageError
 from cipherlens.models import create_adaptation
-from cipherlens.train.checkpoint import load_tensors, save_tensors
-from cipherlens.train.data import ImageSet, check_same_kind
-from cipherlens.train.front_end.maps import read_maps, write_maps
-from cipherlens.train.front_end.owners import Owner
-from cipherlens.train.front_end.start import set_front_end
-from cipherlens.train.locking import refuse_existing, write_derived
-from cipherlens.train.metrics import read_metrics
-from cipherlens.train.normalization import Normalization
-from cipherlens.train.record import RunRecord, read_record, rebuild_model
-from cipherlens.train.rounds import ADAPT_PREFIX, get_next, strip_prefix
-from cipherlens.train.trainer import BEST, LAST
+from cipherlens.training.engine.batches import ImageSet, check_same_kind
+from cipherlens.training.engine.metrics import read_metrics
+from cipherlens.training.engine.normalization import Normalization
+from cipherlens.training.engine.rounds import ADAPT_PREFIX, get_next, strip_prefix
+from cipherlens.training.engine.trainer import BEST, LAST
+from cipherlens.training.front_end.maps import read_maps, write_maps
+from cipherlens.training.front_end.owners import Owner
+from cipherlens.training.front_end.start import set_front_end
+from cipherlens.training.keyed_runs.lock import refuse_existing, write_derived
+from cipherlens.training.run.checkpoint import load_tensors, save_tensors
+from cipherlens.training.run.record import RunRecord, read_record, rebuild_model
 
 _BACKBONE = "backbone."
 FindMap = Callable[[], EstimatedInverse]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
-from cipherlens.train.record import RunRecord
+from cipherlens.training.run.record import RunRecord
 
 
 def load_map(path: Path, provenance: Mapping[str, Any], folder: Path | None = None) -> EstimatedInverse:

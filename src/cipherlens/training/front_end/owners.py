@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cipherlens.ciphers.blocks import MAX_BLOCK
-from cipherlens.data.manifest import Dtype
+from cipherlens.data.sealed.manifest import Dtype
 from cipherlens.errors import DataError, UsageError
 from cipherlens.schema import parse
-from cipherlens.train.data import ImageSet, check_same_kind, has_masks
-from cipherlens.train.normalization import Normalization
-from cipherlens.train.rounds import ADAPT_PREFIX, strip_prefix
+from cipherlens.training.engine.batches import ImageSet, check_same_kind, has_masks
+from cipherlens.training.engine.normalization import Normalization
+from cipherlens.training.engine.rounds import ADAPT_PREFIX, strip_prefix
 
 Block = Annotated[int, Meta(ge=1, le=MAX_BLOCK)]
 

@@ -13,7 +13,7 @@ from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse,
 from cipherlens.errors import ShapeError, UsageError
 from cipherlens.models import AdaptationNetwork
 from cipherlens.models.position_adaptation import PositionAdaptation
-from cipherlens.train.normalization import Normalization
+from cipherlens.training.engine.normalization import Normalization
 
 PLAIN_MEAN, PLAIN_STD = 0.5, 0.25
 """About those of natural images: what a network without pretraining is given."""

@@ -5,8 +5,8 @@ from torch import Tensor
 from torch.nn.functional import unfold
 
 from cipherlens.errors import DataError
-from cipherlens.train.data import ImageSet, read_chunks
-from cipherlens.train.normalization import Normalization
+from cipherlens.training.engine.batches import ImageSet, read_chunks
+from cipherlens.training.engine.normalization import Normalization
 
 _IMAGES = 64
 _FLOOR = 1e-4

@@ -6,15 +6,15 @@ from pathlib import Path
 from torch import Tensor
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.data.sealed import SealedDataset
+from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import ShapeError, UsageError
 from cipherlens.keyed import fold
 from cipherlens.keys import Key
-from cipherlens.train.checkpoint import load_tensors, save_tensors
-from cipherlens.train.locking import read_finished, write_derived
-from cipherlens.train.normalization import Normalization
-from cipherlens.train.record import RunRecord, rebuild_model
-from cipherlens.train.trainer import BEST, LAST
+from cipherlens.training.engine.normalization import Normalization
+from cipherlens.training.engine.trainer import BEST, LAST
+from cipherlens.training.keyed_runs.lock import read_finished, write_derived
+from cipherlens.training.run.checkpoint import load_tensors, save_tensors
+from cipherlens.training.run.record import RunRecord, rebuild_model
 
 
 def fold_run(run: Path, out: Path, sealed: SealedDataset, key: Key) -> RunRecord:

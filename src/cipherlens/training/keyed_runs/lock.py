@@ -5,18 +5,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from cipherlens.data.manifest import Scheme
 from cipherlens.data.partial import PRIVATE_FOLDER, move_into_place, partial_folder
+from cipherlens.data.sealed.manifest import Scheme
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
-from cipherlens.train.card import write_card
-from cipherlens.train.checkpoint import load_tensors, save_tensors
-from cipherlens.train.curves import draw_curves
-from cipherlens.train.fit import CARD, CURVES
-from cipherlens.train.metrics import EpochMetrics, read_metrics, write_metrics
-from cipherlens.train.record import RunRecord, read_record, rebuild_model, write_record
-from cipherlens.train.rounds import get_next
-from cipherlens.train.trainer import BEST, LAST
+from cipherlens.training.engine.metrics import EpochMetrics, read_metrics, write_metrics
+from cipherlens.training.engine.rounds import get_next
+from cipherlens.training.engine.trainer import BEST, LAST
+from cipherlens.training.fit import CARD, CURVES
+from cipherlens.training.run.card import write_card
+from cipherlens.training.run.checkpoint import load_tensors, save_tensors
+from cipherlens.training.run.curves import draw_curves
+from cipherlens.training.run.record import RunRecord, read_record, rebuild_model, write_record
 
 
 def lock_run(run: Path, out: Path, key: Key, inner: str) -> RunRecord:

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cipherlens.data.files import write_atomic
 from cipherlens.escaping import escape_markdown
-from cipherlens.train.metrics import EpochMetrics
-from cipherlens.train.record import RunRecord
-from cipherlens.train.rounds import get_best
+from cipherlens.files import write_atomic
+from cipherlens.training.engine.metrics import EpochMetrics
+from cipherlens.training.engine.rounds import get_best
+from cipherlens.training.run.record import RunRecord
 
 WARNING = """\
 Keyed image transforms are visual obfuscation, not encryption in the cryptographic sense: such images keep

@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, contiguous_format, nn
 
-from cipherlens.data.files import write_atomic
 from cipherlens.errors import DataError
+from cipherlens.files import write_atomic
 from cipherlens.models.weights import describe_mismatch
 from cipherlens.untrusted import describe, read_json, read_untrusted
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cipherlens.data.files import write_atomic
-from cipherlens.train.metrics import EpochMetrics
+from cipherlens.files import write_atomic
+from cipherlens.training.engine.metrics import EpochMetrics
 
 
 def draw_curves(history: Sequence[EpochMetrics], path: Path) -> None:

@@ -14,15 +14,15 @@ from torch import nn
 from cipherlens.ciphers import BoundCipher
 from cipherlens.errors import DataError, KeyFailure, ShapeError, UsageError
 from cipherlens.memory import keep_freed_memory
-from cipherlens.train.checkpoint import load_tensors
-from cipherlens.train.config import TrainConfig
-from cipherlens.train.data import ImageBatches, ImageSet, check_image_set, check_same_kind, has_masks
-from cipherlens.train.front_end.owners import select_owner
-from cipherlens.train.hardware import choose_device, choose_precision
-from cipherlens.train.loop import Forward, choose_batch_size, measure
-from cipherlens.train.normalization import Normalization
-from cipherlens.train.record import read_record, rebuild_model
-from cipherlens.train.trainer import BEST, LAST
+from cipherlens.training.config import TrainConfig
+from cipherlens.training.engine.batches import ImageBatches, ImageSet, check_image_set, check_same_kind, has_masks
+from cipherlens.training.engine.hardware import choose_device, choose_precision
+from cipherlens.training.engine.loop import Forward, choose_batch_size, measure
+from cipherlens.training.engine.normalization import Normalization
+from cipherlens.training.engine.trainer import BEST, LAST
+from cipherlens.training.front_end.owners import select_owner
+from cipherlens.training.run.checkpoint import load_tensors
+from cipherlens.training.run.record import read_record, rebuild_model
 
 WEIGHTS = {"best": BEST, "last": LAST}
 

@@ -13,17 +13,17 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.data.files import write_atomic
-from cipherlens.data.manifest import Dtype
+from cipherlens.data.sealed.manifest import Dtype
 from cipherlens.errors import CipherlensError, DataError, KeyFailure, UsageError
+from cipherlens.files import write_atomic
 from cipherlens.keyed import lock
 from cipherlens.models import SEGMENTATION_MODELS, AdaptedModel, OwnersModel, create_adaptation, create_model
 from cipherlens.schema import Count, ImageShape, Sha256, parse
-from cipherlens.train.checkpoint import check_weights, load_into, read_run_json
-from cipherlens.train.config import TrainConfig
-from cipherlens.train.data import ImageSet, has_masks, read_targets
-from cipherlens.train.front_end.owners import Owner
-from cipherlens.train.normalization import Normalization
+from cipherlens.training.config import TrainConfig
+from cipherlens.training.engine.batches import ImageSet, has_masks, read_targets
+from cipherlens.training.engine.normalization import Normalization
+from cipherlens.training.front_end.owners import Owner
+from cipherlens.training.run.checkpoint import check_weights, load_into, read_run_json
 
 RECORD = "config.json"
 FORMAT = "cipherlens-run-1"

@@ -1,0 +1,1 @@
+"""Second-order statistics of blocks: the covariance attack and its parts."""

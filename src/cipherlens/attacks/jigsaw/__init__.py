@@ -1,0 +1,1 @@
+"""Blocks put together by their edges: the jigsaw attack and its parts."""

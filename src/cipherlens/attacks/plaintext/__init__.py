@@ -1,0 +1,1 @@
+"""Attacks with known or chosen plain images."""

@@ -1,0 +1,1 @@
+"""Where pixels and values went: attacks on permutations."""

@@ -1,0 +1,1 @@
+"""What was done to single values: substitution, inversion."""

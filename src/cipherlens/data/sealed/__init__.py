@@ -1,0 +1,1 @@
+"""Sealed data sets: written, read, undone."""

@@ -1,0 +1,1 @@
+"""Where plain images come from."""

@@ -1,0 +1,1 @@
+"""What attacks are measured with: truth, controls, scores."""

@@ -1,0 +1,1 @@
+"""How a model is trained: batches, epochs, rounds, the optimizer."""

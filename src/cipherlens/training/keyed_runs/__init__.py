@@ -1,0 +1,1 @@
+"""Runs for a key: locked and folded."""
