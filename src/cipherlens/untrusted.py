@@ -4,11 +4,12 @@ A sealed data set or a run folder may be handed over by somebody else. A link in
 file, a device or a pipe; a huge file could fill the memory.
 """
 
+import io
 import json
 import os
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from cipherlens.errors import DataError
 
@@ -99,3 +100,16 @@ def read_json(path: Path, folder: Path, hint: str) -> dict[str, Any]:
 def describe(error: Exception) -> str:
     """The reason alone: an OSError's text repeats the path."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def open_regular(path: Path, most: int) -> BinaryIO:
+    """Open a regular file of at most ``most`` bytes for reading; links are followed, FIFOs and devices refused.
+
+    Raises OSError or ValueError for anything else.
+    """
+    file = open_untrusted(path)
+    size = os.fstat(file.fileno()).st_size
+    if size > most:
+        file.close()
+        raise OSError(f"{size:,} bytes are more than {most:,}")
+    return io.BufferedReader(cast(io.RawIOBase, file))

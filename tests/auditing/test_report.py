@@ -19,8 +19,8 @@ pytest.importorskip("matplotlib")
 from PIL import Image
 
 from cipherlens.attacks import THREAT_MODELS
+from cipherlens.auditing import wording as words
 from cipherlens.auditing.report import html as page_module
-from cipherlens.auditing.report import wording as words
 from cipherlens.auditing.report import write as report_module
 from cipherlens.auditing.report.figures import display_ciphertext, draw_accuracy, draw_leakage, picture_uri
 from cipherlens.auditing.report.write import PictureRow, summary_lines, write_report

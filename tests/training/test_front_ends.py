@@ -38,7 +38,7 @@ from cipherlens.training import (  # noqa: E402
 )
 from cipherlens.training.engine.normalization import Normalization  # noqa: E402
 from cipherlens.training.engine.optimizer import create_optimizer, set_learning_rate  # noqa: E402
-from cipherlens.training.front_end.owners import JointSet, select_owner  # noqa: E402
+from cipherlens.training.engine.owners import JointSet, select_owner  # noqa: E402
 from cipherlens.training.front_end.start import choose_range, set_front_end  # noqa: E402
 from cipherlens.training.front_end.whitening import find_whitening  # noqa: E402
 from cipherlens.training.run.record import read_record  # noqa: E402

@@ -6,7 +6,7 @@ from cipherlens.api.front_end import choose_network
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import DataError, UsageError
 from cipherlens.training.engine.normalization import create_normalization
-from cipherlens.training.front_end.owners import JointSet, Owner
+from cipherlens.training.engine.owners import JointSet, Owner
 
 
 def create_owner(dataset: SealedDataset, split: str, kind: str) -> Owner:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from cipherlens.attacks.base import to_unit
 from cipherlens.auditing.coverage import choose_attacks, list_missing
 from cipherlens.auditing.jobs import Job, Outcome, plan_jobs, run_jobs
-from cipherlens.auditing.report.wording import title_words
 from cipherlens.auditing.report.write import PictureRow, find_worst
 from cipherlens.auditing.thresholds import check_thresholds
 from cipherlens.auditing.verdict import list_late
+from cipherlens.auditing.wording import title_words
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.run_files import read_run_files
 from cipherlens.data.sealed.dataset import SealedDataset

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from cipherlens.auditing.report.wording import (
+from cipherlens.auditing.wording import (
     ATTACKERS,
     LEVELS,
     PARTLY,

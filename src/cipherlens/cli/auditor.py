@@ -107,8 +107,8 @@ def audit(
 
 def _judge(report: dict[str, Any], page: Path) -> None:
     """Say what was not run, and fail where a limit is exceeded, or may be for all that was run."""
-    from cipherlens.auditing.report.wording import missing_words
     from cipherlens.auditing.verdict import list_late
+    from cipherlens.auditing.wording import missing_words
 
     late = [missing_words(row) for row in list_late(report["not_run"])]
     if late:

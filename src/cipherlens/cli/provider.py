@@ -26,7 +26,7 @@ from cipherlens.keys import Key
 if TYPE_CHECKING:
     from cipherlens.training.config import TrainConfig
     from cipherlens.training.engine.batches import ImageSet
-    from cipherlens.training.front_end.owners import JointSet, Owner
+    from cipherlens.training.engine.owners import JointSet, Owner
 
 Flag = Annotated[bool, Parameter(negative="")]
 

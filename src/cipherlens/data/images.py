@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from cipherlens.data.sources.checks import open_regular
 from cipherlens.errors import DataError, ShapeError, UsageError
+from cipherlens.untrusted import open_regular
 
 Pixels = NDArray[np.uint8]
 

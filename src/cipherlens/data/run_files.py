@@ -9,7 +9,17 @@ from cipherlens.untrusted import JSON_LIMIT, describe, parse_json, read_json, re
 
 RECORD = "config.json"
 METRICS = "metrics.jsonl"
+BEST = "best.safetensors"
+LAST = "last.safetensors"
+CHECKPOINT = "checkpoint"
+CURVES = "curves.png"
+CARD = "MODEL_CARD.md"
 _DAMAGED = "the run folder is damaged: copy it again, or train again"
+
+
+def name_round(round: int) -> str:
+    """File of the adaptation network as it left a round of multi-round training."""
+    return f"adapt-round{round}.safetensors"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from cipherlens.ciphers import BoundCipher
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.data.output_lock import hold_folder
 from cipherlens.data.partial import PRIVATE_FOLDER
-from cipherlens.data.run_files import METRICS
+from cipherlens.data.run_files import CARD, CHECKPOINT, CURVES, METRICS
 from cipherlens.errors import DataError, UsageError
 from cipherlens.memory import keep_freed_memory
 from cipherlens.schema import parse
@@ -20,10 +20,9 @@ from cipherlens.training.engine.batches import ImageSet, check_image_set, check_
 from cipherlens.training.engine.hardware import choose_device, describe_hardware, isolate
 from cipherlens.training.engine.metrics import EpochMetrics, Progress, write_metrics
 from cipherlens.training.engine.normalization import create_normalization
+from cipherlens.training.engine.owners import Owner
 from cipherlens.training.engine.rounds import get_best, get_next
-from cipherlens.training.engine.trainer import CHECKPOINT, Trainer
 from cipherlens.training.front_end.maps import load_map, read_maps, write_maps
-from cipherlens.training.front_end.owners import Owner
 from cipherlens.training.run.card import write_card
 from cipherlens.training.run.checkpoint import Checkpoint, load_checkpoint
 from cipherlens.training.run.curves import draw_curves
@@ -35,9 +34,8 @@ from cipherlens.training.run.record import (
     read_record,
     write_record,
 )
+from cipherlens.training.trainer import Trainer
 
-CURVES = "curves.png"
-CARD = "MODEL_CARD.md"
 CURVES_EVERY_SECONDS = 30.0
 FindMaps = Callable[[], Sequence[EstimatedInverse]]
 

@@ -47,9 +47,9 @@ def create_adaptation_attack(run: Path, round: int | None = None, owner: str | N
 def _decrypt(view: View, run: Path, round: int | None, owner: str | None) -> tuple[Images, dict[str, Any]]:
     import torch
 
+    from cipherlens.data.run_files import name_round
     from cipherlens.models import AdaptationNetwork, AdaptedModel
     from cipherlens.training.engine.rounds import strip_prefix
-    from cipherlens.training.engine.trainer import name_round
     from cipherlens.training.run.checkpoint import load_into, load_tensors
     from cipherlens.training.run.load import load_run
     from cipherlens.training.run.record import read_record

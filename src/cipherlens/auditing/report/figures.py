@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from cipherlens.auditing.report.wording import LEVELS, Record, printable, unit_words
+from cipherlens.auditing.wording import LEVELS, Record, printable, unit_words
 
 _LONGEST_SIDE = 256
 _LONGEST_LABEL = 50  # what fits into a plot

@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from cipherlens.auditing.report import wording as words
+from cipherlens.auditing import wording as words
 from cipherlens.auditing.report.figures import PictureRow, draw_accuracy, draw_leakage, tabulate_pictures
 from cipherlens.auditing.verdict import list_late
 from cipherlens.evaluation.views import FEW_IMAGES

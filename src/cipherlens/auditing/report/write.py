@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cipherlens.auditing import verdict as conclusions
-from cipherlens.auditing.report import wording as words
+from cipherlens.auditing import wording as words
 from cipherlens.auditing.report.figures import PictureRow
 from cipherlens.auditing.report.html import render
 from cipherlens.errors import DataError, unknown_name

@@ -3,18 +3,16 @@
 Whatever is wrong with a source must end in a DataError, before it costs memory.
 """
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.errors import DataError
 from cipherlens.escaping import escape_terminal
-from cipherlens.untrusted import open_untrusted
 
 FileFacts = tuple[str, int, int]
 """A file that a source reads: path relative to the source, size in bytes, time of the last change in ns."""
@@ -24,19 +22,6 @@ MAX_NAME_BYTES = 255
 """Of a class name in UTF-8: decrypted images lie in folders of that name."""
 
 _RENAME = "give each class a short, distinct name of printable characters"
-
-
-def open_regular(path: Path, most: int) -> BinaryIO:
-    """Open a regular file of at most ``most`` bytes for reading; links are followed, FIFOs and devices refused.
-
-    Raises OSError or ValueError for anything else.
-    """
-    file = open_untrusted(path)
-    size = os.fstat(file.fileno()).st_size
-    if size > most:
-        file.close()
-        raise OSError(f"{size:,} bytes are more than {most:,}")
-    return io.BufferedReader(cast(io.RawIOBase, file))
 
 
 def describe_file(path: Path) -> FileFacts:

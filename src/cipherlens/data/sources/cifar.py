@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
-from cipherlens.data.sources.checks import FileFacts, check_class_names, describe_file, open_regular, shorten
+from cipherlens.data.sources.checks import FileFacts, check_class_names, describe_file, shorten
 from cipherlens.errors import DataError
+from cipherlens.untrusted import open_regular
 
 MAX_BATCH_BYTES = 256 << 20
 """Of a batch file; the largest, CIFAR-100's training images, has 155 million."""

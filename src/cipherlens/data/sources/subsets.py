@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
 from cipherlens.data.sources.base import Source
-from cipherlens.data.sources.checks import FileFacts, open_regular, parse_count
+from cipherlens.data.sources.checks import FileFacts, parse_count
 from cipherlens.errors import DataError, UsageError
+from cipherlens.untrusted import open_regular
 
 _MAX_LIST_BYTES = 16 << 20
 

@@ -8,18 +8,18 @@ from typing import Any
 from torch import Tensor, nn
 
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
+from cipherlens.data.run_files import BEST, LAST
 from cipherlens.errors import UsageError
 from cipherlens.models import create_adaptation
 from cipherlens.training.engine.batches import ImageSet, check_same_kind
 from cipherlens.training.engine.metrics import read_metrics
 from cipherlens.training.engine.normalization import Normalization
+from cipherlens.training.engine.owners import Owner
 from cipherlens.training.engine.rounds import ADAPT_PREFIX, get_next, strip_prefix
-from cipherlens.training.engine.trainer import BEST, LAST
 from cipherlens.training.front_end.maps import read_maps, write_maps
-from cipherlens.training.front_end.owners import Owner
 from cipherlens.training.front_end.start import set_front_end
-from cipherlens.training.keyed_runs.lock import refuse_existing, write_derived
 from cipherlens.training.run.checkpoint import load_tensors, save_tensors
+from cipherlens.training.run.derived import refuse_existing, write_derived
 from cipherlens.training.run.record import RunRecord, read_record, rebuild_model
 
 _BACKBONE = "backbone."

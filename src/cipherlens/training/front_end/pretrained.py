@@ -8,18 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cipherlens.data.run_files import BEST, LAST
 from cipherlens.errors import UsageError
 from cipherlens.models import create_model
 from cipherlens.models.adaptation import list_heads
 from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.batches import ImageSet, has_masks
-from cipherlens.training.engine.trainer import BEST, LAST
+from cipherlens.training.engine.owners import Owner
 from cipherlens.training.front_end.adapt import FindMap, create_front_end, join_weights
 from cipherlens.training.front_end.maps import write_maps
-from cipherlens.training.front_end.owners import Owner
 from cipherlens.training.front_end.start import choose_range
-from cipherlens.training.keyed_runs.lock import refuse_existing, write_derived
 from cipherlens.training.run.checkpoint import save_tensors
+from cipherlens.training.run.derived import refuse_existing, write_derived
 from cipherlens.training.run.record import DataRecord, RunRecord, rebuild_model
 
 

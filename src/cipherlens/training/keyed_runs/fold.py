@@ -6,14 +6,15 @@ from pathlib import Path
 from torch import Tensor
 
 from cipherlens.ciphers import BoundCipher
+from cipherlens.data.run_files import BEST, LAST
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import ShapeError, UsageError
 from cipherlens.keyed import fold
 from cipherlens.keys import Key
 from cipherlens.training.engine.normalization import Normalization
-from cipherlens.training.engine.trainer import BEST, LAST
-from cipherlens.training.keyed_runs.lock import read_finished, write_derived
+from cipherlens.training.keyed_runs.lock import read_finished
 from cipherlens.training.run.checkpoint import load_tensors, save_tensors
+from cipherlens.training.run.derived import write_derived
 from cipherlens.training.run.record import RunRecord, rebuild_model
 
 

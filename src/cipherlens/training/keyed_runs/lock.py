@@ -1,22 +1,17 @@
 """Lock a trained run: the same weights, for images encrypted with a client's key."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from cipherlens.data.partial import PRIVATE_FOLDER, move_into_place, partial_folder
+from cipherlens.data.run_files import BEST, LAST
 from cipherlens.data.sealed.manifest import Scheme
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
-from cipherlens.training.engine.metrics import EpochMetrics, read_metrics, write_metrics
+from cipherlens.training.engine.metrics import EpochMetrics, read_metrics
 from cipherlens.training.engine.rounds import get_next
-from cipherlens.training.engine.trainer import BEST, LAST
-from cipherlens.training.fit import CARD, CURVES
-from cipherlens.training.run.card import write_card
 from cipherlens.training.run.checkpoint import load_tensors, save_tensors
-from cipherlens.training.run.curves import draw_curves
-from cipherlens.training.run.record import RunRecord, read_record, rebuild_model, write_record
+from cipherlens.training.run.derived import write_derived
+from cipherlens.training.run.record import RunRecord, read_record, rebuild_model
 
 
 def lock_run(run: Path, out: Path, key: Key, inner: str) -> RunRecord:
@@ -50,30 +45,3 @@ def read_finished(run: Path, purpose: str) -> tuple[RunRecord, list[EpochMetrics
     if get_next(record.config, history) is not None:
         raise UsageError(f"{run} is not finished", hint=f"run its training command again, then {purpose} it")
     return record, history
-
-
-def refuse_existing(out: Path) -> None:
-    """Raise UsageError where a new run folder would lie over something."""
-    if out.exists():
-        raise UsageError(f"{out} exists", hint="choose a new run folder")
-
-
-@contextmanager
-def write_derived(out: Path, record: RunRecord, history: list[EpochMetrics], hardware: str) -> Iterator[Path]:
-    """A new run folder with another record and the old figures; the caller puts the weights into what it is given.
-
-    Nothing is copied from the old folder, which may have come from somebody else: what is in the new one is written
-    anew from what was read and checked. Nothing half-written stays behind. Raises UsageError where ``out`` exists
-    or cannot be made.
-    """
-    refuse_existing(out)
-    with partial_folder(out) as private:
-        partial = private / "run"
-        partial.mkdir(PRIVATE_FOLDER if record.config.can_decrypt else 0o777)
-        yield partial
-        write_record(partial, record)
-        write_metrics(partial, history)
-        if history:
-            draw_curves(history, partial / CURVES)
-        write_card(partial / CARD, record, history, hardware)
-        move_into_place(partial, out)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cipherlens.ciphers import BoundCipher
+from cipherlens.data.run_files import BEST, LAST
 from cipherlens.errors import DataError, KeyFailure, ShapeError, UsageError
 from cipherlens.memory import keep_freed_memory
 from cipherlens.training.config import TrainConfig
@@ -19,8 +20,7 @@ from cipherlens.training.engine.batches import ImageBatches, ImageSet, check_ima
 from cipherlens.training.engine.hardware import choose_device, choose_precision
 from cipherlens.training.engine.loop import Forward, choose_batch_size, measure
 from cipherlens.training.engine.normalization import Normalization
-from cipherlens.training.engine.trainer import BEST, LAST
-from cipherlens.training.front_end.owners import select_owner
+from cipherlens.training.engine.owners import select_owner
 from cipherlens.training.run.checkpoint import load_tensors
 from cipherlens.training.run.record import read_record, rebuild_model
 

@@ -22,7 +22,7 @@ from cipherlens.schema import Count, ImageShape, Sha256, parse
 from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.batches import ImageSet, has_masks, read_targets
 from cipherlens.training.engine.normalization import Normalization
-from cipherlens.training.front_end.owners import Owner
+from cipherlens.training.engine.owners import Owner
 from cipherlens.training.run.checkpoint import check_weights, load_into, read_run_json
 
 RECORD = "config.json"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
+from cipherlens.data.run_files import BEST, CHECKPOINT, LAST, name_round
 from cipherlens.models import AdaptedModel
 from cipherlens.models.whitened_adaptation import WhitenedAdaptation
 from cipherlens.training.engine.batches import ImageBatches, ImageSet
@@ -23,15 +24,6 @@ from cipherlens.training.front_end.start import choose_range, set_front_end
 from cipherlens.training.front_end.whitening import find_whitening
 from cipherlens.training.run.checkpoint import Checkpoint, load_into, save_checkpoint, save_tensors
 from cipherlens.training.run.record import RunRecord, build_model
-
-BEST = "best.safetensors"
-LAST = "last.safetensors"
-CHECKPOINT = "checkpoint"
-
-
-def name_round(round: int) -> str:
-    """File of the adaptation network as it left a round of multi-round training."""
-    return f"adapt-round{round}.safetensors"
 
 
 class Trainer:
