@@ -1,6 +1,6 @@
 """The ciphertext-only attack on block-linear ciphers, several keys, with the stream control.
 
-    python benchmarks/covariance_leakage.py SOURCE --block 4 --images 1000 --out results/covariance-NAME.json
+    python benchmarks/measure/covariance_leakage.py SOURCE --block 4 --images 1000 --out results/covariance-NAME.json
 
 Attacked are test images; the prior comes from training images, of this source or another. With --alone every image
 is attacked by itself, under one key after the other.
@@ -75,7 +75,7 @@ def main() -> None:
         "per_key": rows,
     }
     command = (
-        f"python benchmarks/covariance_leakage.py {results['source']} --block {options.block} "
+        f"python benchmarks/measure/covariance_leakage.py {results['source']} --block {options.block} "
         f"--images {options.images} --prior {options.prior} --keys {options.keys}"
         + (f" --cipher {options.cipher}" if options.cipher != "hill" else "")
         + (" --orthogonal" if options.orthogonal else "")

@@ -1,4 +1,4 @@
-"""EtC images stored as JPEG: python benchmarks/etc_jpeg.py IMAGENETTE --out results/etc-jpeg.json
+"""EtC images stored as JPEG: python benchmarks/measure/etc_jpeg.py IMAGENETTE --out results/etc-jpeg.json
 
 Photos are encrypted, stored as JPEG (colour resolution halved), read and decrypted; PSNR to the photo and bytes per
 pixel, beside the plain photo stored at the same quality. "grey": channels are converted to YCbCr first, put side by
@@ -72,7 +72,7 @@ def main() -> None:
             rows.append({"name": name, "quality": quality, "psnr": psnr(photos, back), "bytes_per_pixel": size})
             print(f"{name:22} quality {quality}: {rows[-1]['psnr']:.2f} dB, {size:.3f} bytes per pixel", flush=True)
     if options.out:
-        write_record(options.out, "python benchmarks/etc_jpeg.py IMAGENETTE", {"n": len(photos), "rows": rows})
+        write_record(options.out, "python benchmarks/measure/etc_jpeg.py IMAGENETTE", {"n": len(photos), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Folded networks against plain ones: python benchmarks/fold_equality.py --out results/fold-equality.json
+"""Folded networks against plain ones: python benchmarks/measure/fold_equality.py --out results/fold-equality.json
 
 Networks with random weights, generated images at 224x224, every cipher that folds. Logits, decisions (after the
 mean logits are taken away: a random network calls all images the same), seconds to fold, and the time of a batch of
@@ -129,7 +129,7 @@ def main() -> None:
     for name in names:
         rows += measure(name, MODELS[name], options.images)
         if options.out:
-            write_record(options.out, "python benchmarks/fold_equality.py", {"rows": rows})
+            write_record(options.out, "python benchmarks/measure/fold_equality.py", {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Hill encryption of 224x224 images in 8x8 blocks against the CAS771 report's own loop, on one core and on two.
 
-    python benchmarks/hill_throughput.py [--images 32] [--repeats 5] [--out results/hill-throughput.json]
+    python benchmarks/measure/hill_throughput.py [--images 32] [--repeats 5] [--out results/hill-throughput.json]
 
 The loop is written from the report's definition (section 1): for every image, channel and block, flatten, one
 vector-matrix product, put back. "Two cores": our code with two matrix threads; the loop in two processes.
@@ -86,7 +86,7 @@ def main() -> None:
     from cipherlens.records import write_record
 
     sizes = {"images": options.images, "size": SIZE, "block": BLOCK, "repeats": options.repeats}
-    write_record(options.out, "python benchmarks/hill_throughput.py", {**sizes, "rows": rows})
+    write_record(options.out, "python benchmarks/measure/hill_throughput.py", {**sizes, "rows": rows})
     print(json.dumps(rows, indent=1))
 
 

@@ -1,6 +1,6 @@
 """How much of moved, turned, inverted and recoloured blocks a jigsaw puzzle solver puts back.
 
-python benchmarks/jigsaw.py --cifar10 CIFAR [--imagenette IMAGENETTE] --out results/jigsaw.json
+python benchmarks/measure/jigsaw.py --cifar10 CIFAR [--imagenette IMAGENETTE] --out results/jigsaw.json
 
 From ciphertexts alone: every picture under a key of its own (mean and range over ``--pictures``, as with a key per
 image), and 10 and 100 pictures under one key (mean and range over ``--keys``,
@@ -103,7 +103,7 @@ def main() -> None:
     for source in filter(None, (options.cifar10, options.imagenette)):
         rows += measure(source, options.pictures, options.keys)
     if options.out:
-        command = "python benchmarks/jigsaw.py --cifar10 cifar10-jpeg"
+        command = "python benchmarks/measure/jigsaw.py --cifar10 cifar10-jpeg"
         command += " --imagenette imagenette-224" if options.imagenette else ""
         write_record(options.out, command, {"pictures": options.pictures, "keys": options.keys, "rows": rows})
 

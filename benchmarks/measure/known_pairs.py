@@ -1,6 +1,6 @@
 """How many known pictures, and how many chosen ones, each scheme takes until every other picture is read.
 
-python benchmarks/known_pairs.py --cifar10 CIFAR [--imagenette IMAGENETTE] --out results/known-pairs.json
+python benchmarks/measure/known_pairs.py --cifar10 CIFAR [--imagenette IMAGENETTE] --out results/known-pairs.json
 
 ``pairs``: the fewest known pictures with which all others are exact, under all keys (doubled, then bisected);
 ``queries``: the fewest chosen ones. ``noisy_pairs``: the fewest with noise on all ciphertexts (standard deviation
@@ -107,7 +107,7 @@ def main() -> None:
             rows.append(row)
             print(row, flush=True)
     if options.out:
-        command = "python benchmarks/known_pairs.py --cifar10 cifar10-jpeg"
+        command = "python benchmarks/measure/known_pairs.py --cifar10 cifar10-jpeg"
         command += " --imagenette imagenette-224" if options.imagenette else ""
         write_record(options.out, command, {"keys": options.keys, "scored": SCORED, "rows": rows})
 

@@ -1,6 +1,6 @@
 """What learned decryptors read of each scheme at 32x32, beside published figures.
 
-python benchmarks/learned_attacks.py --cifar10 CIFAR --out results/learned-attacks.json
+python benchmarks/measure/learned_attacks.py --cifar10 CIFAR --out results/learned-attacks.json
 
 Every attack runs under KEYS keys and once more for its two controls. Rows that the --out file has already are
 kept, so that an interrupted run goes on where it stopped. ``itn``, ``gan`` and ``sia-gan`` see all SEEN ciphertexts
@@ -46,7 +46,7 @@ PUBLISHED = {
     "etc": {"gan": 0.031, "itn": 0.529},
     "pe": {"gan": 0.010, "itn": 0.086},
 }
-COMMAND = "python benchmarks/learned_attacks.py --cifar10 cifar10-jpeg"
+COMMAND = "python benchmarks/measure/learned_attacks.py --cifar10 cifar10-jpeg"
 
 
 Labelled = tuple[np.ndarray, np.ndarray]

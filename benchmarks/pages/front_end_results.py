@@ -6,7 +6,7 @@ from typing import Any
 
 from record_tables import hardware, load, table
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PRIORS = {
     "held-out": "other photos of the same source",
     "none": "no photos",

@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 _MIDDLE = 0.5
-OUT = Path(__file__).parents[1] / "docs" / "pictures" / "privacy-utility.png"
+OUT = Path(__file__).parents[2] / "docs" / "pictures" / "privacy-utility.png"
 
 
 def draw(rows: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Generate docs/results.md and docs/er-cnn.md from results/*.json: python benchmarks/write_results.py."""
+"""Generate docs/results.md and docs/er-cnn.md from results/*.json: python benchmarks/pages/write_results.py."""
 
 import json
 from pathlib import Path
@@ -10,10 +10,10 @@ from leakage_results import section as describe_leakage
 from locked_results import section
 from record_tables import hardware, load, table
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HEAD = """# Results
 
-Generated from `results/*.json` by `python benchmarks/write_results.py`; do not edit. Every row was measured by this
+Generated from `results/*.json` by `python benchmarks/pages/write_results.py`; do not edit. Every row was measured by this
 project on the hardware that its record names, unless it is marked *published*.
 """
 

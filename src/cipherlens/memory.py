@@ -2,7 +2,7 @@
 
 glibc gives every freed block of more than 32 MiB back to the system. Networks ask for their activations anew in
 every step, ciphers and attacks for every batch, and a good part of the time goes into page faults (measured by
-benchmarks/page_faults.py).
+benchmarks/measure/page_faults.py).
 """
 
 import ctypes

@@ -20,14 +20,14 @@ NOTHING = "nothing was measured, which does not mean that it holds"
 
 @pytest.fixture
 def generator(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "pages"))
     return importlib.import_module("broken_by")
 
 
 @pytest.mark.skipif(not (ROOT / "results").is_dir(), reason="the records are not here")
 def test_the_file_is_what_the_records_say(generator: ModuleType) -> None:
     stored = json.loads((ROOT / "src" / "cipherlens" / "ciphers" / "broken_by.json").read_text())
-    assert stored == generator.collect(ROOT / "results"), "run python benchmarks/broken_by.py"
+    assert stored == generator.collect(ROOT / "results"), "run python benchmarks/pages/broken_by.py"
     for name, rows in stored.items():
         assert name in CIPHERS or name == "compose"
         for row in rows:

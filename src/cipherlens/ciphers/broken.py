@@ -1,4 +1,4 @@
-"""What was measured to read a cipher: generated from the records of results/ by benchmarks/broken_by.py."""
+"""What was measured to read a cipher: generated from the records of results/ by benchmarks/pages/broken_by.py."""
 
 import json
 from collections.abc import Iterable
