@@ -1,4 +1,6 @@
-"""Speed of every cipher: python benchmarks/measure/cipher_throughput.py IMAGENETTE --out results/cipher-throughput.json
+"""Speed of every cipher.
+
+    python benchmarks/measure/cipher_throughput.py IMAGENETTE --out results/cipher-throughput.json
 
 Milliseconds per image on one core, medians of one run in which all take turns, beside a copy in memory, decoding a
 JPEG photo of that size, and the scheme's loop over images, blocks and pixels (tests/reference).
@@ -14,9 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
 from photos import read_photos
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -96,7 +97,9 @@ def main() -> None:
             print(f"{side:4} {label:22} {value:8.3f} ms, {value / found['decode JPEG']:6.2f} of a JPEG", flush=True)
     if options.out:
         write_record(
-            options.out, "python benchmarks/measure/cipher_throughput.py IMAGENETTE", {"quality": QUALITY, "cases": cases}
+            options.out,
+            "python benchmarks/measure/cipher_throughput.py IMAGENETTE",
+            {"quality": QUALITY, "cases": cases},
         )
 
 

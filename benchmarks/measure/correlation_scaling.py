@@ -1,6 +1,7 @@
 """Pixel permutations from ciphertexts only: how many it takes at which size, and how long.
 
-python benchmarks/measure/correlation_scaling.py --cifar10 CIFAR --imagenette IMAGENETTE --out results/correlation.json
+python benchmarks/measure/correlation_scaling.py --cifar10 CIFAR --imagenette IMAGENETTE \\
+        --out results/correlation.json
 
 Places in the right position up to the symmetries of a square, how far off the others are, SSIM of the pictures laid
 in the best of the eight ways; several keys. 32x32: CIFAR-10; larger: photos, at 64x64 reduced to that size.

@@ -1,6 +1,7 @@
 """The ciphertext-only attack on block-linear ciphers, several keys, with the stream control.
 
-    python benchmarks/measure/covariance_leakage.py SOURCE --block 4 --images 1000 --out results/covariance-NAME.json
+    python benchmarks/measure/covariance_leakage.py SOURCE --block 4 --images 1000 \\
+        --out results/covariance-NAME.json
 
 Attacked are test images; the prior comes from training images, of this source or another. With --alone every image
 is attacked by itself, under one key after the other.

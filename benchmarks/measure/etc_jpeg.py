@@ -11,12 +11,12 @@ import io
 from pathlib import Path
 
 import numpy as np
+from photos import read_photos
 from PIL import Image
 
 from cipherlens.ciphers import create_cipher
 from cipherlens.keys import Key
 from cipherlens.records import write_record
-from photos import read_photos
 
 QUALITIES = (50, 75, 90, 95)
 SIDE, TOP, LEFT = 208, 5, 3
@@ -72,7 +72,9 @@ def main() -> None:
             rows.append({"name": name, "quality": quality, "psnr": psnr(photos, back), "bytes_per_pixel": size})
             print(f"{name:22} quality {quality}: {rows[-1]['psnr']:.2f} dB, {size:.3f} bytes per pixel", flush=True)
     if options.out:
-        write_record(options.out, "python benchmarks/measure/etc_jpeg.py IMAGENETTE", {"n": len(photos), "rows": rows})
+        write_record(
+            options.out, "python benchmarks/measure/etc_jpeg.py IMAGENETTE", {"n": len(photos), "rows": rows}
+        )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import timm
 import torch
+from locked_equality import compare_decisions, set_statistics
 from torch import Tensor, nn
 
 import cipherlens as cl
@@ -22,7 +23,6 @@ from cipherlens.ciphers import BoundCipher
 from cipherlens.data.synthetic.dataset import generate
 from cipherlens.memory import keep_freed_memory
 from cipherlens.records import write_record
-from locked_equality import compare_decisions, set_statistics
 
 SIDE, BATCH, SECONDS, LEAST_ROUNDS = 224, 16, 15.0, 11
 HILL_KEYS = 100

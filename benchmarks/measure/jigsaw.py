@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from photos import read_photos
 
 import cipherlens as cl
 from cipherlens.attacks import ATTACKS
@@ -24,7 +25,6 @@ from cipherlens.evaluation.harness import evaluate
 from cipherlens.evaluation.jigsaw_scores import score_placement
 from cipherlens.evaluation.target import Target
 from cipherlens.records import write_record
-from photos import read_photos
 
 JIGSAW = ATTACKS["jigsaw"]
 SCHEMES = ("block-scrambling", "etc")

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from photos import read_photos
 
 import cipherlens as cl
 from cipherlens.evaluation.harness import evaluate, find_attack
 from cipherlens.evaluation.target import Target
 from cipherlens.records import write_record
-from photos import read_photos
 
 SCORED = 20
 MOST = 256

@@ -1,4 +1,6 @@
-"""Time of locked models against plain ones: python benchmarks/measure/locked_speed.py --out results/locked-speed.json
+"""Time of locked models against plain ones.
+
+    python benchmarks/measure/locked_speed.py --out results/locked-speed.json
 
 Medians of one run in which all variants take turns, in an order drawn anew for every round. Plain models are
 measured in both memory layouts; ratios are to the faster one. The deformable backend is measured after the others,
@@ -90,7 +92,9 @@ def main() -> None:
             rows.append(row)
             print(name, label, {k: round(v, 3) for k, v in row["ratio"].items()}, row["lock_seconds"], flush=True)
     if options.out:
-        write_record(options.out, "python benchmarks/measure/locked_speed.py", {"rounds": options.rounds, "rows": rows})
+        write_record(
+            options.out, "python benchmarks/measure/locked_speed.py", {"rounds": options.rounds, "rows": rows}
+        )
 
 
 if __name__ == "__main__":

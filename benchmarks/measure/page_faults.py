@@ -1,4 +1,6 @@
-"""Training on a CPU that keeps the memory it frees: python benchmarks/measure/page_faults.py --out results/page-faults.json
+"""Training on a CPU that keeps the memory it frees.
+
+    python benchmarks/measure/page_faults.py --out results/page-faults.json
 
 Each network trains in child processes of its own, as glibc does it and with ``keep_freed_memory``, in turns. The
 figures are medians over the turns; the share is that of the time spent in the kernel.

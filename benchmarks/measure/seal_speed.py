@@ -1,6 +1,7 @@
 """Sealing against merely decoding: both in the same number of worker processes, alternating, one run.
 
-python benchmarks/measure/seal_speed.py SOURCE [--workers 2] [--repeats 3] [--block 4] [--out results/seal-speed.json]
+python benchmarks/measure/seal_speed.py SOURCE [--workers 2] [--repeats 3] [--block 4] \\
+        [--out results/seal-speed.json]
 """
 
 import argparse

@@ -3,8 +3,9 @@
 import statistics
 from typing import Any
 
-from cipherlens.experiments.settings import name_cipher
 from record_tables import hardware, load, table
+
+from cipherlens.experiments.settings import name_cipher
 
 Record = dict[str, Any]
 AGAIN = 0.05

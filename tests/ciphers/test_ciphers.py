@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cipherlens.ciphers import CIPHERS, create_cipher
-from cipherlens.ciphers.hill import MAX_ERROR, invert_mod256
+from cipherlens.ciphers.schemes.hill import MAX_ERROR, invert_mod256
 from cipherlens.errors import CipherlensError, KeyFailure, ShapeError, UsageError
 from cipherlens.keys import Key
 from tests.reference import ciphers as reference

@@ -14,7 +14,7 @@ from cipherlens.data.sealed.seal import seal  # noqa: E402
 from cipherlens.errors import ShapeError, UsageError  # noqa: E402
 from cipherlens.keys import Key  # noqa: E402
 from cipherlens.models import create_model  # noqa: E402
-from cipherlens.models.learned_adaptation import EleAdaptNet, LeAdaptNet, PeAdaptNet  # noqa: E402
+from cipherlens.models.adaptation.learned import EleAdaptNet, LeAdaptNet, PeAdaptNet  # noqa: E402
 from cipherlens.training import (  # noqa: E402
     TrainConfig,
     fit,
@@ -123,7 +123,7 @@ def test_the_penalty_is_part_of_the_training(dataset, tmp_path, monkeypatch):
     )
     found = {}
     for name, weight in (("off", 0.0), ("on", 0.02)):
-        monkeypatch.setattr("cipherlens.models.learned_adaptation.PERMUTATION_WEIGHT", weight)
+        monkeypatch.setattr("cipherlens.models.adaptation.learned.PERMUTATION_WEIGHT", weight)
         fit(config, dataset.split("train"), None, tmp_path / name, dataset.plan.public())
         matrix = load_run(tmp_path / name, "last").model.adapt.permutation.detach()
         found[name] = float((matrix.abs().sum(0) - matrix.norm(dim=0)).sum())

@@ -6,13 +6,13 @@ from typing import Any, cast
 from cipherlens.ciphers.base import BoundCipher, Cipher
 from cipherlens.ciphers.blockwise import BlockScramblingCipher, FfxCipher, NpCipher, ShfCipher
 from cipherlens.ciphers.compose import ComposedCipher
-from cipherlens.ciphers.control import IdentityCipher, StreamCipher
-from cipherlens.ciphers.etc import EtcCipher, EtcLegacyCipher
-from cipherlens.ciphers.hill import HillCipher, HillMod256Cipher
-from cipherlens.ciphers.learnable import EleCipher, LeCipher
-from cipherlens.ciphers.negpos import NegposCipher, PeCipher
-from cipherlens.ciphers.patch import PatchCipher
-from cipherlens.ciphers.permutation import PixelPermutationCipher
+from cipherlens.ciphers.schemes.control import IdentityCipher, StreamCipher
+from cipherlens.ciphers.schemes.etc import EtcCipher, EtcLegacyCipher
+from cipherlens.ciphers.schemes.hill import HillCipher, HillMod256Cipher
+from cipherlens.ciphers.schemes.learnable import EleCipher, LeCipher
+from cipherlens.ciphers.schemes.negpos import NegposCipher, PeCipher
+from cipherlens.ciphers.schemes.patch import PatchCipher
+from cipherlens.ciphers.schemes.permutation import PixelPermutationCipher
 from cipherlens.errors import UsageError, unknown_name
 
 CIPHERS: dict[str, type[Cipher]] = {

@@ -4,7 +4,7 @@ import numpy as np
 
 from cipherlens.ciphers.base import BoundCipher
 from cipherlens.ciphers.estimated_inverse import BlockInverse
-from cipherlens.ciphers.hill import BoundHill
+from cipherlens.ciphers.schemes.hill import BoundHill
 from cipherlens.errors import UsageError
 
 

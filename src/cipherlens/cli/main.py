@@ -7,7 +7,7 @@ from cyclopts import App, CycloptsError
 from cyclopts.config import Env
 
 import cipherlens
-from cipherlens.cli import (
+from cipherlens.cli.commands import (
     adapting,
     attacking,
     auditor,

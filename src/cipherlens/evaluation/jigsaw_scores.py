@@ -12,8 +12,8 @@ import numpy as np
 
 from cipherlens.attacks.jigsaw.pieces import Poses, cut_pieces, lay_pieces, make_poses
 from cipherlens.attacks.jigsaw.puzzle import SIDES, Placement, list_neighbours, turn_placement
-from cipherlens.ciphers.etc import list_turns
 from cipherlens.ciphers.rearrangement import BoundRearrangement, Order
+from cipherlens.ciphers.schemes.etc import list_turns
 from cipherlens.errors import UsageError
 
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from cipherlens.ciphers.base import BoundCipher
-from cipherlens.ciphers.permutation import BoundPixelPermutation
 from cipherlens.ciphers.rearrangement import Order
+from cipherlens.ciphers.schemes.permutation import BoundPixelPermutation
 from cipherlens.errors import UsageError
-from cipherlens.keyed.propagation import Propagated, propagate
-from cipherlens.keyed.rewriting import OPERATORS, Rewriting
-from cipherlens.keyed.tracing import describe_place, trace
+from cipherlens.keyed.graph.propagation import Propagated, propagate
+from cipherlens.keyed.graph.rewriting import OPERATORS, Rewriting
+from cipherlens.keyed.graph.tracing import describe_place, trace
 
 INNERS = ("shuffled", "plain")
 BACKENDS = ("gather", "deform")

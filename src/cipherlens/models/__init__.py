@@ -1,6 +1,6 @@
 """Networks: own small ones, any timm backbone, and the adaptation network that can stand in front of them."""
 
-from cipherlens.models.adaptation import AdaptationNetwork, AdaptedModel, OwnersModel
+from cipherlens.models.adaptation.network import AdaptationNetwork, AdaptedModel, OwnersModel
 from cipherlens.models.backbones import SEGMENTATION_MODELS, create_adaptation, create_model
 from cipherlens.models.preresnet import PreResNet
 from cipherlens.models.weights import load_weights, read_weights

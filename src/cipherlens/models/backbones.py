@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from cipherlens.errors import DataError, ShapeError, UsageError, unknown_name
-from cipherlens.models.adaptation import AdaptationNetwork, AdaptedModel
-from cipherlens.models.learned_adaptation import create_learned
-from cipherlens.models.position_adaptation import PositionAdaptation
+from cipherlens.models.adaptation.learned import create_learned
+from cipherlens.models.adaptation.network import AdaptationNetwork, AdaptedModel
+from cipherlens.models.adaptation.positions import PositionAdaptation
+from cipherlens.models.adaptation.whitened import WhitenedAdaptation
 from cipherlens.models.preresnet import PreResNet
 from cipherlens.models.privconv import PrivConv
 from cipherlens.models.pyramidnet import ShakePyramidNet
@@ -21,7 +22,6 @@ from cipherlens.models.stems import shrink_stem
 from cipherlens.models.unet import UNet
 from cipherlens.models.vgg import VGG16
 from cipherlens.models.weights import load_weights
-from cipherlens.models.whitened_adaptation import WhitenedAdaptation
 
 OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
     "preresnet20": partial(PreResNet, 20),

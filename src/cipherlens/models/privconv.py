@@ -6,7 +6,7 @@ Only its abstract is public: where the permutation sits and how it is kept one a
 import torch
 from torch import Tensor, nn
 
-from cipherlens.models.learned_adaptation import penalise_permutation
+from cipherlens.models.adaptation.learned import penalise_permutation
 
 
 class PrivConv(nn.Module):

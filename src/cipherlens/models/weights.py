@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cipherlens.errors import DataError, UsageError
-from cipherlens.models.adaptation import AdaptedModel, list_heads
+from cipherlens.models.adaptation.network import AdaptedModel, list_heads
 
 PICKLE_SUFFIXES = (".pth", ".pt")
 

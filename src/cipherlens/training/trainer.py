@@ -12,7 +12,7 @@ from cipherlens.ciphers import BoundCipher
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.data.run_files import BEST, CHECKPOINT, LAST, name_round
 from cipherlens.models import AdaptedModel
-from cipherlens.models.whitened_adaptation import WhitenedAdaptation
+from cipherlens.models.adaptation.whitened import WhitenedAdaptation
 from cipherlens.training.engine.batches import ImageBatches, ImageSet
 from cipherlens.training.engine.hardware import choose_precision, get_memory_budget
 from cipherlens.training.engine.loop import Forward, choose_batch_size, derive_seed, measure, train_epoch

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.jigsaw.puzzle import EMPTY, SIDES, Floats, Placement, Puzzle, list_neighbours
-from cipherlens.ciphers.etc import TURNS
 from cipherlens.ciphers.rearrangement import Order
+from cipherlens.ciphers.schemes.etc import TURNS
 
 _NEAREST = 6
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from cipherlens.attacks.jigsaw.pieces import Poses, flip_sides
 from cipherlens.attacks.jigsaw.puzzle import Floats
-from cipherlens.ciphers.etc import TURNS, list_turns
 from cipherlens.ciphers.rearrangement import Order
+from cipherlens.ciphers.schemes.etc import TURNS, list_turns
 
 _NOISE = 1 / 255
 _OWN_STEP, _MEAN_STEP = 0.4, 0.6

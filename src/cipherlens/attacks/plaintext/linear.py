@@ -14,8 +14,8 @@ from cipherlens.attacks.shared.distances import squared_distances
 from cipherlens.attacks.shared.embedding import assign
 from cipherlens.ciphers.base import Shape, check_multiple
 from cipherlens.ciphers.blocks import merge_blocks, split_blocks
-from cipherlens.ciphers.hill import reduce_mod256
 from cipherlens.ciphers.rearrangement import Order, index_blocks, move_blocks
+from cipherlens.ciphers.schemes.hill import reduce_mod256
 from cipherlens.ciphers.structure import Bytes
 
 Floats = NDArray[np.float64]

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from cipherlens.ciphers import CIPHERS, Cipher, create_cipher
 from cipherlens.ciphers.broken import describe_breaks, find_breaks
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
+from cipherlens.cli.commands.inspecting import inspect
 from cipherlens.cli.console import (
     Discard,
     Json,
@@ -27,7 +28,6 @@ from cipherlens.cli.console import (
     say_discarded,
     say_if_unchecked,
 )
-from cipherlens.cli.inspecting import inspect
 from cipherlens.data.images import MAX_PIXELS, Preprocess
 from cipherlens.data.partial import discard_leftovers
 from cipherlens.data.sealed.job import plan_job

@@ -8,10 +8,10 @@ from torch import Tensor, fx, nn
 
 from cipherlens.ciphers.rearrangement import Order
 from cipherlens.errors import UsageError
-from cipherlens.keyed.layout import Layout, Pair, Space
-from cipherlens.keyed.rule_tables import MAKING_MAPS, find_rule
-from cipherlens.keyed.rules import refuse
-from cipherlens.keyed.tracing import evaluating
+from cipherlens.keyed.graph.layout import Layout, Pair, Space
+from cipherlens.keyed.graph.rule_tables import MAKING_MAPS, find_rule
+from cipherlens.keyed.graph.rules import refuse
+from cipherlens.keyed.graph.tracing import evaluating
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def _storage(tensor: Tensor) -> int:
 
 
 class _Step:
-    """See :class:`cipherlens.keyed.rules.Step`."""
+    """See :class:`cipherlens.keyed.graph.rules.Step`."""
 
     def __init__(
         self, run: Propagation, node: fx.Node, module: nn.Module | None, result: Any, inputs: list[fx.Node]

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from cipherlens.ciphers.rearrangement import Order
-from cipherlens.keyed.layout import Layout, Pair
+from cipherlens.keyed.graph.layout import Layout, Pair
+from cipherlens.keyed.graph.propagation import Propagated
+from cipherlens.keyed.graph.rules import has_hooks
 from cipherlens.keyed.operators import DeformConv, FlatLinear, Gather, WindowConv, WindowPool
-from cipherlens.keyed.propagation import Propagated
-from cipherlens.keyed.rules import has_hooks
 from cipherlens.keyed.tables import Geometry, compose
 
 OPERATORS = "_keyed"

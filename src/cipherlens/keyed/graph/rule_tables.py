@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from cipherlens.keyed.rules import (
+from cipherlens.keyed.graph.rules import (
     Rule,
     along_channels,
     by_channel,
@@ -29,7 +29,7 @@ from cipherlens.keyed.rules import (
     spatial,
     stack,
 )
-from cipherlens.keyed.tracing import is_known
+from cipherlens.keyed.graph.tracing import is_known
 
 MODULE_RULES: tuple[tuple[tuple[type[nn.Module], ...], Rule], ...] = (
     ((nn.Conv2d,), convolution),

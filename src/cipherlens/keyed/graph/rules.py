@@ -1,7 +1,7 @@
 """What each layer and function does to the order of feature maps.
 
 A rule is given a :class:`Step` and returns the layout of its result, None where nothing is permuted. Which rule a
-layer, function or method has stands in :mod:`cipherlens.keyed.rule_tables`.
+layer, function or method has stands in :mod:`cipherlens.keyed.graph.rule_tables`.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from cipherlens.errors import UsageError
-from cipherlens.keyed.layout import Layout
-from cipherlens.keyed.tracing import describe_place
+from cipherlens.keyed.graph.layout import Layout
+from cipherlens.keyed.graph.tracing import describe_place
 
 
 class Step(Protocol):

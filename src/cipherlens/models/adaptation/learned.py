@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cipherlens.errors import ShapeError, UsageError
-from cipherlens.models.adaptation import check_sides
+from cipherlens.models.adaptation.network import check_sides
 
 WIDTH = 16
 PERMUTATION_WEIGHT, SMOOTHNESS_WEIGHT = 0.001, 0.1

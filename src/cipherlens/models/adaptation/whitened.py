@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 from torch.nn.utils.parametrizations import orthogonal
 
-from cipherlens.models.adaptation import AdaptationNetwork, check_sides
+from cipherlens.models.adaptation.network import AdaptationNetwork, check_sides
 
 
 class WhitenedAdaptation(AdaptationNetwork):

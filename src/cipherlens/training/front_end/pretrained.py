@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cipherlens.data.run_files import BEST, LAST
 from cipherlens.errors import UsageError
 from cipherlens.models import create_model
-from cipherlens.models.adaptation import list_heads
+from cipherlens.models.adaptation.network import list_heads
 from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.batches import ImageSet, has_masks
 from cipherlens.training.engine.owners import Owner

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse, PositionInverse
 from cipherlens.errors import ShapeError, UsageError
 from cipherlens.models import AdaptationNetwork
-from cipherlens.models.position_adaptation import PositionAdaptation
+from cipherlens.models.adaptation.positions import PositionAdaptation
 from cipherlens.training.engine.normalization import Normalization
 
 PLAIN_MEAN, PLAIN_STD = 0.5, 0.25

@@ -1,0 +1,1 @@
+"""The ciphers, one file for each family."""

@@ -1,0 +1,1 @@
+"""A network as a graph, and orders of positions along it."""

@@ -1,0 +1,1 @@
+"""Adaptation networks: what stands in front of a classifier of encrypted images."""
