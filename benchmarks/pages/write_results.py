@@ -13,8 +13,8 @@ from record_tables import hardware, load, table
 ROOT = Path(__file__).parents[2]
 HEAD = """# Results
 
-Generated from `results/*.json` by `python benchmarks/pages/write_results.py`; do not edit. Every row was measured by
-this project on the hardware that its record names, unless it is marked *published*.
+Generated from `results/*.json` by `python benchmarks/pages/write_results.py`; do not edit. Every row was measured
+by this project on the hardware that its record names, unless it is marked *published*.
 """
 
 
