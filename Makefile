@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # How long `make fuzz` runs.
 MINUTES ?= 10
 
-.PHONY: demo test full fuzz check lint types smoke clean
+.PHONY: demo test quick full fuzz check lint types smoke clean
 
 demo: $(VENV)/.demo
 	$(BIN)/cipherlens demo
@@ -25,9 +25,14 @@ fuzz: $(VENV)/.dev
 
 check: lint types test
 
+# What a commit should pass, in a minute: style, layers, types, and the tests of what needs no torch.
+quick: lint types
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q tests/keys tests/ciphers -m "not full and not slow"
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/lint-imports --no-cache
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
