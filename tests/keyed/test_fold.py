@@ -253,3 +253,15 @@ def test_shapes_must_agree(tmp_path, call):
 
     with pytest.raises(ShapeError):
         fold_run(tmp_path / "run", tmp_path / "out", SealedDataset.open(tmp_path / "b"), Key.load(key))
+
+
+@pytest.mark.parametrize("made_there", [False, True])
+def test_inside_inference_mode(made_there: bool) -> None:
+    torch.manual_seed(0)
+    with torch.inference_mode(made_there):
+        model = cl.create_model("vit-cifar", 10, image_size=(32, 32)).eval()
+    bound = cl.create_cipher("hill", block=4).bind(cl.Key.generate(), (3, 32, 32))
+    with torch.inference_mode():
+        folded = cl.fold(model, bound)
+    assert not any(parameter.is_inference() for parameter in folded.parameters())
+    folded(torch.ones(2, 3, 32, 32)).sum().backward()

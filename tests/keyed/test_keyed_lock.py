@@ -866,3 +866,20 @@ def test_deformable_convolutions_survive_another_precision(dtype):
     locked = cl.lock(model, bound, backend="deform").to(dtype)
     found = predict(locked, bound.encrypt(images).to(dtype)).float()
     assert difference(found, predict(model, images)) < (1e-5 if dtype == torch.float64 else 0.1)
+
+
+@pytest.mark.parametrize("made_there", [False, True])
+def test_inside_inference_mode(made_there: bool) -> None:
+    """The result is the same, and can be trained outside."""
+    torch.manual_seed(0)
+    with torch.inference_mode(made_there):
+        model = cl.create_model("preresnet20", 10).eval()
+    key = cl.Key.generate()
+    bound = cl.create_cipher("pixel-permutation").bind(key, (3, 16, 16))
+    with torch.inference_mode():
+        locked = cl.lock(model, bound)
+        seen = locked(torch.ones(1, 3, 16, 16))
+    with torch.no_grad():
+        assert torch.allclose(seen, cl.lock(model, bound)(torch.ones(1, 3, 16, 16)), atol=1e-6)
+    locked(torch.ones(1, 3, 16, 16)).sum().backward()
+    assert all(parameter.grad is not None for parameter in locked.parameters())

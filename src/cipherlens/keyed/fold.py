@@ -41,9 +41,15 @@ def fold(
     mean, std = tuple(mean or (0.0,) * channels), tuple(std or (1.0,) * channels)
     if len(mean) != channels or len(std) != channels or min(std) <= 0:
         raise UsageError(f"mean and std need {channels} numbers each, std above 0, not {mean} and {std}")
-    folded = copy.deepcopy(model)
-    name, stem = _find_stem(folded, bound)
     found = find_block_map(bound)
+    with torch.inference_mode(False):  # tensors made there could not be trained later
+        return _fold(copy.deepcopy(model), bound, found, mean, std)
+
+
+def _fold(
+    folded: nn.Module, bound: BoundCipher, found: BlockMap, mean: Sequence[float], std: Sequence[float]
+) -> nn.Module:
+    name, stem = _find_stem(folded, bound)
     patch = _check_patch(name, stem, found)
     condition = float(np.linalg.cond(found.matrix))
     if condition > POOR_CONDITION:
@@ -51,7 +57,7 @@ def fold(
             f"the matrix of this key has condition number {condition:,.0f}: logits may differ by more than 1e-4 of "
             "the largest; orthogonal matrices, and most keys, do better",
             PrecisionWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     if found.moves:
         _move_positions(folded, name, found, bound)

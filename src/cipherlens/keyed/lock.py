@@ -97,6 +97,11 @@ def lock(
         )
     if isinstance(model, LockedModel):
         raise UsageError("the model is locked already", hint="lock the plain model")
+    with torch.inference_mode(False):  # tensors made there can be neither traced nor changed
+        return _lock(model, bound, inner, backend)
+
+
+def _lock(model: nn.Module, bound: BoundPixelPermutation, inner: str, backend: str) -> LockedModel:
     root = _copy(model)
     example = _make_example(root, bound)
     graph = trace(root, example)

@@ -13,7 +13,6 @@ from cipherlens.data.output_lock import hold_folder
 from cipherlens.data.partial import PRIVATE_FOLDER
 from cipherlens.data.run_files import CARD, CHECKPOINT, CURVES, METRICS
 from cipherlens.errors import DataError, UsageError
-from cipherlens.memory import keep_freed_memory
 from cipherlens.schema import parse
 from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.batches import ImageSet, check_image_set, check_same_kind
@@ -96,7 +95,6 @@ def fit(
     if config.start == "ciphertexts" and find_maps is None:
         raise UsageError("start ciphertexts needs the map that was found from them", hint="give find_maps")
     device = choose_device()
-    keep_freed_memory()
     report = progress or _ignore
     with hold_folder(out, PRIVATE_FOLDER if config.can_decrypt else 0o777), isolate(device, config.threads):
         record = _create_or_read_record(config, train_set, test_set, out, provenance or {}, tuple(owners))

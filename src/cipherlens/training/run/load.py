@@ -14,7 +14,6 @@ from torch import nn
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.run_files import BEST, LAST
 from cipherlens.errors import DataError, KeyFailure, ShapeError, UsageError
-from cipherlens.memory import keep_freed_memory
 from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.batches import ImageBatches, ImageSet, check_image_set, check_same_kind, has_masks
 from cipherlens.training.engine.hardware import choose_device, choose_precision
@@ -70,7 +69,6 @@ def load_run(
     if weights not in WEIGHTS:
         raise UsageError(f"unknown weights {weights!r}", hint=f"choose one of: {', '.join(WEIGHTS)}")
     (record, number), device = read_record(path).choose_owner(owner), choose_device()
-    keep_freed_memory()
     if record.config.lock is not None and bound is None and not plain:
         raise KeyFailure(
             f"the model is locked with key {record.provenance.get('key_fingerprint')}",
