@@ -18,7 +18,8 @@ from PIL import Image
 
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.images import Preprocess
-from cipherlens.data.sealed.dataset import SealedDataset, job
+from cipherlens.data.sealed import job
+from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.job import plan_job
 from cipherlens.data.sealed.seal import seal
 from cipherlens.data.sealed.shards import SealOptions
