@@ -351,7 +351,7 @@ def test_kill_in_the_middle_then_the_same_command(folder, tmp_path, key):
     key.save(tmp_path / "k.key")
     out = tmp_path / "killed"
     script = (
-        "import sys; from cipherlens.data import job; job.SHARD_BYTES = 500_000\n"
+        "import sys; from cipherlens.data.sealed import job; job.SHARD_BYTES = 500_000\n"
         "from cipherlens.cli.main import run\n"
         f"if __name__ == '__main__': run(['encrypt', {str(folder)!r}, sys.argv[1], "
         f"'--key', {str(tmp_path / 'k.key')!r}, '--block', '8', '--workers', '2'])"
