@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from cipherlens.ciphers import create_cipher
-from cipherlens.ciphers.broken import IN_PART
+from cipherlens.ciphers.broken import SSIM_PARTIAL
+from cipherlens.evaluation.harness import GUESS_MARGIN
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "src" / "cipherlens" / "ciphers" / "broken_by.json"
 SIDES = {"cifar10-jpeg": 32, "imagenette-224": 224}
-MARGIN = 0.02
-"""So much above guessing counts."""
 NEARLY = 0.01
 """So much less similarity is as good: what takes fewer images is told."""
 
@@ -72,7 +71,10 @@ def read_covariance(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             facts = {"side": SIDES[record["source"]], "budget": record["ciphertexts"]}
             facts |= {"exact": min(r["exact_pixels"] for r in record["per_key"]) == 1}
             facts |= {"ssim": round(record["ssim"], 4), "record": path.name}
-            if record["ssim"] >= IN_PART and min(r["ssim"] - r["guess_ssim"] for r in record["per_key"]) > MARGIN:
+            if (
+                record["ssim"] >= SSIM_PARTIAL
+                and min(r["ssim"] - r["guess_ssim"] for r in record["per_key"]) > GUESS_MARGIN
+            ):
                 yield describe(name, params, attack="covariance", threat_model="coa", **facts)
 
 
@@ -82,7 +84,7 @@ def read_correlation(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             facts = {"side": row["side"], "budget": row["ciphertexts"], "record": "correlation.json"}
             facts |= {"ssim": round(statistics.mean(key["ssim"] for key in row["per_key"]), 4)}
             facts |= {"exact": min(key["right"] for key in row["per_key"]) == 1}
-            if facts["ssim"] >= IN_PART:
+            if facts["ssim"] >= SSIM_PARTIAL:
                 yield describe("pixel-permutation", {}, attack="correlation", threat_model="coa", **facts)
 
 
@@ -91,7 +93,7 @@ def read_jigsaw(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         for row in record["rows"]:
             facts = {"side": row["side"], "budget": row["budget"], "record": "jigsaw.json"}
             facts |= {"ssim": round(row["ssim"]["mean"], 4), "exact": row["exact_pixels"]["min"] == 1}
-            if facts["ssim"] >= max(IN_PART, row["guess_ssim"]["mean"] + MARGIN):
+            if facts["ssim"] >= max(SSIM_PARTIAL, row["guess_ssim"]["mean"] + GUESS_MARGIN):
                 params = {"block": row["block"]}
                 yield describe(row["cipher"], params, attack="jigsaw", threat_model="coa", **facts)
 
@@ -102,7 +104,7 @@ def read_comparison(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         schemes = {row["scheme"]: row["leakage"] for row in record["rows"]}
         for scheme, attacks in schemes.items():
             for row in attacks:
-                if row["beats_guessing"] and row["ssim"] >= IN_PART:
+                if row["beats_guessing"] and row["ssim"] >= SSIM_PARTIAL:
                     facts = {
                         "side": SIDES[record["source"]],
                         "budget": row["budget"],
@@ -128,7 +130,7 @@ def read_leaderboard(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         for row in record["rows"]:
             if (
                 not row["beats_guessing"]
-                or row["ssim"]["mean"] < IN_PART
+                or row["ssim"]["mean"] < SSIM_PARTIAL
                 or (row["scheme"], row["attack"]) in doubted
             ):
                 continue

@@ -8,14 +8,16 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 key or authentication, 4 bad data, 5 aud
 class CipherlensError(Exception):
     """Base of all errors that cipherlens raises on purpose.
 
-    ``hint`` is the way out, shown on a line of its own.
+    ``hint`` is the way out, shown on a line of its own. ``parameters`` are those that it speaks of: the command
+    line names its options after them.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
+    def __init__(self, message: str, hint: str | None = None, parameters: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.hint = hint
+        self.parameters = parameters
 
     def __str__(self) -> str:
         message = super().__str__()

@@ -260,7 +260,7 @@ def test_bad_images_stop_or_are_skipped(folder, tmp_path, key, damage):
 def test_size_and_pad(folder, tmp_path, key):
     Image.new("RGB", (40, 20), (200, 10, 10)).save(folder / "train" / "cat" / "00.png")
     options = SealOptions(Preprocess(size=14, pad=True))
-    with pytest.raises(ShapeError, match="--pad"):
+    with pytest.raises(ShapeError, match="pad them"):
         seal(str(folder), tmp_path / "no", HILL, key, SealOptions(Preprocess(size=14)))
     seal(str(folder), tmp_path / "sealed", HILL, key, options)
     dataset = SealedDataset.open(tmp_path / "sealed")

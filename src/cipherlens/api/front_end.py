@@ -58,7 +58,7 @@ def choose_network(plan: Plan) -> tuple[str, int]:
         return "positions", 1
     blocks = [int(part["block"]) for part in plan.params.get("ciphers", [plan.params]) if "block" in part]
     if not blocks:
-        raise UsageError(f"{plan.cipher} has no block", hint="name one with --adapt-block")
+        raise UsageError(f"{plan.cipher} has no block", hint="name one", parameters=("adapt_block",))
     return "er", lcm(*blocks)
 
 
@@ -77,7 +77,7 @@ def find_map(
     """
     reason = explain_refusal(dataset, split)
     if reason is not None:
-        raise UsageError(f"cannot start from ciphertexts: {reason}", hint="use --start random")
+        raise UsageError(f"cannot start from ciphertexts: {reason}", hint="start at random", parameters=("start",))
     attack = choose_map_attack(dataset)
     assert attack is not None
     count = count_images(dataset, split)

@@ -25,7 +25,7 @@ def load_prior_network(network: str, weights: Path | None, shape: tuple[int, int
 
     if Path(network).is_dir():
         if weights is not None:
-            raise UsageError("a run has weights of its own", hint="leave --weights away")
+            raise UsageError("a run has weights of its own", hint="leave weights away", parameters=("weights",))
         run = load_run(network, "last")
         if run.provenance.get("cipher") != "identity":
             raise UsageError(f"{network} was not trained on plain images", hint="give a run that was")

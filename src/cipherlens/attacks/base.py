@@ -80,7 +80,8 @@ def require_public(view: View) -> Images:
     if view.public_images is None or view.public_images.shape[1:] != view.plain_shape:
         raise UsageError(
             f"this attack needs public images of shape {view.plain_shape}, that of the plain ones",
-            hint="give --prior SOURCE with such images, or leave it away",
+            hint="give a prior of such images, or leave it away",
+            parameters=("prior",),
         )
     return view.public_images
 
@@ -90,7 +91,8 @@ def require_labels(view: View) -> tuple[Labels, Labels]:
     if view.labels is None or view.public_labels is None:
         raise UsageError(
             f"this attack needs the labels of the ciphertexts and of the public images, {SAME_CLASSES}",
-            hint="take a labelled data set, and leave --prior away",
+            hint="take a labelled data set, and leave the prior away",
+            parameters=("prior",),
         )
     return view.labels, view.public_labels
 
@@ -173,11 +175,15 @@ class Attack:
         """Run on a view; raises UsageError if the view lacks what the threat model gives."""
         if self.threat_model == "kpa" and (view.known_plain is None or view.known_ct is None):
             raise UsageError(
-                f"{self.name} needs known pictures with their ciphertexts", hint="give the view pairs, or --plain"
+                f"{self.name} needs known pictures with their ciphertexts",
+                hint="give the view pairs",
+                parameters=("plain",),
             )
         if self.threat_model == "cpa" and view.oracle is None:
             raise UsageError(
-                f"{self.name} needs somebody to encrypt chosen pictures", hint="give the view an oracle, or --key"
+                f"{self.name} needs somebody to encrypt chosen pictures",
+                hint="give the view an oracle",
+                parameters=("key",),
             )
         started = time.perf_counter()
         found, details = self.function(view)

@@ -12,7 +12,7 @@ from cipherlens.evaluation.harness import BUDGET_UNITS
 from cipherlens.evaluation.target import Target
 
 _NOT_ASKED = "not asked for"
-_TOO_LONG = "takes minutes: name it with --attacks"
+_TOO_LONG = "takes minutes: name it among the attacks"
 
 
 def choose_attacks(target: Target, names: Sequence[str]) -> list[Attack]:

@@ -1,4 +1,4 @@
-"""The limits of ``--fail-above``: how much may leak."""
+"""The limits that an audit may not exceed: how much may leak."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,9 @@ def parse_limits(texts: Sequence[str]) -> dict[str, float]:
         try:
             limits[name] = float(value)
         except ValueError:
-            raise UsageError(f"--fail-above takes METRIC=NUMBER, not {text!r}", hint="e.g. ssim=0.3") from None
+            raise UsageError(
+                f"a limit is METRIC=NUMBER, not {text!r}", hint="e.g. ssim=0.3", parameters=("fail_above",)
+            ) from None
         if name not in METRICS:
             raise UsageError(f"unknown metric {name!r}", hint=f"choose one of: {', '.join(METRICS)}")
         least, most = METRICS[name]
@@ -41,7 +43,8 @@ def check_thresholds(
     if limits and not evaluations and not late:
         raise CipherlensError(
             "no attack of this version applies to this cipher: the limits cannot be checked",
-            hint="leave --fail-above out; an audit without attacks says nothing",
+            hint="leave the limits out; an audit without attacks says nothing",
+            parameters=("fail_above",),
         )
     for metric, limit in limits.items():
         worst = max(evaluations, key=lambda e: _rank(float(getattr(e, metric))), default=None)

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cipherlens.ciphers.broken import SSIM_PARTIAL, SSIM_READABLE
+
 Record = Mapping[str, Any]
 
 READABLE, PARTLY, UNREAD = "readable", "partly readable", "no attack of this audit read the pictures"
-LEVELS = {READABLE: 0.6, PARTLY: 0.3}
-"""Least similarity (SSIM) of each verdict, the higher first: a convention of this audit, not a law of sight."""
+LEVELS = {READABLE: SSIM_READABLE, PARTLY: SSIM_PARTIAL}
+"""Least SSIM of each verdict, the higher first."""
 
 
 @dataclass(frozen=True)

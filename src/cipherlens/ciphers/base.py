@@ -158,8 +158,8 @@ def check_multiple(shape: Shape, block: int) -> None:
     )
     raise ShapeError(
         f"{height}x{width} images cannot be cut into {block}x{block} blocks",
-        hint=f"use {down[0]}x{down[1]} or {up[0]}x{up[1]} images (--size), pad them (--pad), "
-        "or choose another --block",
+        hint=f"use {down[0]}x{down[1]} or {up[0]}x{up[1]} images, pad them, or choose another block",
+        parameters=("size", "pad", "block"),
     )
 
 

@@ -12,8 +12,8 @@ Break = dict[str, Any]
 """One attack that reads a cipher: attack, threat_model, per_image, params (of the cipher that was measured), side
 of the images, budget, ssim, exact (every value of every image under all keys), record."""
 
-BROKEN, IN_PART = 0.6, 0.3
-"""Least similarity (SSIM) of a picture that is read, and of one that is read in part, as in audits."""
+SSIM_READABLE, SSIM_PARTIAL = 0.6, 0.3
+"""Least SSIM of a picture that is read, and of one that is read in part: a convention, not a law of sight."""
 _UNITS = {"coa": "ciphertext", "labels": "ciphertext", "kpa": "pair", "cpa": "chosen picture", "model": "model"}
 
 
@@ -39,8 +39,8 @@ def describe_breaks(cipher: Cipher) -> str:
     if cipher.name == "identity":
         return "nothing is needed: the images are not encrypted"
     rows = find_breaks(cipher)
-    broken = _join(cipher, (row for row in rows if row["ssim"] >= BROKEN))
-    partly = _join(cipher, (row for row in rows if row["ssim"] < BROKEN))
+    broken = _join(cipher, (row for row in rows if row["ssim"] >= SSIM_READABLE))
+    partly = _join(cipher, (row for row in rows if row["ssim"] < SSIM_READABLE))
     if not rows:
         return "nothing was measured, which does not mean that it holds"
     return "; ".join([*([broken] if broken else []), *([f"read in part by {partly}"] if partly else [])])

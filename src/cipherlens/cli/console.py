@@ -65,8 +65,10 @@ def say(*lines: str) -> None:
 
 
 def say_error(word: str, error: CipherlensError) -> None:
-    """An error and the way out."""
-    say(f"{word}: {error.args[0]}", *([f"  hint: {error.hint}"] if error.hint else []))
+    """An error and the way out, with the options for it."""
+    options = [f"--{name.replace('_', '-')}" for name in error.parameters]
+    named = f" ({', '.join(options)})" if options else ""
+    say(f"{word}: {error.args[0]}", *([f"  hint: {error.hint}{named}"] if error.hint else []))
 
 
 def say_if_unchecked(key: object, what: Path) -> None:

@@ -106,7 +106,8 @@ def _check_pixels(image: Image.Image, name: str, max_pixels: int) -> None:
 def _too_large(name: str, found: str, max_pixels: int) -> DataError:
     return DataError(
         f"{name} has {found}, more than {max_pixels:,} in all",
-        hint=f"raise --max-pixels (up to {_PILLOW_PIXELS:,}), make the image smaller, or pass --on-error skip",
+        hint=f"allow more pixels (up to {_PILLOW_PIXELS:,}), make the image smaller, or skip it",
+        parameters=("max_pixels", "on_error"),
     )
 
 
@@ -210,5 +211,6 @@ def check_shape(pixels: Pixels, shape: tuple[int, int, int], name: str, other: s
     if pixels.shape != shape:
         raise ShapeError(
             f"{name} is {pixels.shape[1]}x{pixels.shape[2]}, {other} is {shape[1]}x{shape[2]}",
-            hint="bring all images to one size with --size, or pass --on-error skip",
+            hint="bring all images to one size, or skip those of others",
+            parameters=("size", "on_error"),
         )

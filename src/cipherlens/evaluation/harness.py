@@ -72,7 +72,11 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0, runs: i
     if lack := target.say_lack(attack, budget + (attack.threat_model == "kpa")):
         raise UsageError(f"{attack.name} {lack}", hint="see docs/attacks.md for what attacks need")
     if budget < 1 or spent >= total:
-        raise UsageError(f"budget {budget} needs {spent + 1} images, there are {total}", hint="lower --budget")
+        raise UsageError(
+            f"budget {budget} needs {spent + 1} images, there are {total}",
+            hint="lower the budget",
+            parameters=("budget",),
+        )
     groups = choose_groups(attack, total, budget, runs)
     results = [attack.run(view) for view in build_views(attack, target, groups, budget, seed)]
     seen = np.concatenate(groups)

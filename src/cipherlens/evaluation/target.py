@@ -53,16 +53,16 @@ class Target:
         """What an attack that applies to the cipher lacks on so many images of this size; None where it can run."""
         least, (_, _, height, width) = attack.least + (attack.threat_model == "kpa"), self.plain.shape
         if attack.threat_model == "cpa" and self.bound is None:
-            return "needs somebody who encrypts chosen pictures: give the client's --key"
+            return "needs somebody who encrypts chosen pictures: give the client's key"
         if images < least:
             return f"needs {least} images or more"
         if height * width > (most := attack.limit_pixels(self.params)):
             return f"takes images of at most {most:,} pixels"
         if attack.needs_public and (self.public is None or self.public.shape[1:] != self.plain.shape[1:]):
-            return "needs public images of the same size: give another --prior"
+            return "needs public images of the same size: give another prior"
         labelled = self.labels is not None and self.public_labels is not None
         if attack.threat_model == "labels" and attack.needs_public and not labelled:
-            return f"needs labels of the ciphertexts and of the public images, {SAME_CLASSES}: leave --prior away"
+            return f"needs labels of the ciphertexts and of the public images, {SAME_CLASSES}: leave the prior away"
         return None
 
 

@@ -63,7 +63,9 @@ def _make_oracle(bound: BoundCipher, queries: int) -> Oracle:
         numbers = [f"oracle/{asked + number}" for number in range(len(images))]
         asked += len(images)
         if asked > queries:
-            raise UsageError(f"{asked} pictures asked for, {queries} allowed", hint="raise --budget")
+            raise UsageError(
+                f"{asked} pictures asked for, {queries} allowed", hint="raise the budget", parameters=("budget",)
+            )
         return cut_nonce(bound.encrypt(images, numbers), images.shape[2])
 
     return encrypt

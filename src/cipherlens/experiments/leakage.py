@@ -75,7 +75,9 @@ def _require_same(path: Path, images: Sequence[NDArray[np.uint8]]) -> None:
     if not path.exists():
         write_atomic(path, canonical_json(facts))
     if json.loads(path.read_bytes()) != facts:
-        raise UsageError(f"{path.parent} holds attacks on other images", hint="choose a new folder with --out")
+        raise UsageError(
+            f"{path.parent} holds attacks on other images", hint="choose a new folder", parameters=("out",)
+        )
 
 
 def _plan(settings: Settings, out: Path, plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> Iterator[Trial]:

@@ -107,6 +107,7 @@ def resolve(source: str) -> str:
     if root is None or not (Path(root) / name.partition("?")[0]).exists():
         raise DataError(
             f"this scale needs the data set {name}",
-            hint=f"set {DATA_VARIABLE} to the folder that holds it, give --source, or run --scale smoke",
+            hint=f"set {DATA_VARIABLE} to the folder that holds it, give the source, or run at scale smoke",
+            parameters=("source", "scale"),
         )
     return str(Path(root) / name)

@@ -144,7 +144,9 @@ def format_key(secret: bytes, fingerprint: str, passphrase: str | None, comment:
 
 def _decrypt(path: Path, fields: dict[str, str], passphrase: str | None) -> bytes:
     if passphrase is None:
-        raise KeyFailure(f"{path} is protected by a passphrase", hint="give --passphrase-file FILE")
+        raise KeyFailure(
+            f"{path} is protected by a passphrase", hint="give the passphrase", parameters=("passphrase_file",)
+        )
     header = {name: value for name, value in fields.items() if name != "key"}
     missing = {"salt", "nonce", *_COST} - set(header)
     if missing:

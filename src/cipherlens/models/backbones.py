@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from cipherlens.errors import DataError, ShapeError, UsageError, unknown_name
+from cipherlens.models.adaptation.kinds import ADAPTATIONS
 from cipherlens.models.adaptation.learned import create_learned
 from cipherlens.models.adaptation.network import AdaptationNetwork, AdaptedModel
 from cipherlens.models.adaptation.positions import PositionAdaptation
@@ -38,7 +39,6 @@ SIZED_MODELS: dict[str, Callable[..., nn.Module]] = {
     "vit-cifar": create_small_vit,
 }
 """Own models that are made for one size of images."""
-ADAPTATIONS = ("er", "le", "ele", "pe", "positions", "whitened")
 SEGMENTATION_MODELS = ("unet", "unet-small")
 """Own models that give a class per pixel."""
 
@@ -176,7 +176,8 @@ def _refused(name: str, image_size: tuple[int, ...], error: Exception) -> ShapeE
     if name in SEGMENTATION_MODELS:
         return ShapeError(
             f"{name} cannot take images of {image_size[0]}x{image_size[1]} pixels",
-            hint="sides must be multiples of 16 (--size)",
+            hint="sides must be multiples of 16",
+            parameters=("size",),
         )
     return ShapeError(
         f"{name} cannot take images of {image_size[0]}x{image_size[1]} pixels: {error}",

@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 from cipherlens.ciphers.blocks import MAX_BLOCK
 from cipherlens.errors import UsageError
+from cipherlens.models.adaptation.kinds import ADAPTATIONS, MAP_HOLDERS
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": ("sgd", "adamw"),
@@ -14,7 +15,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("auto", "float32", "bf16"),
     "normalize": ("standardize", "imagenet", "none"),
     "lock": ("shuffled", "plain"),
-    "adaptation": ("er", "le", "ele", "pe", "positions", "whitened"),
+    "adaptation": ADAPTATIONS,
     "start": ("random", "whitened", "ciphertexts", "inverse"),
 }
 MINIMA = dict.fromkeys(("epochs", "rounds", "batch_size"), 1)
@@ -145,7 +146,7 @@ def _check_adaptation(config: TrainConfig) -> None:
         )
     if config.adaptation != "er" and (config.legacy_padding or config.adapt_block is None):
         raise UsageError(f"adaptation {config.adaptation} needs adapt_block, and knows no legacy_padding")
-    if config.can_decrypt and config.adaptation not in ("er", "positions"):
+    if config.can_decrypt and config.adaptation not in MAP_HOLDERS:
         raise UsageError(f"adaptation {config.adaptation} can hold no map", hint="leave start random")
     if (config.start == "whitened") != (config.adaptation == "whitened"):
         raise UsageError("start whitened is for adaptation whitened, and no other start is", hint="give both")

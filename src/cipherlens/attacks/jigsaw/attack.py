@@ -61,7 +61,9 @@ def _find_block(view: View) -> int:
     for block in range(view.block, common + 1):
         if common % block == 0 and height * width <= _EASY_BLOCKS * block**2:
             return block
-    raise UsageError(f"{height}x{width} images cannot be cut into square blocks", hint="use another --size")
+    raise UsageError(
+        f"{height}x{width} images cannot be cut into square blocks", hint="use another size", parameters=("size",)
+    )
 
 
 def _solve(

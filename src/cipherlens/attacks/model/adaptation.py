@@ -25,7 +25,7 @@ def create_adaptation_attack(run: Path, round: int | None = None, owner: str | N
 
     config = read_record(run).choose_owner(owner)[0].config
     if config.adapt_block is None:
-        raise UsageError(f"{run} has no adaptation network", hint="train it with --adapt")
+        raise UsageError(f"{run} has no adaptation network", hint="train it with one", parameters=("adapt",))
     if config.adaptation not in ("er", "whitened"):
         raise UsageError(f"the adaptation network of {run} is no decryptor: it gives more channels than an image")
     if round is not None and not 0 <= round <= config.rounds:

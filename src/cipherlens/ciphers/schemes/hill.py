@@ -119,7 +119,8 @@ def _draw_matrix(cipher: HillCipher, key: Key, channel: int) -> tuple[NDArray[np
             return matrix, condition
     raise KeyFailure(
         f"random {size}x{size} matrices cannot be inverted to within half a grey level in float32",
-        hint="use a smaller block, or orthogonal matrices (--orthogonal)",
+        hint="use a smaller block, or orthogonal matrices",
+        parameters=("block", "orthogonal"),
     )
 
 

@@ -152,7 +152,8 @@ def check_classes(mask: NDArray[np.uint8], classes: int, name: str) -> None:
     if found >= classes:
         raise DataError(
             f"the mask of {name} has class {found}, there are {classes}",
-            hint="name all classes in the source, write 255 where there is none, or pass --on-error skip",
+            hint="name all classes in the source, write 255 where there is none, or skip the image",
+            parameters=("on_error",),
         )
 
 

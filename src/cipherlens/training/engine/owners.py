@@ -12,6 +12,7 @@ from torch import Tensor
 from cipherlens.ciphers.blocks import MAX_BLOCK
 from cipherlens.data.sealed.manifest import Dtype
 from cipherlens.errors import DataError, UsageError
+from cipherlens.models.adaptation.kinds import MAP_HOLDERS
 from cipherlens.schema import parse
 from cipherlens.training.engine.batches import ImageSet, check_same_kind, has_masks
 from cipherlens.training.engine.normalization import Normalization
@@ -44,7 +45,7 @@ class Owner:
     def from_json(cls, values: Mapping[str, Any]) -> "Owner":
         """Inverse of ``to_json``; ValueError for a field that is missing or of the wrong kind."""
         found = parse(values, cls)
-        if found.adaptation not in ("er", "positions"):
+        if found.adaptation not in MAP_HOLDERS:
             raise ValueError(f"an owner with adaptation {found.adaptation!r}")
         return replace(found, normalization=Normalization.from_json(values["normalization"]))
 

@@ -77,7 +77,8 @@ def _check(run: Path, record: RunRecord, unfinished: bool, owner: Owner, images:
     if not plain and record.picture is None:
         raise UsageError(
             f"{run} did not start from a map, so what pictures its network expects is not known",
-            hint="adapt a run on plain images, or train one with --adapt --start ciphertexts",
+            hint="adapt a run on plain images, or train one that starts from ciphertexts",
+            parameters=("start",),
         )
     known: Sequence[Mapping[str, Any]] = [one.provenance for one in record.owners] or [record.provenance]
     if owner.provenance["key_fingerprint"] in [one.get("key_fingerprint") for one in known] and not plain:

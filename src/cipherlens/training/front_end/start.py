@@ -49,14 +49,19 @@ def set_front_end(adapt: nn.Module, inverse: EstimatedInverse, given: Normalizat
         adapt.set_places(torch.from_numpy(inverse.source), _tensor(std), _tensor(mean / _stack(wanted.std)))
         return
     if not (isinstance(adapt, AdaptationNetwork) and isinstance(inverse, BlockInverse)):
-        raise UsageError("the map is for another kind of adaptation network", hint="see train --start")
+        raise UsageError(
+            "the map is for another kind of adaptation network",
+            hint="start from another map",
+            parameters=("start",),
+        )
     matrix, shift = inverse.to_affine()
     per_channel = adapt.block**2
     if inverse.block != adapt.block or len(shift) != adapt.conv.out_channels:
         raise UsageError(
             f"the map is for blocks of {inverse.block} in {inverse.shape[0]} channels, the adaptation network for "
             f"{adapt.block} in {adapt.conv.out_channels // per_channel}",
-            hint="use the cipher's block (--adapt)",
+            hint="use the cipher's block",
+            parameters=("adapt_block",),
         )
     mean, std, out_mean, out_std = (
         np.repeat(_stack(values), per_channel) for values in (given.mean, given.std, wanted.mean, wanted.std)

@@ -39,7 +39,7 @@ def read_finished(run: Path, purpose: str) -> tuple[RunRecord, list[EpochMetrics
     if record.provenance.get("cipher") != "identity" and record.config.lock is None:
         raise UsageError(
             f"{run} was trained on {record.provenance.get('cipher')} images: it does not know plain ones",
-            hint=f"{purpose} a run that was trained on plain images (encrypt --cipher identity)",
+            hint=f"{purpose} a run that was trained on plain images (cipher identity)",
         )
     history = read_metrics(run)
     if get_next(record.config, history) is not None:
