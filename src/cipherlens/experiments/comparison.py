@@ -21,7 +21,7 @@ from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options, name_cipher
 from cipherlens.keys import Key
 
-ADAPTED = ("er", *LEARNED)
+ADAPTED = ("er", "le", "ele", "pe")
 DERIVED = ("locked", "folded")
 WAYS = ("none", *ADAPTED, *DERIVED)
 """How a network is helped: not at all, by an adaptation network, or by the key (no training on ciphertexts)."""
