@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import cipherlens as cl
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.synthetic.dataset import generate
-from cipherlens.memory import keep_freed_memory
+from cipherlens.memory import disable_malloc_trim
 from cipherlens.records import write_record
 
 SIDE, BATCH, SECONDS, LEAST_ROUNDS = 224, 16, 15.0, 11
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    keep_freed_memory()  # as every run does that is loaded
+    disable_malloc_trim()  # as every run does that is loaded
     names = options.models or list(MODELS)
     known = json.loads(options.out.read_text())["results"]["rows"] if options.out and options.out.exists() else []
     rows = [row for row in known if row["model"] not in names]

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 import cipherlens as cl
-from cipherlens.memory import keep_freed_memory
+from cipherlens.memory import disable_malloc_trim
 from cipherlens.records import write_record
 
 CASES = (("vgg16_cifar", 32, 64), ("resnet50", 224, 8))
@@ -69,7 +69,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    keep_freed_memory()  # as every run does that is loaded
+    disable_malloc_trim()  # as every run does that is loaded
     rows = []
     for name, side, batch in CASES:
         variants, seconds = build(name, side, batch)

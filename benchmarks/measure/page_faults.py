@@ -2,7 +2,7 @@
 
     python benchmarks/measure/page_faults.py --out results/page-faults.json
 
-Each network trains in child processes of its own, as glibc does it and with ``keep_freed_memory``, in turns. The
+Each network trains in child processes of its own, as glibc does it and with ``disable_malloc_trim``, in turns. The
 figures are medians over the turns; the share is that of the time spent in the kernel.
 """
 
@@ -19,7 +19,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import cipherlens as cl
-from cipherlens.memory import keep_freed_memory
+from cipherlens.memory import disable_malloc_trim
 from cipherlens.records import write_record
 
 CASES = (  # network, side, batch, steps, bf16
@@ -34,7 +34,7 @@ def train(case: int, keep: bool, threads: int) -> dict[str, float]:
     name, side, batch, steps, bf16 = CASES[case]
     torch.set_num_threads(threads)
     if keep:
-        keep_freed_memory()
+        disable_malloc_trim()
     model = cl.create_model(name, 10).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     images = torch.rand(batch, 3, side, side).to(memory_format=torch.channels_last)

@@ -30,7 +30,7 @@ class UsageError(CipherlensError):
     exit_code = 2
 
 
-class KeyFailure(CipherlensError):
+class KeyFailureError(CipherlensError):
     """A wrong key or passphrase, or a damaged key file."""
 
     exit_code = 3
@@ -52,7 +52,7 @@ class ThresholdExceeded(CipherlensError):
     exit_code = 5
 
 
-class PartialResult(CipherlensError):
+class PartialResultError(CipherlensError):
     """The job finished, but something was skipped."""
 
     exit_code = 6

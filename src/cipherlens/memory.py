@@ -16,7 +16,7 @@ _GROWTH = 256 * 1024**2
 _NEVER = 2**31 - 1
 
 
-def keep_freed_memory() -> bool:
+def disable_malloc_trim() -> bool:
     """Let this process keep the memory it frees, where the C library is glibc.
 
     Returns whether the C library took the setting; it holds until the process ends and changes no result. The

@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import View, to_unit
 from cipherlens.attacks.covariance.attack import _search_until_agreed, attack_covariance
-from cipherlens.attacks.covariance.permutation_fit import _invert, _order_channels, _stack, snap
+from cipherlens.attacks.covariance.permutation_fit import _invert, _order_channels, _stack, project_to_permutation
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.signed_swaps import price_signed, sign, swap_signed
 from cipherlens.attacks.covariance.statistics import block_statistics
@@ -200,7 +200,7 @@ def test_a_blurred_map_snaps_to_the_rearrangement(images):
     blurred = matrix + 0.05 * rng.normal(size=matrix.shape)
     mixed = np.concatenate([blurred[:, 16:32], blurred[:, :16], blurred[:, 32:]], axis=1)  # red and green exchanged
     for start in (blurred, mixed):
-        found = snap(start, prior, target, 3, inverts=True)
+        found = project_to_permutation(start, prior, target, 3, inverts=True)
         np.testing.assert_array_equal(found.source, source)
         assert abs(found.signs @ signs[source]) == 48
 

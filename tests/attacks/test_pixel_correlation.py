@@ -14,7 +14,7 @@ from cipherlens.attacks.positions.refinement import choose_way, fit_near
 from cipherlens.attacks.shared.swaps import _price, choose_pairs, swap_pairs
 from cipherlens.ciphers import create_cipher
 from cipherlens.errors import UsageError
-from cipherlens.evaluation.alignment import lay
+from cipherlens.evaluation.alignment import align_symmetry
 from cipherlens.evaluation.controls import run_controls
 from cipherlens.evaluation.harness import evaluate
 from cipherlens.evaluation.target import Target
@@ -63,7 +63,7 @@ def test_fewer_images_tell_less(public: np.ndarray) -> None:
         view = View("pixel-permutation", {}, "coa", to_unit(target.ct), to_unit(public))
         source, _ = find_source(view)
         laid = target.ct.reshape(number, 3, -1)[:, :, source].reshape(target.plain.shape)
-        return float((lay(laid, target.plain) == target.plain).mean())
+        return float((align_symmetry(laid, target.plain) == target.plain).mean())
 
     exact = [count_right(number) for number in (10, 30, 50)]
     assert exact[0] < 0.2 < exact[1] < 0.9 < exact[2]
@@ -83,7 +83,7 @@ def test_oblong_pictures_without_public_ones_of_their_size(shape: tuple[int, int
     ct = bound.encrypt(plain)
     for other in (None, to_unit(public)):
         source, _ = find_source(View("pixel-permutation", {}, "coa", to_unit(ct), other))
-        laid = lay(ct.reshape(300, 3, -1)[:, :, source].reshape(plain.shape), plain)
+        laid = align_symmetry(ct.reshape(300, 3, -1)[:, :, source].reshape(plain.shape), plain)
         assert (laid == plain).mean() > 0.9
 
 
@@ -135,9 +135,9 @@ def test_the_objective_is_least_at_the_truth(public: np.ndarray) -> None:
 def test_mirror_images_are_scored_as_what_they_show() -> None:
     plain = clouds(5).astype(np.float32) / 255
     for found in (plain, plain[..., ::-1], np.rot90(plain, 3, axes=(2, 3))[..., ::-1]):
-        assert np.array_equal(lay(found, plain), plain)
+        assert np.array_equal(align_symmetry(found, plain), plain)
     wide = plain[:, :, :8]
-    assert np.array_equal(lay(np.rot90(wide, axes=(2, 3)), wide), wide)
+    assert np.array_equal(align_symmetry(np.rot90(wide, axes=(2, 3)), wide), wide)
 
 
 def test_where_it_does_not_apply() -> None:

@@ -12,7 +12,7 @@ from cipherlens.attacks.base import View
 from cipherlens.attacks.values.signs import attack_neighbours, find_signs
 from cipherlens.attacks.values.single_image import attack_differences
 from cipherlens.ciphers import create_cipher
-from cipherlens.evaluation.alignment import fit_images, name_colours
+from cipherlens.evaluation.alignment import align_channels, fit_images
 from cipherlens.evaluation.controls import run_controls
 from cipherlens.evaluation.harness import evaluate
 from cipherlens.evaluation.target import Target
@@ -61,9 +61,9 @@ def test_without_public_images_too() -> None:
 
 def test_colours_are_named_and_turned_for_scoring() -> None:
     plain = landscapes(30).astype(np.float32) / 255
-    assert np.allclose(name_colours(1 - plain[:, [2, 0, 1]], plain), plain, atol=1e-6)
+    assert np.allclose(align_channels(1 - plain[:, [2, 0, 1]], plain), plain, atol=1e-6)
     noise = np.random.default_rng(0).random(plain.shape, np.float32)
-    assert not np.allclose(name_colours(noise, plain), plain, atol=0.2)
+    assert not np.allclose(align_channels(noise, plain), plain, atol=0.2)
 
 
 @pytest.mark.parametrize("brightness", [60, 200])
@@ -94,7 +94,7 @@ def test_controls(attack: object) -> None:
 
 def test_an_attack_that_knows_nothing_fails_the_identity_control() -> None:
     """Its pictures are scored after the best fit, and so is a guess: nothing is no better than that."""
-    nothing = replace(BASIC, function=lambda view: (np.zeros_like(view.ciphertexts), {}), reaches=0.0)
+    nothing = replace(BASIC, function=lambda view: (np.zeros_like(view.ciphertexts), {}), min_control_ssim=0.0)
     outcomes = {control.control: control.passed for control in run_controls(nothing, make_target("pe", 60), 60)}
     assert outcomes == {"identity": False, "stream": True}
 

@@ -199,7 +199,7 @@ def test_attacks_are_chosen_in_their_order(sealed: Path) -> None:
 def test_what_a_target_lacks_for_an_attack() -> None:
     plain = np.zeros((40, 3, 8, 8), np.uint8)
     target = Target("pixel-permutation", {}, plain, plain, None, "")
-    reasons = {name: target.say_lack(ATTACKS[name], 40) for name in ("correlation", "known-plaintext")}
+    reasons = {name: target.missing_requirement(ATTACKS[name], 40) for name in ("correlation", "known-plaintext")}
     assert reasons == {"correlation": "needs 50 images or more", "known-plaintext": None}
     assert "chosen-plaintext" not in {attack.name for attack in target.list_attacks()}
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cipherlens.ciphers import CIPHERS, create_cipher
 from cipherlens.ciphers.schemes.hill import MAX_ERROR, invert_mod256
-from cipherlens.errors import CipherlensError, KeyFailure, ShapeError, UsageError
+from cipherlens.errors import CipherlensError, KeyFailureError, ShapeError, UsageError
 from cipherlens.keys import Key
 from tests.reference import ciphers as reference
 
@@ -204,7 +204,7 @@ def test_wrong_key_does_not_restore(variant):
     ct = create(variant, 4).bind(KEY, plain.shape[1:]).encrypt(plain)
     wrong = create(variant, 4).bind(OTHER, plain.shape[1:])
     if variant == "stream":
-        with pytest.raises(KeyFailure, match="authentication failed"):
+        with pytest.raises(KeyFailureError, match="authentication failed"):
             wrong.decrypt(ct)
     else:
         assert np.mean(wrong.decrypt(ct) == plain) < RESTORED.get(variant, 0.05)
@@ -217,7 +217,7 @@ def test_stream_is_fresh_and_authenticated():
     assert not np.array_equal(first, second)
     assert not np.array_equal(first[0], first[1])
     first[1, 0, 0, 0] ^= 1
-    with pytest.raises(KeyFailure, match="altered"):
+    with pytest.raises(KeyFailureError, match="altered"):
         bound.decrypt(first)
 
 
@@ -258,7 +258,7 @@ def test_ill_conditioned_keys_are_redrawn():
 
 
 def test_hopeless_block_size_names_the_way_out():
-    with pytest.raises(KeyFailure, match="orthogonal"):
+    with pytest.raises(KeyFailureError, match="orthogonal"):
         create_cipher("hill", block=28).bind(KEY, (1, 28, 28))
 
 

@@ -14,7 +14,7 @@ from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse, PositionInverse, Target
 from cipherlens.cli.main import execute
 from cipherlens.data.synthetic import dataset as synthetic
-from cipherlens.errors import CipherlensError, DataError, KeyFailure, ShapeError, UsageError
+from cipherlens.errors import CipherlensError, DataError, KeyFailureError, ShapeError, UsageError
 from cipherlens.evaluation.metrics import mean_similarity
 from cipherlens.keys import Key
 from tests.attacks.test_pixel_correlation import clouds
@@ -222,5 +222,5 @@ def test_what_cannot_be_mapped(call, place, tmp_path):
 
 def test_a_map_names_what_differs():
     inverse = make_block_inverse()
-    with pytest.raises(KeyFailure, match="cipher"):
+    with pytest.raises(KeyFailureError, match="cipher"):
         BlockInverse(**{**vars(inverse), "target": TARGET}).require_target(Target("np", {}, KEY.fingerprint))

@@ -26,7 +26,7 @@ from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.unseal import unseal
 from cipherlens.data.sources.base import pick_evenly
 from cipherlens.data.sources.registry import open_source
-from cipherlens.errors import DataError, KeyFailure, ShapeError, UsageError
+from cipherlens.errors import DataError, KeyFailureError, ShapeError, UsageError
 from cipherlens.keys import Key
 from tests.conftest import smooth_images
 
@@ -135,7 +135,7 @@ def interrupt(folder, out, key, after):
 
 def test_resume_refuses_tampered_and_foreign_jobs(folder, tmp_path, key):
     out = interrupt(folder, tmp_path / "parts", key, after=2)
-    with pytest.raises(KeyFailure, match="wrong key"):
+    with pytest.raises(KeyFailureError, match="wrong key"):
         seal(str(folder), out, HILL, Key(bytes(32)))
     with pytest.raises(DataError, match="other settings"):
         seal(str(folder), out, create_cipher("hill", block=8), key)
@@ -228,7 +228,7 @@ def test_tampered_manifests_are_found(folder, tmp_path, key):
 def test_wrong_key_is_named(folder, tmp_path, key):
     seal(str(folder), tmp_path / "sealed", HILL, key)
     other = Key(bytes(32))
-    with pytest.raises(KeyFailure, match=key.fingerprint):
+    with pytest.raises(KeyFailureError, match=key.fingerprint):
         unseal(tmp_path / "sealed", tmp_path / "back", other)
     assert not (tmp_path / "back").exists()
 

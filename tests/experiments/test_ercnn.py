@@ -22,7 +22,7 @@ from cipherlens.data.sealed.dataset import SealedDataset  # noqa: E402
 from cipherlens.data.sealed.seal import seal  # noqa: E402
 from cipherlens.data.sources.registry import open_source  # noqa: E402
 from cipherlens.data.sources.subsets import ClassSubset, select  # noqa: E402
-from cipherlens.errors import DataError, KeyFailure, UsageError  # noqa: E402
+from cipherlens.errors import DataError, KeyFailureError, UsageError  # noqa: E402
 from cipherlens.evaluation.alignment import fit_channels  # noqa: E402
 from cipherlens.evaluation.harness import evaluate  # noqa: E402
 from cipherlens.evaluation.load import load_target  # noqa: E402
@@ -198,7 +198,7 @@ def test_training_starts_from_the_clients_inverse_key(call, sealed, runs, key, t
             fit(wrong, dataset.split("train"), None, tmp_path / "new", dataset.plan.public())
         assert not (tmp_path / "new").exists()
     other = {**dataset.plan.public(), "key_fingerprint": "00" * 16}
-    with pytest.raises(KeyFailure, match="the map is for images sealed with key"):
+    with pytest.raises(KeyFailureError, match="the map is for images sealed with key"):
         fit(replace(config, seed=1), dataset.split("train"), None, tmp_path / "new", other)
     with pytest.raises(UsageError, match="locked"):
         replace(config, lock="plain")

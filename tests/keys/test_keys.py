@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cipherlens.ciphers import create_cipher
-from cipherlens.errors import KeyFailure, UsageError
+from cipherlens.errors import KeyFailureError, UsageError
 from cipherlens.keys import Key, KeyStream
 from tests.reference.keystream import Stream
 
@@ -126,9 +126,9 @@ def test_key_file_round_trip(tmp_path, passphrase):
     assert "ward 3: camera" in text
     if passphrase:
         assert passphrase not in text
-        with pytest.raises(KeyFailure, match="wrong passphrase"):
+        with pytest.raises(KeyFailureError, match="wrong passphrase"):
             Key.load(path, "wrong")
-        with pytest.raises(KeyFailure, match="protected by a passphrase"):
+        with pytest.raises(KeyFailureError, match="protected by a passphrase"):
             Key.load(path)
 
 
@@ -151,10 +151,10 @@ def test_damaged_key_file(tmp_path, passphrase):
             continue
         flipped = line[:-3] + ("A" if line[-3] != "A" else "B") + line[-2:]
         path.write_text("".join([*lines[:number], flipped, *lines[number + 1 :]]))
-        with pytest.raises(KeyFailure):
+        with pytest.raises(KeyFailureError):
             Key.load(path, passphrase)
     path.write_text("".join(lines[:-1]))
-    with pytest.raises(KeyFailure):
+    with pytest.raises(KeyFailureError):
         Key.load(path, passphrase)
 
 
@@ -166,7 +166,7 @@ def test_header_of_a_protected_file_is_authenticated(tmp_path):
     Key.generate().save(path, "p", comment="mine")
     body = path.read_text().replace("comment: mine", "comment: yours").rpartition("checksum: ")[0]
     path.write_text(f"{body}checksum: {_checksum(body)}\n")
-    with pytest.raises(KeyFailure, match="altered"):
+    with pytest.raises(KeyFailureError, match="altered"):
         Key.load(path, "p")
 
 
@@ -177,14 +177,14 @@ def test_hostile_cost_is_refused(tmp_path):
     Key.generate().save(path, "p")
     body = path.read_text().replace("memory-kib: 65536", "memory-kib: 999999999").rpartition("checksum: ")[0]
     path.write_text(f"{body}checksum: {_checksum(body)}\n")
-    with pytest.raises(KeyFailure, match="memory-kib"):
+    with pytest.raises(KeyFailureError, match="memory-kib"):
         Key.load(path, "p")
 
 
 def test_not_a_key_file(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(b"\xff\xd8\xff\xe0 not text")
-    with pytest.raises(KeyFailure, match="not a cipherlens key file"):
+    with pytest.raises(KeyFailureError, match="not a cipherlens key file"):
         Key.load(path)
-    with pytest.raises(KeyFailure, match="cannot read"):
+    with pytest.raises(KeyFailureError, match="cannot read"):
         Key.load(tmp_path / "missing.key")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cipherlens.errors import KeyFailure, UsageError
+from cipherlens.errors import KeyFailureError, UsageError
 from cipherlens.keys import Key, keyfile
 
 BREAKS = [*"\x85\u2028\u2029\x0b\x0c\x1c\x1d\x1e\n\r\x1b\ud800\x00"]
@@ -34,7 +34,7 @@ def test_every_other_comment_is_read_again(tmp_path, comment, passphrase):
 def test_a_file_that_cannot_be_read_back_is_not_written(tmp_path, monkeypatch):
     """Whatever the reason: a disk that lies, a bug. Nothing may say that the key is saved."""
     monkeypatch.setattr(keyfile, "format_key", lambda *_: "cipherlens-key: 1\nchecksum: 0\n")
-    with pytest.raises(KeyFailure):
+    with pytest.raises(KeyFailureError):
         Key.generate().save(tmp_path / "k.key")
     assert not (tmp_path / "k.key").exists()
 
@@ -66,7 +66,7 @@ def test_damaged_fields_are_key_failures(tmp_path, field, value):
     key.save(tmp_path / "k.key", "right")
     old = keyfile.read_fields(tmp_path / "k.key")[field]
     edit(tmp_path / "k.key", lambda body: body.replace(f"{field}: {old}", f"{field}: {value}"))
-    with pytest.raises(KeyFailure):
+    with pytest.raises(KeyFailureError):
         Key.load(tmp_path / "k.key", "right")
 
 

@@ -16,7 +16,7 @@ from cipherlens.ciphers import create_cipher  # noqa: E402
 from cipherlens.cli.main import execute  # noqa: E402
 from cipherlens.data.sealed.dataset import SealedDataset  # noqa: E402
 from cipherlens.data.sealed.seal import seal  # noqa: E402
-from cipherlens.errors import DataError, KeyFailure, UsageError  # noqa: E402
+from cipherlens.errors import DataError, KeyFailureError, UsageError  # noqa: E402
 from cipherlens.keys import Key  # noqa: E402
 from cipherlens.models import create_model  # noqa: E402
 from cipherlens.training import (  # noqa: E402
@@ -153,7 +153,7 @@ def test_what_cannot_be_locked_is_refused(call, data, place, key, tmp_path):
     assert (code, "pixel-permutation" in err) == (2, True)
     with pytest.raises(UsageError, match="locked model is trained with"):
         fit(TrainConfig(model="preresnet20", lock="plain"), train, test, tmp_path / "z")
-    with pytest.raises(KeyFailure):
+    with pytest.raises(KeyFailureError):
         load_run(place / "locked")
 
 

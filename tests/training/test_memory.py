@@ -9,8 +9,8 @@ import pytest
 COUNT_FAULTS = """
 import resource, sys
 import numpy as np
-from cipherlens.memory import keep_freed_memory
-kept = sys.argv[1] == "keep" and keep_freed_memory()
+from cipherlens.memory import disable_malloc_trim
+kept = sys.argv[1] == "keep" and disable_malloc_trim()
 def use():
     np.empty(16 * 1024**2, np.float32).fill(1)
 use()

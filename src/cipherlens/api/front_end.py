@@ -47,7 +47,7 @@ def explain_refusal(dataset: SealedDataset, split: str) -> str | None:
         return f"images of {height}x{width} pixels are too large for the {attack.name} attack"
     block = choose_network(plan)[1]
     blocks = count * (height // block) * (width // block)
-    if count < attack.least or blocks < _BLOCKS_PER_PIXEL * block**2:
+    if count < attack.min_images or blocks < _BLOCKS_PER_PIXEL * block**2:
         return f"{count} ciphertexts are too few"
     return None
 

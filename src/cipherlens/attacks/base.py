@@ -119,15 +119,15 @@ class Attack:
     "affine each": after the best fit for each image and channel; "symmetries": it cannot tell a picture from its
     mirror image, and is scored in the best of the eight ways to lay the pictures, one for all; "colours": the same
     for negatives and orders of the colours; "poses": the same for all of these together, for each image where each
-    has a key of its own, and not for the ciphers in ``settled``, which leave none of it open.
-    ``reaches``: the SSIM that it must reach on plain images, less than nearly 1 only where its way loses something
-    by nature. With fewer than ``least`` images, or images of more than ``most_pixels`` or ``most_blocks``, it says
-    nothing. ``most_alone``: images that are worth attacking where each has a key of its own, one after the other.
-    ``minutes`` it takes on one core, by the order of magnitude, where that is more than some seconds: such attacks
-    run only where they are asked for. ``needs_public``: it learns from public images of the size of the plain ones.
-    ``imitates``: it learns from ciphertexts that it makes itself, and can undo plain images only where it is told
-    that they are. ``finds_inverse``: it gives a map that reads further ciphertexts under the same key. ``suits``:
-    whether it can say anything about a cipher of its with these parameters.
+    has a key of its own, and not for the ciphers in ``fixed_pose_ciphers``, which leave none of it open.
+    ``min_control_ssim``: minimum SSIM in the identity control; lower for inherently lossy attacks. ``min_images``:
+    fewer say nothing; nor do images of more than ``max_pixels``, or of more than ``max_blocks``.
+    ``max_images_per_image_key``: images worth attacking, one by one, where each has a key of its own.
+    ``minutes``: cost on one core, by the order of magnitude. Attacks of minutes run only where they are asked for.
+    ``needs_public``: it learns from public images of the size of the plain ones. ``simulates_cipher``: it learns
+    from ciphertexts that it makes itself, so the identity control must be declared to it. ``finds_inverse``: it
+    gives a map that reads further ciphertexts under the same key. ``supports``: whether it can say anything about
+    a cipher of its with these parameters.
     """
 
     name: str
@@ -137,39 +137,39 @@ class Attack:
     function: Callable[[View], tuple[Images | EstimatedInverse, dict[str, Any]]]
     alignment: str = "none"
     composes: tuple[str, ...] = ()
-    reaches: float = 0.9
-    least: int = 1
-    most_pixels: int = ANY
-    most_blocks: int = ANY
-    most_alone: int = ANY
-    settled: tuple[str, ...] = ()
+    min_control_ssim: float = 0.9
+    min_images: int = 1
+    max_pixels: int = ANY
+    max_blocks: int = ANY
+    max_images_per_image_key: int = ANY
+    fixed_pose_ciphers: tuple[str, ...] = ()
     minutes: float = 0.0
     needs_public: bool = False
-    imitates: bool = False
+    simulates_cipher: bool = False
     finds_inverse: bool = False
-    suits: Callable[[dict[str, Any]], bool] = lambda _: True
+    supports: Callable[[dict[str, Any]], bool] = lambda _: True
 
     def applies(self, cipher: str, params: dict[str, Any] | None = None) -> bool:
         """Whether it says anything about this cipher; ``params`` hold the parts of a composition."""
         if cipher != "compose":
-            return cipher in self.ciphers and self.suits(params or {})
+            return cipher in self.ciphers and self.supports(params or {})
         parts = (params or {}).get("ciphers", ())
         return bool(parts) and all(part["name"] in self.composes and not part.get("orthogonal") for part in parts)
 
     def limit_pixels(self, params: dict[str, Any]) -> int:
         """The most pixels that images may have, given the scheme's blocks."""
         block: int | None = params.get("block")
-        return min(self.most_pixels, self.most_blocks * block**2 if block else ANY)
+        return min(self.max_pixels, self.max_blocks * block**2 if block else ANY)
 
     def most_images(self, params: dict[str, Any]) -> int:
         """How many images are worth attacking."""
-        return self.most_alone if params.get("per_image") else ANY
+        return self.max_images_per_image_key if params.get("per_image") else ANY
 
     def choose_alignment(self, cipher: str, params: dict[str, Any]) -> str:
         """What its pictures of this scheme are scored without."""
         if self.alignment != "poses":
             return self.alignment
-        return "none" if cipher in self.settled else "poses each" if params.get("per_image") else "poses"
+        return "none" if cipher in self.fixed_pose_ciphers else "poses each" if params.get("per_image") else "poses"
 
     def run(self, view: View) -> AttackResult:
         """Run on a view; raises UsageError if the view lacks what the threat model gives."""

@@ -21,7 +21,7 @@ def choose_attacks(target: Target, names: Sequence[str]) -> list[Attack]:
     unknown = sorted(set(names) - {attack.name for attack in able})
     if unknown:
         fitting = list_attacks(target.cipher, target.params, slow=True)
-        reasons = {attack.name: target.say_lack(attack, len(target.plain)) for attack in fitting}
+        reasons = {attack.name: target.missing_requirement(attack, len(target.plain)) for attack in fitting}
         because = "; ".join(f"{name} {reasons.get(name) or 'does not apply'}" for name in unknown)
         raise UsageError(
             f"cannot run on this {target.cipher} data set: {because}",
@@ -41,7 +41,7 @@ def list_missing(target: Target, chosen: Sequence[Attack], late: Sequence[Job]) 
     for attack in list_attacks(target.cipher, target.params, slow=True):
         if attack not in chosen:
             reason = _TOO_LONG if attack.minutes else _NOT_ASKED
-            add(attack, "attack", None, target.say_lack(attack, len(target.plain)) or reason)
+            add(attack, "attack", None, target.missing_requirement(attack, len(target.plain)) or reason)
         for job in late:
             if job.attack == attack.name:
                 add(attack, "controls" if job.budget is None else "attack", job.budget, OUT_OF_TIME)

@@ -31,7 +31,7 @@ _MOST_MINUTES = 1e6
 
 
 @dataclass(frozen=True)
-class Effort:
+class AuditConfig:
     """How much an audit does: which attacks (none named: all that can run), in how many processes, for how long."""
 
     attacks: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ def audit(
     command: str,
     runs: Sequence[Path] = (),
     limits: dict[str, float] | None = None,
-    effort: Effort | None = None,
+    effort: AuditConfig | None = None,
     key: Key | None = None,
     progress: Progress | None = None,
 ) -> tuple[dict[str, Any], list[PictureRow]]:
@@ -64,7 +64,7 @@ def audit(
     ``key`` is the victim's, where ``target`` has one to encrypt chosen pictures. ``progress`` is called with the
     number of jobs done, of all jobs, and what is being run. Raises UsageError for attacks that cannot be run here.
     """
-    effort, accuracy = effort or Effort(), [read_accuracy(run) for run in runs]
+    effort, accuracy = effort or AuditConfig(), [read_accuracy(run) for run in runs]
     attacks = choose_attacks(target, effort.attacks)
     jobs = plan_jobs(attacks, len(target.plain), effort.seed, target.params)
     started = time.monotonic()
@@ -95,7 +95,7 @@ def audit(
 
 
 def _collect(
-    target: Target, jobs: Sequence[Job], key: Key | None, effort: Effort, progress: Progress | None
+    target: Target, jobs: Sequence[Job], key: Key | None, effort: AuditConfig, progress: Progress | None
 ) -> dict[Job, Outcome]:
     outcomes: dict[Job, Outcome] = {}
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load, save
 
 from cipherlens.ciphers.base import Shape
 from cipherlens.ciphers.blockmaps import Images, apply_maps, merge_halves, split_halves
-from cipherlens.errors import CipherlensError, DataError, KeyFailure, ShapeError, UsageError
+from cipherlens.errors import CipherlensError, DataError, KeyFailureError, ShapeError, UsageError
 from cipherlens.keys.keyfile import write_secret
 from cipherlens.schema import Side, parse
 from cipherlens.untrusted import describe, parse_json, read_untrusted
@@ -101,13 +101,13 @@ class EstimatedInverse(ABC):
         """From what a file says; ValueError where it contradicts itself."""
 
     def require_target(self, wanted: Target) -> None:
-        """Raise KeyFailure, naming what differs, unless the map is for images that were sealed like ``wanted``."""
+        """Raise KeyFailureError, naming what differs, unless the map is for images sealed like ``wanted``."""
         if self.target is None:
-            raise KeyFailure("the map does not say what it is for", hint="save it with its target first")
+            raise KeyFailureError("the map does not say what it is for", hint="save it with its target first")
         for name, word in (("cipher", "cipher"), ("params", "cipher with"), ("key_fingerprint", "key")):
             found, asked = getattr(self.target, name), getattr(wanted, name)
             if found != asked:
-                raise KeyFailure(
+                raise KeyFailureError(
                     f"the map is for images sealed with {word} {found}, these were with {asked}",
                     hint="find it from ciphertexts of this data set",
                 )

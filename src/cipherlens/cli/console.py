@@ -10,7 +10,7 @@ from cyclopts import Parameter, Token
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cipherlens.errors import CipherlensError, KeyFailure
+from cipherlens.errors import CipherlensError, KeyFailureError
 from cipherlens.escaping import escape_terminal
 from cipherlens.keys import Key
 
@@ -115,14 +115,14 @@ def load_key(path: Path, passphrase_file: Path | None) -> Key:
 
 
 def read_passphrase(path: Path | None) -> str | None:
-    """First line of the file, without the line break. Raises KeyFailure if it cannot be read or is empty."""
+    """First line of the file, without the line break. Raises KeyFailureError if it cannot be read or is empty."""
     if path is None:
         return None
     try:
         with path.open(encoding="utf-8") as file:  # the user's own, which may be a pipe
             lines = file.read(_PASSPHRASE_LIMIT).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise KeyFailure(f"cannot read the passphrase file {path}: {error}") from None
+        raise KeyFailureError(f"cannot read the passphrase file {path}: {error}") from None
     if not lines or not lines[0]:
-        raise KeyFailure(f"the passphrase file {path} is empty", hint="write the passphrase in its first line")
+        raise KeyFailureError(f"the passphrase file {path} is empty", hint="write the passphrase in its first line")
     return lines[0]

@@ -22,7 +22,7 @@ from cipherlens.cli.commands import (
 from cipherlens.cli.configuration import FILE_NAME, FolderConfiguration
 from cipherlens.cli.console import messages, say, say_error
 from cipherlens.errors import CipherlensError, UsageError
-from cipherlens.memory import keep_freed_memory
+from cipherlens.memory import disable_malloc_trim
 
 app = App(
     name="cipherlens",
@@ -40,7 +40,7 @@ for command in (*(command for group in GROUPS for command in group.COMMANDS), de
 
 def run(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its documented code."""
-    keep_freed_memory()
+    disable_malloc_trim()
     sys.exit(execute(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -7,7 +7,7 @@ from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import say_if_unchecked
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.manifest import Scheme
-from cipherlens.errors import KeyFailure
+from cipherlens.errors import KeyFailureError
 from cipherlens.keys import Key
 
 if TYPE_CHECKING:
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def check_same_scheme(trained: dict[str, Any], dataset: SealedDataset, hint: str) -> None:
-    """Raise KeyFailure unless the images were sealed as those that the run was trained (or locked) for."""
+    """Raise KeyFailureError unless the images were sealed as those that the run was trained (or locked) for."""
     given = dataset.plan.public()
     for name, word in (("cipher", "cipher"), ("params", "cipher with"), ("key_fingerprint", "key")):
         if trained.get(name) != given[name]:
-            raise KeyFailure(
+            raise KeyFailureError(
                 f"the run is for images sealed with {word} {trained.get(name)}, these were with {given[name]}",
                 hint=hint,
             )
@@ -28,7 +28,7 @@ def check_same_scheme(trained: dict[str, Any], dataset: SealedDataset, hint: str
 def open_sealed(sealed: Path, key: Key | None, check: bool = True) -> SealedDataset:
     """A sealed data set, authenticated where the key is given; says where it is not.
 
-    Raises KeyFailure for another key, unless told not to ``check``: then the set is read as if there were none.
+    Raises KeyFailureError for another key, unless told not to ``check``: then the set is read as if without one.
     """
     dataset = SealedDataset.open(sealed)
     if key is not None and not check and key.fingerprint != dataset.plan.key_fingerprint:
@@ -44,7 +44,7 @@ def open_run(
 
     ``owner``: whose images a run for several keys is to be asked about, the key's fingerprint.
 
-    Raises KeyFailure where a locked run is given no key or the wrong one; without ``check`` it works under the
+    Raises KeyFailureError where a locked run is given no key or the wrong one; without ``check`` it works under the
     wrong one, and without any as the plain model.
     """
     from cipherlens.training.run.load import load_run
@@ -54,7 +54,7 @@ def open_run(
     if record.config.lock is None:
         return load_run(run, weights, owner=owner), None
     if key is None and check:
-        raise KeyFailure(
+        raise KeyFailureError(
             f"the model is locked with key {record.provenance.get('key_fingerprint')}",
             hint="give the client's --key (test can also --measure-wrong-key)",
         )

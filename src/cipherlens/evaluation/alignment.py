@@ -33,7 +33,7 @@ def _fit(found: Images, plain: Images, axes: tuple[int, ...]) -> Images:
     return np.asarray(slope / np.maximum(variance, 1e-12) * centred + means[1], np.float32)
 
 
-def lay(found: Images, plain: Images) -> Images:
+def align_symmetry(found: Images, plain: Images) -> Images:
     """``found`` turned and mirrored, all images alike, so that it is most like ``plain``."""
     ways = [np.rot90(images, turns, axes=(2, 3)) for images in (found, found[..., ::-1]) for turns in range(4)]
     fitting = [way for way in ways if way.shape == plain.shape]
@@ -41,7 +41,7 @@ def lay(found: Images, plain: Images) -> Images:
     return max(fitting, key=lambda way: mean_similarity(way[few], plain[few]))
 
 
-def name_colours(found: Images, plain: Images) -> Images:
+def align_channels(found: Images, plain: Images) -> Images:
     """``found`` with its colours in another order, or as negatives, all images alike, so that it fits best."""
     few = slice(None, _COMPARED)
     ways = [
@@ -99,8 +99,8 @@ def _lay(images: Images, way: tuple[int, ...]) -> Images:
 ALIGNMENTS: dict[str, Callable[[Images, Images], Images]] = {
     "affine": fit_channels,
     "affine each": fit_images,
-    "symmetries": lay,
-    "colours": name_colours,
+    "symmetries": align_symmetry,
+    "colours": align_channels,
     "poses": lay_poses,
     "poses each": lay_poses_each,
 }

@@ -25,7 +25,7 @@ class Control:
 def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> list[Control]:
     """The two controls: plain images must come back as well as they can, a real cipher be no better than guessed.
 
-    The attack believes both to be the target's scheme; but one that ``imitates`` is told of the identity.
+    The attack believes both to be the target's scheme; but one that ``simulates_cipher`` is told of the identity.
     """
     most = attack.most_images(target.params)
     known = budget if attack.threat_model == "kpa" else 0
@@ -35,14 +35,14 @@ def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> 
         plain = target.plain[:count]
         bound = create_cipher(name).bind(Key.generate(), plain.shape[1:])
         ct = bound.encrypt(plain)
-        told = name == "identity" and attack.imitates
+        told = name == "identity" and attack.simulates_cipher
         scheme, params = (name, {}) if told else (target.cipher, target.params)
         labels = None if target.labels is None else target.labels[:count]
         fake = replace(target, cipher=scheme, params=params, plain=plain, ct=ct, bound=bound, labels=labels)
         size = {"coa": count, "labels": count, "cpa": MAX_QUERIES}.get(attack.threat_model, min(budget, count - 1))
         result = evaluate(attack, fake, size, seed)
         good = (
-            result.ssim >= max(attack.reaches, result.guess_ssim + GUESS_MARGIN)
+            result.ssim >= max(attack.min_control_ssim, result.guess_ssim + GUESS_MARGIN)
             if name == "identity"
             else result.ssim_ci95[0] <= result.guess_ssim + GUESS_MARGIN  # as where an attack beats guessing
         )

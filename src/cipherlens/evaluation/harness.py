@@ -69,7 +69,7 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0, runs: i
     """
     total = len(target.plain)
     spent = {"kpa": budget, "cpa": 0, "model": 0}.get(attack.threat_model, budget - 1)
-    if lack := target.say_lack(attack, budget + (attack.threat_model == "kpa")):
+    if lack := target.missing_requirement(attack, budget + (attack.threat_model == "kpa")):
         raise UsageError(f"{attack.name} {lack}", hint="see docs/attacks.md for what attacks need")
     if budget < 1 or spent >= total:
         raise UsageError(
@@ -153,7 +153,7 @@ def default_budgets(attack: Attack, total: int, params: dict[str, Any] | None = 
         return [MAX_QUERIES]
     sees_all = attack.threat_model in ("coa", "labels")
     limit = min(total, 10_000, attack.most_images(params or {})) if sees_all else total - 1
-    powers = [10**k for k in range(5) if attack.least <= 10**k < limit]
+    powers = [10**k for k in range(5) if attack.min_images <= 10**k < limit]
     return [*powers, limit] if sees_all else powers[:3] or [limit]
 
 

@@ -37,7 +37,7 @@ def load_target(
 
     ``prior`` is ``"plain"``: public images are taken from the plain source, never the attacked ones;
     ``"parametric"``: no images; or a source of other images. With the victim's ``key`` the attackers may have
-    pictures of their choice encrypted. DataError if the plain source does not fit, KeyFailure for another key.
+    pictures of their choice encrypted. DataError if the plain source does not fit, KeyFailureError for another key.
     """
     plan = dataset.plan
     name = split or choose_split(plan)

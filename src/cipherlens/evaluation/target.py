@@ -46,12 +46,12 @@ class Target:
         return [
             attack
             for attack in list_attacks(self.cipher, self.params, slow)
-            if self.say_lack(attack, images or len(self.plain)) is None
+            if self.missing_requirement(attack, images or len(self.plain)) is None
         ]
 
-    def say_lack(self, attack: Attack, images: int) -> str | None:
+    def missing_requirement(self, attack: Attack, images: int) -> str | None:
         """What an attack that applies to the cipher lacks on so many images of this size; None where it can run."""
-        least, (_, _, height, width) = attack.least + (attack.threat_model == "kpa"), self.plain.shape
+        least, (_, _, height, width) = attack.min_images + (attack.threat_model == "kpa"), self.plain.shape
         if attack.threat_model == "cpa" and self.bound is None:
             return "needs somebody who encrypts chosen pictures: give the client's key"
         if images < least:

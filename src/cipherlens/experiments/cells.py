@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Cell:
+class TrainingJob:
     """One training: its seed, its data and settings (fields of TrainConfig), and its place in a grid."""
 
     seed: int
@@ -61,7 +61,7 @@ def load_or_make_key(out: Path) -> Key:
     return Key.load(path)
 
 
-def train_cells(cells: Sequence[Cell], threads: int, report: Reporter) -> dict[str, dict[str, Any]]:
+def train_cells(cells: Sequence[TrainingJob], threads: int, report: Reporter) -> dict[str, dict[str, Any]]:
     """Train all cells, or continue them, several at a time; what each reached, by the name of its folder.
 
     ``threads`` (at least 1) is the number of CPU threads of each.
@@ -83,7 +83,7 @@ def start_worker() -> None:
     """A worker has nothing to prepare."""
 
 
-def train_cell(cell: Cell) -> tuple[str, dict[str, Any]]:
+def train_cell(cell: TrainingJob) -> tuple[str, dict[str, Any]]:
     """Train one cell, or continue it; runs in a worker process of its own."""
     from cipherlens.training.fit import fit
 

@@ -16,7 +16,7 @@ from cipherlens.errors import UsageError
 from cipherlens.evaluation.harness import evaluate
 from cipherlens.evaluation.load import load_target
 from cipherlens.evaluation.target import Target
-from cipherlens.experiments.cells import Cell, count_workers, load_or_make_key, seal_images, train_cells
+from cipherlens.experiments.cells import TrainingJob, count_workers, load_or_make_key, seal_images, train_cells
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options, name_cipher
 from cipherlens.keys import Key
@@ -99,12 +99,12 @@ def _read_schemes(settings: Settings) -> list[Scheme]:
     return found
 
 
-def _make_cell(settings: Settings, out: Path, scheme: Scheme, way: str, seed: int) -> Cell:
+def _make_cell(settings: Settings, out: Path, scheme: Scheme, way: str, seed: int) -> TrainingJob:
     config = {**settings.options["base"], **settings.options.get("models", {}).get(scheme.model, {})}
     config["model"] = scheme.model
     if way in ADAPTED:
         config |= {"adapt_block": scheme.cipher.get("block", 4), "adaptation": way}
-    cell = Cell(seed, out / scheme.folder, out / "runs" / scheme.name_run(way, seed), config)
+    cell = TrainingJob(seed, out / scheme.folder, out / "runs" / scheme.name_run(way, seed), config)
     cell.read_config()
     return cell
 

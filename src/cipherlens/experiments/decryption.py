@@ -18,7 +18,7 @@ from cipherlens.evaluation.harness import Evaluation, evaluate
 from cipherlens.evaluation.load import load_target
 from cipherlens.evaluation.recognition import recognise
 from cipherlens.evaluation.target import Target
-from cipherlens.experiments.cells import Cell, count_workers, load_or_make_key, seal_images, train_cells
+from cipherlens.experiments.cells import TrainingJob, count_workers, load_or_make_key, seal_images, train_cells
 from cipherlens.experiments.pictures import write_rows
 from cipherlens.experiments.plots import draw_rounds
 from cipherlens.experiments.reporting import Reporter
@@ -52,15 +52,15 @@ def run_decryption(settings: Settings, out: Path, threads: int, report: Reporter
     start = {} if weights is None else {"weights": str(weights)}
     train, rounds = {**options["train"], **start}, int(options["train"]["rounds"])
     block = options["cipher"]["block"]
-    cells = [Cell(0, folders.plain, out / "recogniser", {**options["recogniser"], **start})]
+    cells = [TrainingJob(0, folders.plain, out / "recogniser", {**options["recogniser"], **start})]
     for seed in options["seeds"]:
         common = {**train, "adapt_block": block}
         long = {**common, "rounds": 1, "epochs": train["epochs"] * rounds}
         frozen = {**long, "warm_up": long["epochs"]}
-        cells.append(Cell(seed, folders.sealed, out / f"rounds-seed{seed}", common))
-        cells.append(Cell(seed, folders.sealed, out / f"one-long-round-seed{seed}", long))
+        cells.append(TrainingJob(seed, folders.sealed, out / f"rounds-seed{seed}", common))
+        cells.append(TrainingJob(seed, folders.sealed, out / f"one-long-round-seed{seed}", long))
         if weights is not None:
-            cells.append(Cell(seed, folders.sealed, out / f"frozen-backbone-seed{seed}", frozen))
+            cells.append(TrainingJob(seed, folders.sealed, out / f"frozen-backbone-seed{seed}", frozen))
     trained = train_cells(cells, threads, report)
     target, labels = _load_target(settings, folders)
     report.say("attacking")
@@ -119,7 +119,7 @@ def _pretrain(
         return find_weights(options["weights"]), None
     if folders.pretraining is None:
         return None, None
-    cell = Cell(0, folders.pretraining, out / "pretrained", options["pretrain"])
+    cell = TrainingJob(0, folders.pretraining, out / "pretrained", options["pretrain"])
     trained = train_cells([cell], threads, report)
     return out / "pretrained" / "last.safetensors", trained["pretrained"]
 

@@ -11,7 +11,7 @@ from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.errors import UsageError
-from cipherlens.experiments.cells import Cell, count_workers, load_or_make_key, seal_images, train_cells
+from cipherlens.experiments.cells import TrainingJob, count_workers, load_or_make_key, seal_images, train_cells
 from cipherlens.experiments.plots import draw_grid
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options, find_weights
@@ -58,7 +58,7 @@ def prepare_images(settings: Settings, out: Path, report: Reporter) -> None:
     seal_images(settings.source, out / SEALED["sealed"], options["cipher"], key, sealing, report)
 
 
-def list_cells(settings: Settings, out: Path) -> list[Cell]:
+def list_cells(settings: Settings, out: Path) -> list[TrainingJob]:
     """All cells: the product of the axes, for every seed. Raises UsageError for what no training can be."""
     axes: dict[str, Sequence[Any]] = settings.options["axes"]
     cells = []
@@ -83,12 +83,12 @@ def list_cells(settings: Settings, out: Path) -> list[Cell]:
         sealed = out / SEALED["plain" if kind == "plain" else "sealed"]
         for seed in settings.options["seeds"]:
             name = "-".join(str(value) for value in (*values, f"seed{seed}"))
-            cells.append(Cell(seed, sealed, out / "runs" / name, config, place))
+            cells.append(TrainingJob(seed, sealed, out / "runs" / name, config, place))
             cells[-1].read_config()
     return cells
 
 
-def _summarize(cells: list[Cell], trained: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def _summarize(cells: list[TrainingJob], trained: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per place in the grid, over its seeds."""
     rows = []
     for _, group in itertools.groupby(cells, key=lambda cell: cell.axes):

@@ -22,7 +22,15 @@ from cipherlens.experiments.cells import load_or_make_key
 from cipherlens.experiments.plots import draw_leakage
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options, name_cipher
-from cipherlens.experiments.trials import APART, SCORED, Trial, read_images, run_trial, seal_images, start_worker
+from cipherlens.experiments.trials import (
+    KEY_PER_IMAGE,
+    SCORED,
+    Trial,
+    read_images,
+    run_trial,
+    seal_images,
+    start_worker,
+)
 from cipherlens.files import canonical_json, write_atomic
 from cipherlens.keys import Key
 
@@ -87,7 +95,7 @@ def _plan(settings: Settings, out: Path, plain: NDArray[np.uint8], public: NDArr
             raise UsageError(f"{settings.name}.toml: no attack applies to {name_cipher(params)}")
         for attack in target.list_attacks(len(plain)):
             yield Trial(out, params, attack.name, 0, None)
-            if attack.threat_model == "coa" and attack.least == 1 and not params.get("per_image"):
+            if attack.threat_model == "coa" and attack.min_images == 1 and not params.get("per_image"):
                 yield Trial(out, params, attack.name, 0, 1, apart=True)
             for budget in _choose_budgets(attack, target.params, settings.options["budgets"], len(plain)):
                 for seed in settings.options["seeds"]:
@@ -98,7 +106,7 @@ def _choose_budgets(attack: Attack, params: dict[str, Any], budgets: Sequence[in
     if attack.threat_model == "cpa":
         return [MAX_QUERIES]
     most = min(_MOST[attack.threat_model], total - (attack.threat_model == "kpa"), attack.most_images(params))
-    return [budget for budget in budgets if attack.least <= budget <= most]
+    return [budget for budget in budgets if attack.min_images <= budget <= most]
 
 
 def _summarize(scored: Sequence[tuple[Trial, dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -109,7 +117,7 @@ def _summarize(scored: Sequence[tuple[Trial, dict[str, Any]]]) -> list[dict[str,
         scheme, attack = result["scheme"], result["attack"]
         groups.setdefault((scheme, attack, result["budget"]), []).append(result)
         cipher = create_cipher(**trial.cipher)
-        params = cipher.params | (APART if trial.apart else {})
+        params = cipher.params | (KEY_PER_IMAGE if trial.apart else {})
         ways[scheme, attack] = ATTACKS[attack].choose_alignment(cipher.name, params)
     return [
         {

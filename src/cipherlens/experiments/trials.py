@@ -23,7 +23,7 @@ from cipherlens.files import canonical_json, write_atomic
 from cipherlens.keys import Key
 
 SCORED = 200
-APART = {"per_image": True}
+KEY_PER_IMAGE = {"per_image": True}
 """What attacks and their scoring are told where every image has a key of its own, if the scheme has it or not."""
 _CONTROLLED = 1000
 
@@ -91,7 +91,7 @@ def _attack_apart(trial: Trial, plain: NDArray[np.uint8], public: NDArray[np.uin
     targets = [seal_images(trial.cipher, Key.generate(), picture, public) for picture in pictures]
     together = replace(
         targets[0],
-        params=targets[0].params | APART,
+        params=targets[0].params | KEY_PER_IMAGE,
         plain=plain[:FEW_IMAGES],
         ct=np.concatenate([target.ct for target in targets]),
         bound=None,

@@ -9,7 +9,7 @@ from typing import NoReturn
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from cipherlens.errors import KeyFailure, UsageError
+from cipherlens.errors import KeyFailureError, UsageError
 from cipherlens.keys.keyfile import read_key_file, write_key_file
 
 KEY_BYTES = 32
@@ -39,14 +39,16 @@ class Key:
     def load(cls, path: str | os.PathLike[str], passphrase: str | None = None) -> "Key":
         """Read a key file (see :mod:`cipherlens.keys.keyfile`).
 
-        Raises KeyFailure for a damaged file or a wrong or missing passphrase.
+        Raises KeyFailureError for a damaged file or a wrong or missing passphrase.
         """
         secret, fingerprint = read_key_file(Path(path), passphrase)
         if len(secret) != KEY_BYTES:
-            raise KeyFailure(f"{path}: damaged key file (the key has the wrong length)", hint="restore a backup")
+            raise KeyFailureError(
+                f"{path}: damaged key file (the key has the wrong length)", hint="restore a backup"
+            )
         key = cls(secret)
         if key.fingerprint != fingerprint:
-            raise KeyFailure(f"{path}: the key does not match its fingerprint", hint="restore a backup")
+            raise KeyFailureError(f"{path}: the key does not match its fingerprint", hint="restore a backup")
         return key
 
     def save(self, path: str | os.PathLike[str], passphrase: str | None = None, comment: str = "") -> None:

@@ -25,7 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
-from cipherlens.errors import CipherlensError, KeyFailure, UsageError
+from cipherlens.errors import CipherlensError, KeyFailureError, UsageError
 from cipherlens.escaping import escape_terminal
 
 VERSION = "1"
@@ -49,7 +49,9 @@ def write_key_file(
     write_secret(path, format_key(secret, fingerprint, passphrase, comment).encode())
     try:
         if read_key_file(path, passphrase) != (secret, fingerprint):
-            raise KeyFailure(f"{path} does not hold the key that was written", hint="write it to another place")
+            raise KeyFailureError(
+                f"{path} does not hold the key that was written", hint="write it to another place"
+            )
     except BaseException:
         path.unlink(missing_ok=True)
         raise
@@ -79,14 +81,14 @@ def write_secret(path: Path, content: bytes) -> None:
 def read_key_file(path: Path, passphrase: str | None = None) -> tuple[bytes, str]:
     """The secret of a key file, and the fingerprint that it states.
 
-    Raises KeyFailure for damage, a wrong or a missing passphrase.
+    Raises KeyFailureError for damage, a wrong or a missing passphrase.
     """
     fields = read_fields(path)
     if fields["protection"] == "none":
         return _decode(path, fields, "key"), fields["fingerprint"]
     if fields["protection"] == _PROTECTED:
         return _decrypt(path, fields, passphrase), fields["fingerprint"]
-    raise KeyFailure(f"{path}: unknown protection {fields['protection']!r}", hint="update cipherlens")
+    raise KeyFailureError(f"{path}: unknown protection {fields['protection']!r}", hint="update cipherlens")
 
 
 def read_fields(path: Path) -> dict[str, str]:
@@ -95,23 +97,23 @@ def read_fields(path: Path) -> dict[str, str]:
         with path.open("rb") as file:  # the user's own file, which may well be a link or a pipe
             text = file.read(_MAX_BYTES).decode("utf-8")
     except OSError as error:
-        raise KeyFailure(
+        raise KeyFailureError(
             f"cannot read the key file {path}: {error.strerror}", hint="make one with: cipherlens keygen"
         ) from error
     except UnicodeDecodeError:
-        raise KeyFailure(f"{path} is not a cipherlens key file", hint="name a file made by keygen") from None
+        raise KeyFailureError(f"{path} is not a cipherlens key file", hint="name a file made by keygen") from None
     body, mark, checksum = text.rpartition("checksum: ")
     # Lines end with a line feed and nothing else: a comment may hold other signs that Python would break at.
     lines = [line for line in body.split("\n") if line and not line.startswith("#")]
     fields = dict(line.split(": ", 1) for line in lines if ": " in line)
     if "cipherlens-key" not in fields:
-        raise KeyFailure(f"{path} is not a cipherlens key file", hint="name a file made by keygen")
+        raise KeyFailureError(f"{path} is not a cipherlens key file", hint="name a file made by keygen")
     if fields["cipherlens-key"] != VERSION:
-        raise KeyFailure(
+        raise KeyFailureError(
             f"{path}: key file version {fields['cipherlens-key']} is not known", hint="update cipherlens"
         )
     if not mark or checksum.strip() != _checksum(body) or not {"protection", "fingerprint", "key"} <= set(fields):
-        raise KeyFailure(f"{path}: damaged key file (checksum does not match)", hint="restore a backup")
+        raise KeyFailureError(f"{path}: damaged key file (checksum does not match)", hint="restore a backup")
     return fields
 
 
@@ -144,24 +146,24 @@ def format_key(secret: bytes, fingerprint: str, passphrase: str | None, comment:
 
 def _decrypt(path: Path, fields: dict[str, str], passphrase: str | None) -> bytes:
     if passphrase is None:
-        raise KeyFailure(
+        raise KeyFailureError(
             f"{path} is protected by a passphrase", hint="give the passphrase", parameters=("passphrase_file",)
         )
     header = {name: value for name, value in fields.items() if name != "key"}
     missing = {"salt", "nonce", *_COST} - set(header)
     if missing:
-        raise KeyFailure(f"{path}: damaged key file (no {min(missing)})", hint="restore a backup")
+        raise KeyFailureError(f"{path}: damaged key file (no {min(missing)})", hint="restore a backup")
     _decode(path, header, "salt")
     for name, limit in _COST_LIMIT.items():
         value = header[name]
         if not _NUMBER.fullmatch(value) or not 1 <= int(value) <= limit:
-            raise KeyFailure(f"{path}: {name} must be between 1 and {limit}", hint="restore a backup")
+            raise KeyFailureError(f"{path}: {name} must be between 1 and {limit}", hint="restore a backup")
     try:
         return _cipher(header, passphrase).decrypt(
             _decode(path, header, "nonce"), _decode(path, fields, "key"), _associated(header)
         )
     except (InvalidTag, ValueError):
-        raise KeyFailure(f"{path}: wrong passphrase (or the file was altered)", hint="try again") from None
+        raise KeyFailureError(f"{path}: wrong passphrase (or the file was altered)", hint="try again") from None
 
 
 def _cipher(header: Mapping[str, str], passphrase: str) -> AESGCM:
@@ -183,7 +185,7 @@ def _decode(path: Path, fields: Mapping[str, str], name: str) -> bytes:
     try:
         return base64.b64decode(fields.get(name, ""), validate=True)
     except ValueError:  # binascii.Error is one; so is text that is not ASCII
-        raise KeyFailure(f"{path}: damaged key file (field {name})", hint="restore a backup") from None
+        raise KeyFailureError(f"{path}: damaged key file (field {name})", hint="restore a backup") from None
 
 
 def _b64(data: bytes) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Images, View
-from cipherlens.attacks.covariance.permutation_fit import snap
+from cipherlens.attacks.covariance.permutation_fit import project_to_permutation
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.search import Recovery, search
 from cipherlens.attacks.covariance.statistics import BlockStatistics, block_statistics
@@ -94,8 +94,8 @@ def _read_off(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Matrix and offset of the likeliest of the rearrangements nearest to what was found."""
     target, channels = block_statistics(ct, prior.block, joint=True), ct.shape[1]
-    snapped = [snap(found.matrices[0], prior, target, channels, inverts) for found in searched]
-    best = min(snapped, key=lambda rearrangement: rearrangement.unlikeliness)
+    snapped = [project_to_permutation(found.matrices[0], prior, target, channels, inverts) for found in searched]
+    best = min(snapped, key=lambda rearrangement: rearrangement.neg_log_likelihood)
     source, signs = best.source, best.signs
     matrix = np.zeros((1, len(source), len(source)))
     matrix[0, source, np.arange(len(source))] = signs

@@ -27,16 +27,18 @@ _ROUNDS = 10
 class Snapped:
     """For every value of a plain block the place ``source`` (n,) of its encrypted one.
 
-    ``signs`` (n,) are -1 where that one is inverted. ``unlikeliness`` is the part of the negative logarithmic
+    ``signs`` (n,) are -1 where that one is inverted. ``neg_log_likelihood`` is the part of the negative logarithmic
     likelihood that depends on both.
     """
 
     source: Order
     signs: Floats
-    unlikeliness: float
+    neg_log_likelihood: float
 
 
-def snap(matrix: Floats, prior: BlockStatistics, target: BlockStatistics, channels: int, inverts: bool) -> Snapped:
+def project_to_permutation(
+    matrix: Floats, prior: BlockStatistics, target: BlockStatistics, channels: int, inverts: bool
+) -> Snapped:
     """The rearrangement nearest to ``matrix`` (n, n), which maps encrypted blocks to plain ones.
 
     ``prior`` and ``target`` are joint block statistics of images of so many ``channels``. Only schemes that

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.shared.swaps import Pairs, choose_pairs, descend, rearrange
+from cipherlens.attacks.shared.swaps import Pairs, choose_pairs, greedy_swap_search, rearrange
 from cipherlens.ciphers.rearrangement import Order
 
 Floats = NDArray[np.float64]
@@ -41,7 +41,7 @@ def swap_signed(weights: Floats, seen: Floats, source: Order, signs: Floats) -> 
 
         return choose_pairs(prices, least), make
 
-    return descend((source, signs, sign(seen, source, signs)), measure, propose)[:2]
+    return greedy_swap_search((source, signs, sign(seen, source, signs)), measure, propose)[:2]
 
 
 def sign(matrix: Floats, source: Order, signs: Floats) -> Floats:

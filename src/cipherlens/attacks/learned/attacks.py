@@ -34,7 +34,7 @@ LEARNED = tuple(cipher for ciphers in STRUCTURES.values() for cipher in ciphers)
 _HELD_OUT = 0.1
 
 
-def attack_own_keys(view: View, steps: int = STEPS) -> Found:
+def attack_simulated_keys(view: View, steps: int = STEPS) -> Found:
     """Learn to undo the scheme under keys of the attacker's own, on public images; use that on the victim's.
 
     Raises UsageError without public images of the ciphertexts' size.

@@ -14,7 +14,7 @@ import numpy as np
 from cipherlens.attacks.base import Images, View, require_public
 from cipherlens.attacks.positions.pixel_correlation import arrange, correlate
 from cipherlens.attacks.shared.swaps import Floats
-from cipherlens.attacks.values.signs import Signs, follow, is_negative, span
+from cipherlens.attacks.values.signs import Signs, is_negative, propagate_signs, spanning_tree
 from cipherlens.ciphers.blockmaps import merge_halves, split_halves
 from cipherlens.ciphers.structure import HALVES
 
@@ -56,9 +56,9 @@ def relate_values(values: Images) -> tuple[Signs, Floats]:
     related = centred.T @ centred
     np.fill_diagonal(related, 0)
     strength = np.abs(related)
-    parent = span(1.001 - strength)
+    parent = spanning_tree(1.001 - strength)
     differs = related[np.maximum(parent, 0), np.arange(len(parent))] < 0
-    return follow(parent, differs), strength.max(axis=0)
+    return propagate_signs(parent, differs), strength.max(axis=0)
 
 
 def moves_between_blocks(params: dict[str, Any]) -> bool:

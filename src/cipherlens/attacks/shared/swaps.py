@@ -36,10 +36,10 @@ def swap_pairs(weights: Floats, seen: Floats, source: Order) -> Order:
 
         return choose_pairs(_price(weights, moved), least), make
 
-    return descend((source, rearrange(seen, source)), measure, propose)[0]
+    return greedy_swap_search((source, rearrange(seen, source)), measure, propose)[0]
 
 
-def descend(
+def greedy_swap_search(
     state: State,
     measure: Callable[[State], float],
     propose: Callable[[State, float], tuple[Pairs, Callable[[Pairs], State]]],

@@ -75,10 +75,10 @@ def find_signs(images: Images, units: Order, moves: bool) -> Signs:
     trust = np.abs(evidence.data)
     distance = evidence.copy()
     distance.data = 1 + trust.max() - trust  # the surest pair is the nearest
-    parent = span(distance)
+    parent = spanning_tree(distance)
     ways = np.maximum(parent, 0), np.arange(count)
     related = np.asarray(evidence[np.minimum(*ways), np.maximum(*ways)]).ravel()
-    signs = follow(parent, related < 0)
+    signs = propagate_signs(parent, related < 0)
     return np.asarray(signs[units])
 
 
@@ -94,7 +94,7 @@ def _list_pairs(shape: tuple[int, ...], moves: bool) -> tuple[Order, Order]:
     return first, second
 
 
-def span(distance: Any) -> NDArray[np.int32]:
+def spanning_tree(distance: Any) -> NDArray[np.int32]:
     """For every unit the one before it on the minimum spanning tree of distances (n, n), dense or sparse."""
     from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
@@ -103,7 +103,7 @@ def span(distance: Any) -> NDArray[np.int32]:
     return parent
 
 
-def follow(parent: NDArray[np.int32], differs: Signs) -> Signs:
+def propagate_signs(parent: NDArray[np.int32], differs: Signs) -> Signs:
     """Signs of all units: products along the ways to the root, in as many steps as the longest way has digits."""
     ancestor, signs = parent.copy(), differs & (parent >= 0)
     root = int(np.flatnonzero(parent < 0)[0])

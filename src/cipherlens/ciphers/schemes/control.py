@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from numpy.typing import NDArray
 
 from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape, require_uint8
-from cipherlens.errors import KeyFailure
+from cipherlens.errors import KeyFailureError
 from cipherlens.keys import Key
 
 _NONCE, _TAG = 12, 16
@@ -102,7 +102,7 @@ class BoundStream(BoundCipher):
             try:
                 opened = self._aead.decrypt(nonce, image[:, :height].tobytes() + tag, None)
             except InvalidTag:
-                raise KeyFailure(
+                raise KeyFailureError(
                     "authentication failed: another key, or an altered ciphertext",
                     hint="use the key whose fingerprint the data names",
                 ) from None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cipherlens.ciphers.base import Array, BoundCipher, Shape, check_real, check_real_ct, require_uint8
 from cipherlens.ciphers.blocks import BlockCipher, map_blocks
-from cipherlens.errors import KeyFailure
+from cipherlens.errors import KeyFailureError
 from cipherlens.keys import Key, KeyStream
 
 MAX_ERROR = 1 / 510
@@ -117,7 +117,7 @@ def _draw_matrix(cipher: HillCipher, key: Key, channel: int) -> tuple[NDArray[np
         condition = _condition_number(matrix)
         if round_trip_error(cipher.block, condition) < MAX_ERROR:
             return matrix, condition
-    raise KeyFailure(
+    raise KeyFailureError(
         f"random {size}x{size} matrices cannot be inverted to within half a grey level in float32",
         hint="use a smaller block, or orthogonal matrices",
         parameters=("block", "orthogonal"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Means:
+class AttackResources:
     """What an attacker is given: runs, a round's number, a public network and its weights, a start, the key."""
 
     run: Path | None = None
@@ -41,7 +41,7 @@ NEEDS = {
 _OPTIONAL = {"adaptation": ("round",), "batchnorm-match": ("weights", "start")}
 
 
-def choose_attack(name: str, dataset: SealedDataset, means: Means) -> Attack:
+def choose_attack(name: str, dataset: SealedDataset, means: AttackResources) -> Attack:
     """The attack, ready to run; UsageError where it lacks something, or is given what it has no use for."""
     from cipherlens.evaluation.harness import find_attack
 
@@ -75,7 +75,7 @@ def save_inverse(inverse: EstimatedInverse, dataset: SealedDataset, path: Path) 
     say(f"note: whoever has {path} can read the data set as well as the attack did: treat it like the key")
 
 
-def _create_match(means: Means, dataset: SealedDataset) -> Attack:
+def _create_match(means: AttackResources, dataset: SealedDataset) -> Attack:
     """The attack with a public network."""
     from cipherlens.api.prior_network import load_prior_network
     from cipherlens.attacks.model.batchnorm_match import create_batchnorm_attack
@@ -84,7 +84,7 @@ def _create_match(means: Means, dataset: SealedDataset) -> Attack:
     return create_batchnorm_attack(network, given, means.start or "ciphertexts")
 
 
-def _create(name: str, dataset: SealedDataset, means: Means, run: Path) -> Attack:
+def _create(name: str, dataset: SealedDataset, means: AttackResources, run: Path) -> Attack:
     """An attack with a run of the provider's."""
     from cipherlens.training.run.record import read_record
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cipherlens.attacks.base import Attack
-from cipherlens.cli.commands.attackers import Means, choose_attack, require_map, save_inverse
+from cipherlens.cli.commands.attackers import AttackResources, choose_attack, require_map, save_inverse
 from cipherlens.cli.console import (
     Json,
     MaxPixels,
@@ -101,7 +101,9 @@ def attack(
 
     if plain is None and save_map is None:
         raise UsageError("an attack needs the plain images to be scored", hint="give --plain SOURCE, or --save-map")
-    means = Means(run, round, public, None if key is None else load_key(key, passphrase_file), weights, start)
+    means = AttackResources(
+        run, round, public, None if key is None else load_key(key, passphrase_file), weights, start
+    )
     dataset = open_sealed(sealed, means.key)
     chosen = choose_attack(name, dataset, means)
     if save_map is not None:
@@ -117,7 +119,7 @@ def attack(
     size = (
         budget
         if budget is not None
-        else {"kpa": chosen.least, "cpa": MAX_QUERIES}.get(chosen.threat_model, default)
+        else {"kpa": chosen.min_images, "cpa": MAX_QUERIES}.get(chosen.threat_model, default)
     )
     # Pairs are spent, so an attack that knows some needs other images to be scored on.
     count = size + default if known else default if asks else size

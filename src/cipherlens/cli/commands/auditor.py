@@ -26,7 +26,7 @@ from cipherlens.cli.runs import open_sealed
 from cipherlens.data.images import MAX_PIXELS
 from cipherlens.data.output_lock import hold_folder
 from cipherlens.data.partial import discard_leftovers
-from cipherlens.errors import PartialResult, ThresholdExceeded
+from cipherlens.errors import PartialResultError, ThresholdExceeded
 
 
 def audit(
@@ -80,7 +80,7 @@ def audit(
         The client's key, for attacks that have pictures of their choice encrypted; without it they are left out.
     """
     from cipherlens.auditing.report.write import summary_lines, write_report
-    from cipherlens.auditing.run import Effort
+    from cipherlens.auditing.run import AuditConfig
     from cipherlens.auditing.run import audit as run_audit
     from cipherlens.auditing.thresholds import parse_limits
     from cipherlens.evaluation.load import load_target
@@ -92,7 +92,7 @@ def audit(
         return
     limits = parse_limits(fail_above or [])
     names = tuple(name.strip() for text in attacks or () for name in text.split(","))
-    effort = Effort(names, (os.cpu_count() or 1) if workers is None else workers, minutes, seed)
+    effort = AuditConfig(names, (os.cpu_count() or 1) if workers is None else workers, minutes, seed)
     oracle_key = None if key is None else load_key(key, passphrase_file)
     dataset = open_sealed(sealed, oracle_key)
     target = load_target(dataset, plain, split, budget or default_count(dataset), prior, oracle_key, max_pixels)
@@ -122,7 +122,7 @@ def _judge(report: dict[str, Any], page: Path) -> None:
             hint=f"see {page}",
         )
     if late and report["thresholds"]:
-        raise PartialResult(
+        raise PartialResultError(
             "no limit was exceeded, but some attacks did not run", hint="give them more time with --minutes"
         )
 

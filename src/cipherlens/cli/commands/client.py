@@ -36,7 +36,7 @@ from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.unseal import read_with_map, unseal
 from cipherlens.data.sources.registry import canonical_source
 from cipherlens.data.sources.subsets import parse_classes
-from cipherlens.errors import PartialResult, UsageError
+from cipherlens.errors import PartialResultError, UsageError
 from cipherlens.keys import Key
 
 
@@ -179,7 +179,7 @@ def _report_sealing(report: SealReport, destination: Path, key: Key, as_json: bo
         ],
     )
     if report.skipped_images:
-        raise PartialResult(
+        raise PartialResultError(
             f"{report.skipped_images} images could not be used and were skipped",
             hint="the sealed data set holds all others",
         )

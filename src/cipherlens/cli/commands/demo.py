@@ -30,7 +30,7 @@ def demo(*, out: Path = Path("demo"), source: str = SOURCE, epochs: Whole = EPOC
         Epochs of each of the three trainings.
     """
     from cipherlens.auditing.report.write import summary_lines, write_report
-    from cipherlens.auditing.run import Effort, audit
+    from cipherlens.auditing.run import AuditConfig, audit
     from cipherlens.cli.commands.attacking import default_count
     from cipherlens.evaluation.load import load_target
 
@@ -53,7 +53,7 @@ def demo(*, out: Path = Path("demo"), source: str = SOURCE, epochs: Whole = EPOC
     say("3/4 eavesdropper: attack the sealed test images, with controls")
     target = load_target(sealed, source, "test", default_count(sealed))
     with progress_bar("attacking") as progress:
-        effort = Effort(workers=os.cpu_count() or 1)
+        effort = AuditConfig(workers=os.cpu_count() or 1)
         report, pictures = audit(sealed, target, "cipherlens demo", runs, effort=effort, progress=progress)
     say("4/4 report")
     page = write_report(report, pictures, out / "report")

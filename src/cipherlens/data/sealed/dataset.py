@@ -33,7 +33,7 @@ class SealedDataset:
     def open(cls, root: str | Path, key: Key | None = None) -> "SealedDataset":
         """Open a folder made by ``encrypt``.
 
-        Raises DataError for anything damaged, KeyFailure if ``key`` is another one.
+        Raises DataError for anything damaged, KeyFailureError if ``key`` is another one.
         """
         return cls(Path(root), read_manifest(Path(root), key))
 

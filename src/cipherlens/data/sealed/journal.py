@@ -43,7 +43,7 @@ class Journal:
     def resume(self, plans: Sequence[Plan]) -> tuple[Plan, dict[str, Shard]]:
         """The recorded one of ``plans`` (the same job, as this and earlier versions write it), and its shards.
 
-        Shards already made are given by file name. Raises KeyFailure if the job was begun with another key,
+        Shards already made are given by file name. Raises KeyFailureError if the job was begun with another key,
         DataError if it was another job or the journal was altered.
         """
         try:

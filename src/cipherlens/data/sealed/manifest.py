@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from cipherlens.ciphers import BoundCipher, Cipher, create_cipher
-from cipherlens.errors import DataError, KeyFailure
+from cipherlens.errors import DataError, KeyFailureError
 from cipherlens.files import canonical_json, write_atomic
 from cipherlens.keys import Key
 from cipherlens.schema import Count, ImageShape, Sha256, Side, parse
@@ -84,7 +84,7 @@ class Scheme:
         return cipher
 
     def bind(self, key: Key, check: bool = True) -> BoundCipher:
-        """The bound cipher; raises KeyFailure if the key is another one, unless told not to ``check``."""
+        """The bound cipher; raises KeyFailureError if the key is another one, unless told not to ``check``."""
         if check:
             check_fingerprint(self.key_fingerprint, key)
         return self.create_cipher().bind(key, self.padded_shape)
@@ -140,7 +140,7 @@ def write_manifest(root: Path, manifest: Manifest, key: Key) -> None:
 def read_manifest(root: Path, key: Key | None = None) -> Manifest:
     """Read and check ``manifest.json``; with a key its fingerprint and MAC too.
 
-    Raises DataError for a damaged or tampered manifest, KeyFailure for another key.
+    Raises DataError for a damaged or tampered manifest, KeyFailureError for another key.
     """
     path = root / FILE_NAME
     try:
@@ -174,9 +174,9 @@ def _check_integrity(path: Path, content: dict[str, Any], key: Key | None) -> No
 
 
 def check_fingerprint(fingerprint: str, key: Key) -> None:
-    """Raise KeyFailure unless ``key`` is the one with this fingerprint."""
+    """Raise KeyFailureError unless ``key`` is the one with this fingerprint."""
     if fingerprint != key.fingerprint:
-        raise KeyFailure(
+        raise KeyFailureError(
             f"wrong key: the data was sealed with {fingerprint}, this key is {key.fingerprint}",
             hint="give the key file with that fingerprint (cipherlens inspect KEYFILE shows it)",
         )

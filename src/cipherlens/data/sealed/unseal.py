@@ -49,7 +49,7 @@ def unseal(sealed: Path, out: Path, key: Key, progress: Callable[[int, int], Non
 
     Images with masks go to ``out/SPLIT/POSITION.png``, their masks to ``out/SPLIT/masks/POSITION.png``.
 
-    ``out`` appears only when all is written, readable by its owner alone. Raises KeyFailure for another key,
+    ``out`` appears only when all is written, readable by its owner alone. Raises KeyFailureError for another key,
     DataError for damage, CipherlensError where another process decrypts to ``out``.
     """
     dataset = SealedDataset.open(sealed, key)
@@ -68,7 +68,7 @@ def read_with_map(
 ) -> int:
     """What an eavesdropper reads without the key: as :func:`unseal`, with a map that an attack has found.
 
-    Raises KeyFailure for a map of other images, UsageError for a data set with masks.
+    Raises KeyFailureError for a map of other images, UsageError for a data set with masks.
     """
     dataset = SealedDataset.open(sealed)
     plan = dataset.plan

@@ -11,7 +11,7 @@ from multiprocessing import active_children, get_context, parent_process
 from typing import Any
 
 from cipherlens.errors import CipherlensError
-from cipherlens.memory import keep_freed_memory
+from cipherlens.memory import disable_malloc_trim
 
 
 def run_in_processes(
@@ -91,7 +91,7 @@ def _one_thread_each() -> Iterator[None]:
 
 def _start(initializer: Callable[..., None], *arguments: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
-    keep_freed_memory()
+    disable_malloc_trim()
     _watch_parent()
     initializer(*arguments)
 

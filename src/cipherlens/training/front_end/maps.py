@@ -11,7 +11,7 @@ from cipherlens.training.run.record import RunRecord
 def load_map(path: Path, provenance: Mapping[str, Any], folder: Path | None = None) -> EstimatedInverse:
     """A map from a file, in a ``folder`` that came from elsewhere without links.
 
-    Raises DataError for one that holds none, KeyFailure, saying what differs, for other images.
+    Raises DataError for one that holds none, KeyFailureError, saying what differs, for other images.
     """
     inverse = EstimatedInverse.load(path, folder)
     inverse.require_target(Target.of(provenance))

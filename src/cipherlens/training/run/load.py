@@ -13,7 +13,7 @@ from torch import nn
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.run_files import BEST, LAST
-from cipherlens.errors import DataError, KeyFailure, ShapeError, UsageError
+from cipherlens.errors import DataError, KeyFailureError, ShapeError, UsageError
 from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.batches import ImageBatches, ImageSet, check_image_set, check_same_kind, has_masks
 from cipherlens.training.engine.hardware import choose_device, choose_precision
@@ -60,9 +60,9 @@ def load_run(
 ) -> Run:
     """Load a run folder with its best or last weights; DataError where it is missing or damaged.
 
-    A locked run needs ``bound``, the pixel permutation that its model works under; KeyFailure without one, unless
-    ``plain`` asks for the model as it is without the key. Whose key it is is for the caller to check.
-    ``owner``: of a run on images under several keys, the fingerprint of the one to be asked about; KeyFailure
+    A locked run needs ``bound``, the pixel permutation that its model works under; KeyFailureError without
+    one, unless ``plain`` asks for the model as it is without the key. Whose key it is is for the caller to check.
+    ``owner``: of a run on images under several keys, the fingerprint of the one to be asked about; KeyFailureError
     where it knows no such key.
     """
     path = Path(path)
@@ -70,7 +70,7 @@ def load_run(
         raise UsageError(f"unknown weights {weights!r}", hint=f"choose one of: {', '.join(WEIGHTS)}")
     (record, number), device = read_record(path).choose_owner(owner), choose_device()
     if record.config.lock is not None and bound is None and not plain:
-        raise KeyFailure(
+        raise KeyFailureError(
             f"the model is locked with key {record.provenance.get('key_fingerprint')}",
             hint="give the pixel permutation of that key, or ask for the plain model",
         )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.sealed.manifest import Dtype
-from cipherlens.errors import CipherlensError, DataError, KeyFailure, UsageError
+from cipherlens.errors import CipherlensError, DataError, KeyFailureError, UsageError
 from cipherlens.files import write_atomic
 from cipherlens.keyed import lock
 from cipherlens.models import SEGMENTATION_MODELS, AdaptedModel, OwnersModel, create_adaptation, create_model
@@ -104,13 +104,13 @@ class RunRecord:
     def choose_owner(self, fingerprint: str | None) -> tuple["RunRecord", int | None]:
         """The record for images under one key, and its number (None: the run has one owner only).
 
-        Raises KeyFailure where the run knows several keys, and ``fingerprint`` is none of them.
+        Raises KeyFailureError where the run knows several keys, and ``fingerprint`` is none of them.
         """
         if not self.owners:
             return self, None
         known = [owner.provenance.get("key_fingerprint") for owner in self.owners]
         if fingerprint not in known:
-            raise KeyFailure(
+            raise KeyFailureError(
                 f"the run knows no images under key {fingerprint or '(none given)'}",
                 hint=f"it knows: {', '.join(map(str, known))}; another owner joins with: cipherlens adapt",
             )
