@@ -76,6 +76,8 @@ def describe(record: dict[str, Any]) -> str:
     header, rows = [header[column] for column in used], [[row[column] for column in used] for row in rows]
     cipher, images = r["cipher"], r["images"]
     settings = f" Training: {json.dumps(r['training'])}." if r["training"] else ""
+    network = record["command"].partition("--match ")[2].partition(" ")[0]
+    settings += f" The network of `batchnorm-match`: {network}." if network else ""
     priors = ", ".join(map(name_prior, r["summary"]))
     return (
         f"### {r['source']}, {cipher['name']} {cipher['block']}x{cipher['block']}, {r['model']}; {priors}\n\n"
