@@ -76,7 +76,7 @@ def advise(
             "listed here, and attacks get better with time."
         )
     if late:
-        advice.append("Run the audit again with more minutes: some of the attacks were not finished.")
+        advice.append("Run the audit again with more time: some of the attacks were not finished.")
     known = worst.get("kpa")
     if known is not None and known["ssim"] >= LEVELS[PARTLY]:
         advice.append(
