@@ -75,7 +75,7 @@ def main() -> None:
         f"--priors {' '.join(map(name, options.priors))}",
     ]
     arguments += [f"--limit {options.limit}"] * (options.limit is not None)
-    arguments += [f"--match {Path(options.match).name}"] * (options.match is not None)
+    arguments += [f"--match {Path(options.match).name}"] if options.match is not None else []
     write_record(
         options.out,
         f"python benchmarks/measure/read_first.py {Path(options.source).name} {' '.join(arguments)}",
