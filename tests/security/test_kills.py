@@ -28,7 +28,7 @@ from tests.security.processes import (
     remove,
 )
 
-COMMANDS = ("encrypt", "decrypt", "train", "audit")
+COMMANDS = ("encrypt", "decrypt", "train", pytest.param("audit", marks=pytest.mark.full))
 POINTS = 20
 
 __all__ = ["end_processes"]  # a fixture for every test here
