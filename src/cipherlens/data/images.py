@@ -28,7 +28,7 @@ _PILLOW_PIXELS = 178_956_970  # above this Pillow itself refuses
 _MAX_ELONGATION = 8
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # tags of TIFF
 
-_ON_ERROR = "repair or remove it, or pass --on-error skip"
+_ON_ERROR = "repair or remove it, or skip it"
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class Item:
         """
         classes, name = self.mask, f"the mask of {self.name}"
         if classes is None:
-            raise DataError(f"{name} is missing", hint=_ON_ERROR)
+            raise DataError(f"{name} is missing", hint=_ON_ERROR, parameters=("on_error",))
         if not isinstance(classes, np.ndarray):
             classes = _decode(classes, name, max_pixels)
         if classes.ndim != 2 or classes.dtype != np.uint8:
-            raise DataError(f"{name} is not one byte per pixel", hint=_ON_ERROR)
+            raise DataError(f"{name} is not one byte per pixel", hint=_ON_ERROR, parameters=("on_error",))
         if self.ignored is not None:
             classes = np.where(classes == self.ignored, np.uint8(IGNORED), classes)
         return classes[None]
@@ -85,11 +85,17 @@ def _decode(content: bytes | Path, name: str, max_pixels: int, mode: str | None 
     except DataError:
         raise
     except UnidentifiedImageError:
-        raise DataError(f"{name} is not an image ({', '.join(FORMATS)})", hint=_ON_ERROR) from None
+        raise DataError(
+            f"{name} is not an image ({', '.join(FORMATS)})", hint=_ON_ERROR, parameters=("on_error",)
+        ) from None
     except Image.DecompressionBombError:
         raise _too_large(name, f"over {_PILLOW_PIXELS:,} pixels", max_pixels) from None
     except Exception as error:  # decoders fail in many ways, MemoryError among them
-        raise DataError(f"{name} cannot be decoded: {str(error) or type(error).__name__}", hint=_ON_ERROR) from None
+        raise DataError(
+            f"{name} cannot be decoded: {str(error) or type(error).__name__}",
+            hint=_ON_ERROR,
+            parameters=("on_error",),
+        ) from None
 
 
 def _check_pixels(image: Image.Image, name: str, max_pixels: int) -> None:
