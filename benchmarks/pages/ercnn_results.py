@@ -63,10 +63,9 @@ def findings() -> str:
     record = load("ercnn-pretraining-cpu.json")
     if record is not None:
         found.append(judge_pretraining(record["results"]))
-    names = ("front-end-imagenette-8x8.json", "front-end-imagenette-8x8-no-photos.json")
-    records = [record for name in names if (record := load(name)) is not None]
-    if records:
-        found.append(judge_front_end(records))
+    record = load("front-end-imagenette-8x8.json")
+    if record is not None:
+        found.append(judge_front_end(record["results"]))
     for name in DECRYPTIONS:
         record = load(f"ercnn-{name}-cpu.json")
         if record is not None:
@@ -95,15 +94,13 @@ def judge_pretraining(results: Record) -> str:
     return f"**What carries over from a pretrained backbone?** Points gained by {model}: {', '.join(words)}."
 
 
-def judge_front_end(records: list[Record]) -> str:
+def judge_front_end(results: Record) -> str:
     words = {"held-out": "other photos of the same source", "none": "no photos"}
     trained, as_it_is = [], []
-    for record in records:
-        for prior, found in record["results"]["summary"].items():
-            keys = sum(row["prior"] == prior for row in record["results"]["rows"])
-            trained.append(f"{found['trained'][0]:.1%} with {words[prior]} as prior (keys: {keys})")
-            as_it_is.append(f"{found['as_it_is'][0]:.1%} with {words[prior]}")
-    results = records[0]["results"]
+    for prior, found in results["summary"].items():
+        keys = sum(row["prior"] == prior for row in results["rows"])
+        trained.append(f"{found['trained'][0]:.1%} with {words[prior]} as prior (keys: {keys})")
+        as_it_is.append(f"{found['as_it_is'][0]:.1%} with {words[prior]}")
     return (
         f"**Read first, then learn.** Where the adaptation network starts from the map that an attack finds in the "
         f"ciphertexts, {results['model']} reaches {', '.join(trained)}, under the budget of the table above, whose "
