@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cipherlens.data.sealed import unseal as unsealing
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.dataset import unseal as unsealing
 from cipherlens.data.sealed.unseal import unseal
 from cipherlens.errors import DataError
 from cipherlens.files import canonical_json

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cipherlens.ciphers import create_cipher
-from cipherlens.data.sealed.dataset import SealedDataset, shards
+from cipherlens.data.sealed import shards
+from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.shards import SealOptions, ShardMaker
 from cipherlens.data.sources.registry import canonical_source
 from cipherlens.errors import DataError
