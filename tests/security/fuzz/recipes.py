@@ -26,7 +26,7 @@ class Recipes(ClientRecipes):
             run = PARTNERS[made.facts["set"]]
             return make_command(made, "set", ["test", str(FORMATS / run), "{root}/set", *_lock_key(run)])
         made, run = self._mutated_run(rng)
-        sealed = next(name for name, partner in PARTNERS.items() if partner == run)
+        sealed = _find_partner(run)
         return make_command(made, "run", ["test", "{root}/run", str(FORMATS / sealed), *_lock_key(run)])
 
     def predict(self, rng: Random) -> Case:
@@ -81,7 +81,7 @@ class Recipes(ClientRecipes):
 
     def audit(self, rng: Random) -> Case:
         made, run = self._mutated_run(rng)
-        sealed = next(name for name, partner in PARTNERS.items() if partner == run)
+        sealed = _find_partner(run)
         options = [
             "--plain",
             str(PHOTOS),
@@ -105,6 +105,11 @@ class Recipes(ClientRecipes):
 def _pick_attack(sealed: str) -> str:
     """One that applies to the set's cipher."""
     return "correlation" if sealed == "permutation" else "covariance"
+
+
+def _find_partner(run: str) -> str:
+    """The sealed set that a run is asked about; for one of several owners the first of these."""
+    return next((name for name, partner in PARTNERS.items() if partner == run), "hill")
 
 
 def _lock_key(run: str) -> list[str]:
