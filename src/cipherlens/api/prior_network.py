@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from cipherlens.training.engine.normalization import Normalization
+    from cipherlens.training.run.load import Run
 
     PriorNetwork = tuple[nn.Module, Normalization]
 
@@ -21,14 +22,11 @@ def load_prior_network(network: str, weights: Path | None, shape: tuple[int, int
     """
     from cipherlens.models import create_model
     from cipherlens.training.front_end.start import choose_range
-    from cipherlens.training.run.load import load_run
 
     if Path(network).is_dir():
         if weights is not None:
             raise UsageError("a run has weights of its own", hint="leave weights away", parameters=("weights",))
-        run = load_run(network, "last")
-        if run.provenance.get("cipher") != "identity":
-            raise UsageError(f"{network} was not trained on plain images", hint="give a run that was")
+        run = load_plain_run(Path(network))
         return run.model, run.normalization
     channels, height, width = shape
     model = create_model(
@@ -40,3 +38,13 @@ def load_prior_network(network: str, weights: Path | None, shape: tuple[int, int
         image_size=(height, width),
     )
     return model, choose_range(model, channels, True)
+
+
+def load_plain_run(path: Path) -> "Run":
+    """A run on plain images; UsageError for any other."""
+    from cipherlens.training.run.load import load_run
+
+    run = load_run(path, "last")
+    if run.provenance.get("cipher") != "identity":
+        raise UsageError(f"{path} was not trained on plain images", hint="give a run that was")
+    return run

@@ -15,7 +15,6 @@ from cipherlens.keys import Key
 
 if TYPE_CHECKING:
     from cipherlens.attacks.model.batchnorm_match import Start
-    from cipherlens.training.run.load import Run
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,7 @@ def _create(name: str, dataset: SealedDataset, means: AttackResources, run: Path
         from cipherlens.attacks.model.adaptation import create_adaptation_attack
 
         return create_adaptation_attack(run, means.round, owner)
+    from cipherlens.api.prior_network import load_plain_run
     from cipherlens.attacks.model.keyed import create_folded_attack, create_locked_attack
     from cipherlens.training.run.load import load_run
 
@@ -105,11 +105,5 @@ def _create(name: str, dataset: SealedDataset, means: AttackResources, run: Path
         locked = load_run(run, "last", dataset.plan.bind(means.key))
         return create_locked_attack(locked.model, load_run(run, "last", plain=True).model)
     assert means.public is not None
-    folded, plain = load_run(run, "last"), load_run(means.public, "last")
-    _require_plain(plain, means.public)
+    folded, plain = load_run(run, "last"), load_plain_run(means.public)
     return create_folded_attack(folded.model, plain.model, plain.normalization.std)
-
-
-def _require_plain(run: "Run", path: Path) -> None:
-    if run.provenance.get("cipher") != "identity":
-        raise UsageError(f"{path} was not trained on plain images", hint="give the run that was folded")
