@@ -16,6 +16,7 @@ import numpy as np
 from cipherlens.api.front_end import find_map
 from cipherlens.api.joint import create_owner, join
 from cipherlens.ciphers import create_cipher
+from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.seal import seal
 from cipherlens.data.sealed.unseal import save_png
@@ -44,32 +45,34 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=2000)
     parser.add_argument("--held-out", type=int, default=1000, help="photos that the attack knows")
     parser.add_argument("--train", default='{"model": "preresnet20", "epochs": 8, "batch_size": 32, "lr": 0.02}')
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     make_folders(options)
     owners = [seal_for(options, number) for number in range(len(SCHEMES))]
     config = {**json.loads(options.train), "threads": 1}
-    joint, seconds = train_together(options, owners[:TOGETHER], config)
-    plain = train_plain(options, config)
-    scores = [
-        evaluate(load_run(joint, "last", owner=owner.plan.key_fingerprint), owner.split("test"))
-        for owner in owners[:3]
+    maps, seconds = find_maps(options, owners[:TOGETHER])
+    accuracies = [
+        train_together(options, owners[:TOGETHER], {**config, "seed": seed}, maps) for seed in options.seeds
     ]
-    joined = join_last(options, joint, owners[-1])
+    plain = [train_plain(options, {**config, "seed": seed}) for seed in options.seeds]
+    joined = join_last(options, options.work / f"together-{options.seeds[0]}", owners[-1])
     results = {
         "source": Path(options.source).name,
         "images_each": options.images,
         "test_images": options.test,
         "training": json.loads(options.train),
         "schemes": SCHEMES,
-        "accuracies": [score["accuracy"] for score in scores],
+        "seeds": options.seeds,
+        "accuracies": accuracies,
         "seconds_to_read_all": seconds,
         "plain": plain,
         "joined": joined,
     }
     print(json.dumps(results))
     command = (
-        f"python benchmarks/measure/owners.py {results['source']} --images {options.images} --test {options.test}"
+        f"python benchmarks/measure/owners.py {results['source']} --images {options.images} --test {options.test} "
+        f"--seeds {' '.join(map(str, options.seeds))}"
     )
     write_record(options.out, command, results)
 
@@ -104,31 +107,29 @@ def seal_for(options, number: int) -> SealedDataset:
     return SealedDataset.open(out)
 
 
-def train_together(options, owners: list[SealedDataset], config: dict) -> tuple[Path, float]:
+def find_maps(options, owners: list[SealedDataset]) -> tuple[list[EstimatedInverse], float]:
+    begun = time.perf_counter()
+    maps = [find_map(owner, "train", str(options.work / "held-out")) for owner in owners]
+    return maps, time.perf_counter() - begun
+
+
+def train_together(options, owners: list[SealedDataset], config: dict, maps: list[EstimatedInverse]) -> list[float]:
+    """Accuracy on the images of each owner."""
     train_set, test_set, records = join(owners, "train", "standardize")
-    begun, out = time.perf_counter(), options.work / "together"
-    seconds = options.work / "seconds.json"
-
-    def find():
-        maps = [find_map(owner, "train", str(options.work / "held-out")) for owner in owners]
-        seconds.write_text(json.dumps(time.perf_counter() - begun))
-        return maps
-
+    out = options.work / f"together-{config['seed']}"
     settings = TrainConfig.from_json({**config, "adapt_block": 4, "start": "ciphertexts"})
-    fit(settings, train_set, test_set, out, owners[0].plan.public(), find_maps=find, owners=records)
-    return out, json.loads(seconds.read_text())
+    fit(settings, train_set, test_set, out, owners[0].plan.public(), find_maps=lambda: maps, owners=records)
+    runs = [(load_run(out, "last", owner=owner.plan.key_fingerprint), owner) for owner in owners]
+    return [evaluate(run, owner.split("test"))["accuracy"] for run, owner in runs]
 
 
 def train_plain(options, config: dict) -> float:
-    seal(
-        str(options.work / "all"),
-        options.work / "plain",
-        create_cipher("identity"),
-        load_or_make_key(options.work / "key-0"),
-    )
+    source, key = str(options.work / "all"), load_or_make_key(options.work / "key-0")
+    seal(source, options.work / "plain", create_cipher("identity"), key)
     dataset = SealedDataset.open(options.work / "plain")
     sets = dataset.split("train"), dataset.split("test")
-    accuracy = fit(TrainConfig.from_json(config), *sets, options.work / "plain-run").last.test_accuracy
+    out = options.work / f"plain-run-{config['seed']}"
+    accuracy = fit(TrainConfig.from_json(config), *sets, out).last.test_accuracy
     assert accuracy is not None
     return accuracy
 

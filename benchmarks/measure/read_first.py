@@ -36,7 +36,8 @@ from cipherlens.experiments.cells import load_or_make_key
 from cipherlens.experiments.settings import find_weights
 from cipherlens.records import write_record
 from cipherlens.training import TrainConfig, evaluate, fit, load_run
-from cipherlens.training.front_end.pretrained import adapt_pretrained
+from cipherlens.training.front_end.pretrained import adapt_pretrained, cut_classes
+from cipherlens.training.run.checkpoint import save_tensors
 from cipherlens.training.run.record import read_record
 
 SCORED = 200
@@ -53,6 +54,9 @@ def main() -> None:
     parser.add_argument("--priors", nargs="+", default=["held-out", "none"])
     parser.add_argument("--model", required=True)
     parser.add_argument("--weights")
+    parser.add_argument(
+        "--own-classes", action="store_true", help="training keeps the network's own rows of the classes"
+    )
     parser.add_argument("--as-it-is", action="store_true", help="the pretrained network without training")
     parser.add_argument("--plain", action="store_true", help="the same training on plain images too")
     parser.add_argument("--match", help="a public network: also the map that batchnorm-match makes of each")
@@ -75,6 +79,7 @@ def main() -> None:
         f"--priors {' '.join(map(name, options.priors))}",
     ]
     arguments += [f"--limit {options.limit}"] * (options.limit is not None)
+    arguments += ["--own-classes"] * options.own_classes
     arguments += [f"--match {Path(options.match).name}"] if options.match is not None else []
     write_record(
         options.out,
@@ -85,6 +90,7 @@ def main() -> None:
             "images": SealedDataset.open(options.work / f"sealed-{options.keys[0]}").splits,
             "model": options.model,
             "training": None if options.train is None else json.loads(options.train),
+            "own_classes": options.own_classes,
             "scored_pictures": SCORED,
             "plain": plain,
             "summary": summarize(rows),
@@ -210,6 +216,8 @@ def compare(options, pictures: np.ndarray) -> float:
 
 
 def train(options, dataset, label: str, seed: int, weights: Path | None, start: dict, inverse) -> float:
+    if options.own_classes:
+        weights = cut(options, dataset, weights)
     settings = {
         "model": options.model,
         "seed": seed,
@@ -224,6 +232,15 @@ def train(options, dataset, label: str, seed: int, weights: Path | None, start: 
     return result.last.test_accuracy
 
 
+def cut(options, dataset, weights: Path | None) -> Path:
+    """Weights whose last layer tells apart the classes of the data set, as their authors trained it."""
+    path = options.work / "own-classes.safetensors"
+    if not path.exists():
+        images = dataset.split("train")
+        save_tensors(path, cut_classes(options.model, weights, images.classes, images.shape).state_dict())
+    return path
+
+
 def measure_plain(options, weights: Path | None) -> dict:
     """The same on plain images: the network as it is, and trained with each seed."""
     dataset, found = seal_for(options, 0, {"name": "identity"}), {}
@@ -232,7 +249,6 @@ def measure_plain(options, weights: Path | None) -> dict:
         from cipherlens.training.engine.hardware import choose_device
         from cipherlens.training.engine.loop import Forward, choose_batch_size
         from cipherlens.training.engine.loop import measure as measure_model
-        from cipherlens.training.front_end.pretrained import cut_classes
         from cipherlens.training.front_end.start import choose_range
 
         test, device = dataset.split("test"), choose_device()

@@ -23,6 +23,11 @@ def show(values: list[float] | None, form: str) -> str:
     return mean if least == greatest else f"{mean} ({least} to {greatest})"
 
 
+def spread(values: list[float]) -> list[float]:
+    """Mean, least and greatest."""
+    return [sum(values) / len(values), min(values), max(values)]
+
+
 def section() -> str:
     """A table for each record of benchmarks/measure/read_first.py."""
     parts = []
@@ -67,17 +72,29 @@ def describe(record: dict[str, Any]) -> str:
     ]
     plain = r["plain"]
     trained = plain.get("trained")
-    spread = None if trained is None else [sum(trained) / len(trained), min(trained), max(trained)]
     plain_once = plain.get("as_it_is")
     if plain:
         once = "" if plain_once is None else f"{plain_once:.1%}"
-        rows.append(["*plain images*", "", "", "", "", once, "", show(spread, ".1%"), ""])
+        rows.append(
+            [
+                "*plain images*",
+                "",
+                "",
+                "",
+                "",
+                once,
+                "",
+                show(None if trained is None else spread(trained), ".1%"),
+                "",
+            ]
+        )
     used = [column for column in range(len(header)) if any(row[column] for row in rows)]
     header, rows = [header[column] for column in used], [[row[column] for column in used] for row in rows]
     cipher, images = r["cipher"], r["images"]
     settings = f" Training: {json.dumps(r['training'])}." if r["training"] else ""
     network = record["command"].partition("--match ")[2].partition(" ")[0]
     settings += f" The network of `batchnorm-match`: {network}." if network else ""
+    settings += " The classifier keeps its authors' rows of the classes." if r.get("own_classes") else ""
     priors = ", ".join(map(name_prior, r["summary"]))
     return (
         f"### {r['source']}, {cipher['name']} {cipher['block']}x{cipher['block']}, {r['model']}; {priors}\n\n"
@@ -94,18 +111,19 @@ def describe_owners() -> str:
     r = record["results"]
     schemes = [" ".join(str(part) for part in scheme.values()) for scheme in r["schemes"]]
     rows = [
-        [f"owner {number}, {scheme}", f"{accuracy:.1%}"]
-        for number, (scheme, accuracy) in enumerate(zip(schemes, r["accuracies"], strict=False), start=1)
+        [f"owner {number}, {scheme}", show(spread(accuracies), ".1%")]
+        for number, (scheme, *accuracies) in enumerate(zip(schemes, *r["accuracies"], strict=False), start=1)
     ]
     joined = r["joined"]
     rows.append(
         [f"one more owner, {schemes[-1]}, joined in {joined['seconds']:.0f} s", f"{joined['accuracy']:.1%}"]
     )
-    rows.append(["*one plain model on all their images*", f"{r['plain']:.1%}"])
+    rows.append(["*one plain model on all their images*", show(spread(r["plain"]), ".1%")])
     return (
         f"\n### Several owners, one model\n\n{table(['images', 'test accuracy'], rows)}\n\n{r['source']}, "
         f"{r['images_each']:,} training images of each owner, no two the same, {r['test_images']:,} test images; "
-        f"the prior: other photos of the source. One seed. Training: {json.dumps(r['training'])}.\n\n"
+        f"the prior: other photos of the source. Seeds: {len(r['seeds'])} (mean, least and greatest). "
+        f"Training: {json.dumps(r['training'])}.\n\n"
         f"{hardware(record)}\n"
     )
 
