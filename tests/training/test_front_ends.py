@@ -154,7 +154,7 @@ def test_training_starts_from_the_ciphertexts_where_it_can(call, place, tmp_path
         seen = adapt(record.normalization.apply(torch.from_numpy(read_all(split(place, "a"))))) * 0.25 + 0.5
     np.testing.assert_allclose(seen.numpy(), pictures, atol=1e-3)
     # A finished run finds nothing again.
-    monkeypatch.setattr("cipherlens.cli.commands.adapting.find_map", None)
+    monkeypatch.setattr("cipherlens.cli.commands.adapt.find_map", None)
     assert call(*arguments)[0] == 0
 
 

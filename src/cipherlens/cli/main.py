@@ -7,18 +7,7 @@ from cyclopts import App, CycloptsError
 from cyclopts.config import Env
 
 import cipherlens
-from cipherlens.cli.commands import (
-    adapting,
-    attacking,
-    auditor,
-    choosing,
-    client,
-    demo,
-    locking,
-    predicting,
-    provider,
-    reproducing,
-)
+from cipherlens.cli.commands import adapt, attack, audit, classes, client, demo, lock, predict, reproduce, train
 from cipherlens.cli.configuration import FILE_NAME, FolderConfiguration
 from cipherlens.cli.console import messages, say, say_error
 from cipherlens.errors import CipherlensError, UsageError
@@ -33,7 +22,7 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,  # we say how to go on
 )
-GROUPS = (client, choosing, provider, adapting, predicting, locking, attacking, auditor, reproducing)
+GROUPS = (client, classes, train, adapt, predict, lock, attack, audit, reproduce)
 for command in (*(command for group in GROUPS for command in group.COMMANDS), demo.demo):
     app.command(command)
 

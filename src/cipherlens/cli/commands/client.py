@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from cipherlens.ciphers import CIPHERS, Cipher, create_cipher
 from cipherlens.ciphers.broken import describe_breaks, find_breaks
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
-from cipherlens.cli.commands.inspecting import inspect
+from cipherlens.cli.commands.inspect import inspect
 from cipherlens.cli.console import (
     Discard,
     Json,

@@ -31,7 +31,7 @@ def demo(*, out: Path = Path("demo"), source: str = SOURCE, epochs: Whole = EPOC
     """
     from cipherlens.auditing.report.write import summary_lines, write_report
     from cipherlens.auditing.run import AuditConfig, audit
-    from cipherlens.cli.commands.attacking import default_count
+    from cipherlens.cli.commands.attack import default_count
     from cipherlens.evaluation.load import load_target
 
     started = time.monotonic()

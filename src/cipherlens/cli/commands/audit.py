@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
-from cipherlens.cli.commands.attacking import default_count
+from cipherlens.cli.commands.attack import default_count
 from cipherlens.cli.console import (
     Discard,
     Json,

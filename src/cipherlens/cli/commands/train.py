@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.cli.commands.adapting import choose_start, find_maps, say_can_decrypt
+from cipherlens.cli.commands.adapt import choose_start, find_maps, say_can_decrypt
 from cipherlens.cli.console import (
     Json,
     OptionalKeyFile,

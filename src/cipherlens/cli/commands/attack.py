@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cipherlens.attacks.base import Attack
-from cipherlens.cli.commands.attackers import AttackResources, choose_attack, require_map, save_inverse
+from cipherlens.cli.commands.attack_resources import AttackResources, choose_attack, require_map, save_inverse
 from cipherlens.cli.console import (
     Json,
     MaxPixels,

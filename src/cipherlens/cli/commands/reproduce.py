@@ -36,7 +36,7 @@ def reproduce(
         CPU threads of each training. By default torch's choice for privdl-*, where one runs at a time, and 1 for
         ercnn-*, where as many run at once as there are cores.
     """
-    from cipherlens.cli.commands.provider import show_progress
+    from cipherlens.cli.commands.train import show_progress
     from cipherlens.experiments import read_settings
     from cipherlens.experiments.kinds import run_settings
     from cipherlens.experiments.reporting import Reporter
