@@ -43,11 +43,11 @@ def test_sealed_sets_decrypt_to_the_same_pixels_and_labels(version, tmp_path):
     expected = json.loads((version / "expected.json").read_text())["sets"]
     for name, digest in expected.items():
         dataset = SealedDataset.open(version / name, KEY)
-        bound, found = dataset.plan.bind(KEY), hashlib.sha256()
+        bound, found = dataset.spec.bind(KEY), hashlib.sha256()
         for split in dataset.splits:
             images = dataset.split(split)
             names = name_images(split, images.index.tolist())
-            plain = decrypt_batch(dataset.plan, bound, images.read_all(), names)
+            plain = decrypt_batch(dataset.spec, bound, images.read_all(), names)
             found.update(np.ascontiguousarray(plain).tobytes())
             found.update(images.labels.astype("<i8").tobytes())
         assert found.hexdigest() == digest, name
@@ -61,7 +61,7 @@ def test_runs_give_the_same_logits(version):
 
     for name, expected in json.loads((version / "expected.json").read_text())["runs"].items():
         dataset = SealedDataset.open(version / expected["sealed"], KEY)
-        bound = dataset.plan.bind(KEY) if name == "run-locked" else None
+        bound = dataset.spec.bind(KEY) if name == "run-locked" else None
         run = replace(load_run(version / name, "last", bound), precision="float32")
         with torch.inference_mode():
             logits = run.forward(torch.from_numpy(dataset.split("test").read_all())).numpy()

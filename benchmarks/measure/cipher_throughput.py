@@ -49,8 +49,8 @@ def make_steps(images: np.ndarray, block: int, jpegs: list[bytes]) -> dict[str, 
     for label, (name, params) in VARIANTS.items():
         blocked = "block" in create_cipher(name).params
         bound = create_cipher(name, **params, **({"block": block} if blocked else {})).bind(key, shape)
-        numbers = range(len(images)) if params.get("per_image") else None
-        steps[label] = lambda bound=bound, numbers=numbers: bound.encrypt(images, numbers)
+        image_ids = range(len(images)) if params.get("per_image") else None
+        steps[label] = lambda bound=bound, ids=image_ids: bound.encrypt(images, ids)
     return steps
 
 

@@ -52,7 +52,7 @@ def attack(scheme: str, block: int, plain: NDArray[np.uint8], public: NDArray[np
     return vars(scores) | {
         "ssim": found.ssim,
         "guess_ssim": found.guess_ssim,
-        "exact_pixels": found.exact_pixels,
+        "exact_pixels": found.exact_values,
         "seconds": found.seconds,
     }
 

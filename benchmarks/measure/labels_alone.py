@@ -96,7 +96,7 @@ def find_run(options, label: str, seed: int) -> Path:
 
 def train(options, dataset: SealedDataset, label: str, seed: int, settings: dict) -> dict:
     config = TrainConfig.from_json({"threads": 1, **json.loads(options.train), **settings, "seed": seed})
-    sets, facts = (dataset.split("train"), dataset.split("test")), dataset.plan.public()
+    sets, facts = (dataset.split("train"), dataset.split("test")), dataset.spec.to_json()
     out = find_run(options, label, seed)
     result = fit(config, *sets, out, facts, find_maps=lambda: [find_map(dataset, "train")])
     return {"seed": seed, "accuracy": result.last.test_accuracy}

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 import cipherlens as cl
-from cipherlens.auditing.run import summarize
 from cipherlens.data.sources.base import pick_evenly
 from cipherlens.data.sources.registry import open_source
 from cipherlens.evaluation.controls import run_controls
@@ -87,7 +86,7 @@ def run_job(job: dict[str, Any], seen: Labelled, known: Labelled) -> dict[str, A
     attack = find_attack(job["attack"], target.cipher, target.params)
     if job["run"] == "controls":
         return job | {"controls": [asdict(control) for control in run_controls(attack, target, SEEN)]}
-    return job | summarize(evaluate(attack, target, SEEN, seed=job["run"]))
+    return job | evaluate(attack, target, SEEN, seed=job["run"]).to_json()
 
 
 def load_rows(path: Path) -> list[dict[str, Any]]:

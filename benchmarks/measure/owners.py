@@ -118,8 +118,8 @@ def train_together(options, owners: list[SealedDataset], config: dict, maps: lis
     train_set, test_set, records = join(owners, "train", "standardize")
     out = options.work / f"together-{config['seed']}"
     settings = TrainConfig.from_json({**config, "adapt_block": 4, "start": "ciphertexts"})
-    fit(settings, train_set, test_set, out, owners[0].plan.public(), find_maps=lambda: maps, owners=records)
-    runs = [(load_run(out, "last", owner=owner.plan.key_fingerprint), owner) for owner in owners]
+    fit(settings, train_set, test_set, out, owners[0].spec.to_json(), find_maps=lambda: maps, owners=records)
+    runs = [(load_run(out, "last", owner=owner.spec.key_fingerprint), owner) for owner in owners]
     return [evaluate(run, owner.split("test"))["accuracy"] for run, owner in runs]
 
 
@@ -146,7 +146,7 @@ def join_last(options, joint: Path, owner: SealedDataset) -> dict:
 
     adapt_run(joint, out, create_owner(owner, "train", "standardize"), owner.split("train"), find, start)
     seconds = time.perf_counter() - begun
-    run = load_run(out, "last", owner=owner.plan.key_fingerprint)
+    run = load_run(out, "last", owner=owner.spec.key_fingerprint)
     return {"seconds": seconds, "accuracy": evaluate(run, owner.split("test"))["accuracy"]}
 
 

@@ -169,8 +169,8 @@ def load_or_find(options, dataset: SealedDataset, label: str, prior: str) -> tup
         else:
             inverse = find_map(dataset, "train", open_prior(options, prior))
         seconds = time.perf_counter() - begun
-        plan = dataset.plan
-        inverse.save(path, Target.of(plan.public()))
+        spec = dataset.spec
+        inverse.save(path, Target.of(spec.to_json()))
         times.write_text(json.dumps(seconds))
     return EstimatedInverse.load(path), json.loads(times.read_text())
 
@@ -182,7 +182,7 @@ def look(dataset: SealedDataset) -> View:
 
 def match(options, dataset: SealedDataset, inverse: EstimatedInverse) -> dict:
     """What batchnorm-match makes of a map."""
-    network, given = load_prior_network(options.match, options.match_weights, dataset.plan.padded_shape)
+    network, given = load_prior_network(options.match, options.match_weights, dataset.spec.padded_shape)
     begun = time.perf_counter()
     assert isinstance(inverse, BlockInverse)
     found, losses = refine(look(dataset), inverse, network, given, STEPS)
@@ -227,7 +227,7 @@ def train(options, dataset, label: str, seed: int, weights: Path | None, start: 
     config = TrainConfig.from_json({**settings, **json.loads(options.train), **start})
     sets = dataset.split("train"), dataset.split("test")
     out = options.work / f"run-{label}"
-    result = fit(config, *sets, out, dataset.plan.public(), find_maps=lambda: [inverse])
+    result = fit(config, *sets, out, dataset.spec.to_json(), find_maps=lambda: [inverse])
     assert result.last.test_accuracy is not None
     return result.last.test_accuracy
 

@@ -60,8 +60,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/seal-speed.json"))
     options = parser.parse_args()
     spec, key = canonical_source(options.source), Key.generate()
-    plan, tasks = plan_job(spec, create_cipher("hill", block=options.block), key, SealOptions())
-    images = sum(plan.counts.values())
+    spec, tasks = plan_job(spec, create_cipher("hill", block=options.block), key, SealOptions())
+    images = sum(spec.counts.values())
     decoding, sealing = [], []
     for _ in range(options.repeats):
         decoding.append(time_decoding(spec, tasks, options.workers))

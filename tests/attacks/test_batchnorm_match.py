@@ -43,7 +43,7 @@ def place(tmp_path_factory):
         seal(SOURCE, root / name, cipher, key)
     config = TrainConfig(model="preresnet20", epochs=1, batch_size=20, precision="float32", threads=1)
     plain = SealedDataset.open(root / "plain")
-    fit(config, plain.split("train"), None, root / "run", plain.plan.public())
+    fit(config, plain.split("train"), None, root / "run", plain.spec.to_json())
     return root
 
 

@@ -48,7 +48,7 @@ def make_target(images, name, key=1, **params):
 )
 def test_a_rearrangement_of_blocks_is_read_exactly_from_ciphertexts_alone(images, name, params):
     result = evaluate(ATTACK, make_target(images, name, **params), 200)
-    assert result.exact_pixels == 1
+    assert result.exact_values == 1
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_every_scheme_falls_completely(name: str, params: dict, pairs: int, quer
     for attack, budget in ((KNOWN, pairs), (CHOSEN, queries)):
         result = evaluate(attack, target, budget)
         assert result.details["key_recovered"]
-        assert result.exact_pixels == 1, attack.name
+        assert result.exact_values == 1, attack.name
         assert result.ssim > 0.9999
     assert result.details["queries"] == result.details["wanted"] == result.budget == queries
 
@@ -75,8 +75,8 @@ def test_every_scheme_falls_completely(name: str, params: dict, pairs: int, quer
 def test_other_shapes(channels: int) -> None:
     for name in ("pixel-permutation", "le", "pe", "hill-mod256"):
         target = make_target(name, 30, (channels, 8, 24))
-        assert evaluate(KNOWN, target, 20).exact_pixels == 1, name
-        assert evaluate(CHOSEN, target, 20).exact_pixels == 1, name
+        assert evaluate(KNOWN, target, 20).exact_values == 1, name
+        assert evaluate(CHOSEN, target, 20).exact_values == 1, name
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_chosen_blocks_are_all_seen_in_large_pictures(name: str, params: dict, s
     """Blocks are thinned out before solving; the made-up ones repeat, and none may be missed."""
     result = evaluate(CHOSEN, make_target(name, 2, shape, **params), 100)
     assert result.details["key_recovered"]
-    assert result.exact_pixels > 0.999
+    assert result.exact_values > 0.999
     assert result.budget == result.details["queries"] == 1
 
 
@@ -97,10 +97,10 @@ def test_patches_of_one_length_are_said_to_be_unsure() -> None:
     target = Target(**{**vars(target), "ct": target.bound.encrypt(target.plain)})
     result = evaluate(KNOWN, target, 9)
     assert (result.details["unsure"], result.details["key_recovered"]) == (8, False)
-    assert result.exact_pixels > 0.99  # which black patch is which does not matter here
+    assert result.exact_values > 0.99  # which black patch is which does not matter here
     noise = np.random.default_rng(0).random(target.ct.shape, np.float32)
     lost = evaluate(KNOWN, Target(**{**vars(target), "ct": noise}), 9)
-    assert lost.exact_pixels < 0.1
+    assert lost.exact_values < 0.1
 
 
 def test_what_cannot_be_told_apart_is_not_told_by_its_place() -> None:
@@ -111,7 +111,7 @@ def test_what_cannot_be_told_apart_is_not_told_by_its_place() -> None:
     blind = Target(**{**vars(target), "plain": plain, "ct": plain})
     result = evaluate(KNOWN, blind, 2)
     assert result.details["unsure"] == result.details["units"] == 48
-    assert result.exact_pixels < 0.3
+    assert result.exact_values < 0.3
     staying = make_target("np+negpos", 6, block=4)
     assert evaluate(KNOWN, staying, 1).details["key_recovered"]
 
@@ -123,14 +123,14 @@ def test_too_few_pictures_are_said() -> None:
     result = evaluate(KNOWN, pixels, 1)
     assert not result.details["key_recovered"]
     assert 0 < result.details["unsure"] <= 256
-    assert 0.05 < result.exact_pixels < 0.95
+    assert 0.05 < result.exact_values < 0.95
     modular = evaluate(KNOWN, make_target("hill-mod256", 5, block=8), 1)
     assert not modular.details["key_recovered"]
     assert modular.details["rank"] < modular.details["needed_rank"] == 64
-    assert modular.exact_pixels < 0.05
+    assert modular.exact_values < 0.05
     one_picture = evaluate(CHOSEN, make_target("ele", 5, block=4), 1)
     assert one_picture.details["queries"] == 1 < one_picture.details["wanted"]
-    assert one_picture.exact_pixels < 0.2
+    assert one_picture.exact_values < 0.2
 
 
 def test_inexact_pairs_still_tell_the_order() -> None:
@@ -148,10 +148,10 @@ def test_inexact_pairs_still_tell_the_order() -> None:
 def test_what_is_too_large_to_compare_is_left_alone_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     target = make_target("shf", 8)
     target.ct[0, 0, 0, 0] ^= 1
-    assert evaluate(KNOWN, target, 5).exact_pixels > 0.9
+    assert evaluate(KNOWN, target, 5).exact_values > 0.9
     monkeypatch.setattr("cipherlens.attacks.plaintext.matching._MOST_PAIRS", 10)
     result = evaluate(KNOWN, target, 5)
-    assert result.exact_pixels < 0.3
+    assert result.exact_values < 0.3
     assert (result.details["unsure"], result.details["key_recovered"]) == (48, False)
 
 

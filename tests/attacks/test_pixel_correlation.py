@@ -48,7 +48,7 @@ def public() -> np.ndarray:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_every_pixel_is_put_in_its_place(public: np.ndarray, seed: int) -> None:
     result = evaluate(CORRELATION, make_target(800, seed, public), 800)
-    assert result.exact_pixels == 1
+    assert result.exact_values == 1
     assert result.beats_guessing
 
 
@@ -73,7 +73,7 @@ def test_public_images_put_the_last_pixels_right(public: np.ndarray) -> None:
     target = make_target(50, 3, public)
     alone = evaluate(CORRELATION, replace(target, public=None), 50)
     helped = evaluate(CORRELATION, target, 50)
-    assert 0.8 < alone.exact_pixels < helped.exact_pixels == 1
+    assert 0.8 < alone.exact_values < helped.exact_values == 1
 
 
 @pytest.mark.parametrize("shape", [(10, 32), (8, 32), (20, 10)])
@@ -91,7 +91,7 @@ def test_a_blank_channel_is_no_hindrance(public: np.ndarray) -> None:
     blank = np.array([0, 1, 1], np.uint8)[:, None, None]
     target = make_target(800, 7, public * blank)
     target = replace(target, plain=target.plain * blank, ct=target.ct * blank)
-    assert evaluate(CORRELATION, target, 800).exact_pixels == 1
+    assert evaluate(CORRELATION, target, 800).exact_values == 1
 
 
 def test_windows_move_a_shifted_part_back(public: np.ndarray) -> None:

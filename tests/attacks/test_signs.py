@@ -49,14 +49,14 @@ def make_target(name: str, count: int, seed: int = 0, **params: object) -> Targe
 )
 def test_one_key_for_all_is_read_from_ciphertexts_alone(name: str, params: dict, seed: int) -> None:
     result = evaluate(replace(NEIGHBOURS, alignment="none"), make_target(name, 40, seed, **params), 40)
-    assert result.exact_pixels == 1
+    assert result.exact_values == 1
     assert result.threat_model == "coa"
 
 
 def test_without_public_images_too() -> None:
     target = make_target("pe", 60)
     result = evaluate(NEIGHBOURS, Target(**{**vars(target), "public": None}), 60)
-    assert result.exact_pixels == 1
+    assert result.exact_values == 1
 
 
 def test_colours_are_named_and_turned_for_scoring() -> None:

@@ -541,17 +541,17 @@ def test_a_key_for_every_image_needs_the_numbers(name):
     assert create_cipher(**{"name": name, **cipher.params}) == cipher
     plain = random_images(2, 3, 8, 8)
     bound = cipher.bind(KEY, (3, 8, 8))
-    for numbers in (None, [], [1], [1, 2, 3]):
+    for image_ids in (None, [], [1], [1, 2, 3]):
         for method in (bound.encrypt, bound.decrypt):
-            with pytest.raises(UsageError, match="numbers of all 2 images"):
-                method(plain, numbers=numbers)
+            with pytest.raises(UsageError, match="ids of all 2 images"):
+                method(plain, image_ids=image_ids)
     with pytest.raises(ShapeError, match="bound to"):
         bound.encrypt(plain[:, :, :4], range(2))
     with pytest.raises(ShapeError, match="uint8"):
         bound.encrypt(plain / 255, range(2))
     empty = bound.encrypt(plain[:0], [])
     assert empty.shape == (0, *bound.ct_shape)
-    assert bound.decrypt(empty, numbers=[]).shape == (0, 3, 8, 8)
+    assert bound.decrypt(empty, image_ids=[]).shape == (0, 3, 8, 8)
 
 
 def test_grey_etc_with_a_key_for_every_image():
@@ -559,7 +559,7 @@ def test_grey_etc_with_a_key_for_every_image():
     plain = random_images(2, 3, 8, 8)
     ct = bound.encrypt(plain, range(2))
     assert ct.shape == (2, *bound.ct_shape) == (2, 1, 8, 24)
-    assert np.array_equal(bound.decrypt(ct, numbers=range(2)), plain)
+    assert np.array_equal(bound.decrypt(ct, image_ids=range(2)), plain)
 
 
 def count_invertible_modulo_2(size):

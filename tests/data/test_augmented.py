@@ -45,7 +45,7 @@ def test_an_augmented_data_set_holds_the_images_and_their_variants(folder, tmp_p
     dataset = SealedDataset.open(tmp_path / "sealed", key)
     assert dataset.splits == {"train": 36, "test": 6}
     split = dataset.split("train")
-    images = cipher.bind(key, dataset.plan.padded_shape).decrypt(split.read_all())
+    images = cipher.bind(key, dataset.spec.padded_shape).decrypt(split.read_all())
     assert (split.labels[:12] == split.labels[12:24]).all()
     assert (split.labels[:12] == split.labels[24:]).all()
     source = open_source(str(folder))
@@ -154,9 +154,9 @@ def test_masks_of_unknown_classes_or_another_size_are_refused(tmp_path, key):
 def test_a_job_begun_before_a_setting_existed_goes_on(folder, tmp_path, key):
     cipher = create_cipher("identity")
     stop = SealOptions(limit=4)
-    plan = plan_job(str(folder), cipher, key, stop).plan
+    spec = plan_job(str(folder), cipher, key, stop).spec
     out = tmp_path / "sealed"
     (out / "shards").mkdir(parents=True)
-    old = {name: value for name, value in asdict(plan).items() if name not in ("masked", "augment")}
+    old = {name: value for name, value in asdict(spec).items() if name not in ("masked", "augment")}
     Journal(out, key)._append({"plan": old})
     assert seal(str(folder), out, cipher, key, stop).images == 8

@@ -158,8 +158,8 @@ def test_from_the_folder_to_a_sealed_data_set(call, tree, pairs, pretraining, tm
     source = f"{tree}?hold_out=3"
     assert call("encrypt", source, tmp_path / "s", "--key", tmp_path / "k", "--classes", f"@{chosen}")[0] == 0
     dataset = SealedDataset.open(tmp_path / "s")
-    assert dataset.plan.classes == (HOUND, TABBY, TOOL)
-    assert dataset.plan.counts == {"train": 18, "test": 9}
+    assert dataset.spec.classes == (HOUND, TABBY, TOOL)
+    assert dataset.spec.counts == {"train": 18, "test": 9}
     _, text, _ = call("classes", tree, "--pretrained-on", pretraining, *options)
     assert "3 classes; left out: 1 in the pretraining set, 1 above or below" in text
     assert canonical_source(f"{tree}?hold_out=3") == f"{tree.resolve()}?hold_out=3"
@@ -191,5 +191,5 @@ def test_the_experiment_encrypts_classes_outside(tree, pairs, pretraining, tmp_p
     settings = Settings("two", "smoke", "decryption", "two", f"{tree}?hold_out=3", options, {})
     silent = Reporter(print, lambda _: nullcontext(lambda *_: None), lambda *_: None)
     results = run_decryption(settings, tmp_path / "out", 1, silent)
-    assert SealedDataset.open(tmp_path / "out" / "sealed").plan.classes == (HOUND, TABBY)
+    assert SealedDataset.open(tmp_path / "out" / "sealed").spec.classes == (HOUND, TABBY)
     assert {row["name"] for row in results["rows"]} >= {"covariance", "adaptation, round 2"}

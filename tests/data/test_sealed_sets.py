@@ -264,7 +264,7 @@ def test_size_and_pad(folder, tmp_path, key):
         seal(str(folder), tmp_path / "no", HILL, key, SealOptions(Preprocess(size=14)))
     seal(str(folder), tmp_path / "sealed", HILL, key, options)
     dataset = SealedDataset.open(tmp_path / "sealed")
-    assert dataset.plan.plain_shape == (3, 14, 14)
+    assert dataset.spec.plain_shape == (3, 14, 14)
     assert dataset.split("train").shape == (3, 16, 16)
     unseal(tmp_path / "sealed", tmp_path / "back", key)
     image = np.asarray(Image.open(tmp_path / "back" / "train" / "cat" / "000000.png"))
@@ -374,13 +374,13 @@ def test_kill_in_the_middle_then_the_same_command(folder, tmp_path, key):
 
 
 def test_plan_round_trip_of_the_public_part(folder, key):
-    from cipherlens.data.sealed.manifest import Scheme
+    from cipherlens.data.sealed.manifest import CipherSpec
 
-    plan = plan_job(str(folder), HILL, key, SealOptions()).plan
-    again = Scheme.from_public(json.loads(json.dumps(plan.public())))
-    assert dataclasses.asdict(again).items() <= dataclasses.asdict(plan).items()
+    spec = plan_job(str(folder), HILL, key, SealOptions()).spec
+    again = CipherSpec.from_json(json.loads(json.dumps(spec.to_json())))
+    assert dataclasses.asdict(again).items() <= dataclasses.asdict(spec).items()
     with pytest.raises(DataError, match="plain_shape"):
-        Scheme.from_public({k: v for k, v in plan.public().items() if k != "plain_shape"})
+        CipherSpec.from_json({k: v for k, v in spec.to_json().items() if k != "plain_shape"})
 
 
 def test_safetensors_files_are_the_library_s(tmp_path):

@@ -71,7 +71,7 @@ def runs(sealed, tmp_path_factory):
             dataset.split("train"),
             dataset.split("test"),
             root / name,
-            dataset.plan.public(),
+            dataset.spec.to_json(),
         )
     return root
 
@@ -107,9 +107,9 @@ def test_encrypting_some_classes_pairs_with_their_pictures(call, tmp_path, key):
     arguments = ("--key", tmp_path / "k", "--classes", "star, heart")
     assert call("encrypt", SOURCE, tmp_path / "s", *arguments)[0] == 0
     dataset = SealedDataset.open(tmp_path / "s")
-    assert dataset.plan.classes == ("star", "heart")
+    assert dataset.spec.classes == ("star", "heart")
     target = load_target(dataset, SOURCE, "test")
-    decrypted = HILL.bind(key, dataset.plan.padded_shape).decrypt(target.ct)
+    decrypted = HILL.bind(key, dataset.spec.padded_shape).decrypt(target.ct)
     assert np.abs(decrypted.astype(int) - target.plain).max() <= 1
     assert call("encrypt", SOURCE, tmp_path / "t", "--key", tmp_path / "k", "--classes", "moon")[0] == 2
 
@@ -184,7 +184,7 @@ def test_training_starts_from_the_clients_inverse_key(call, sealed, runs, key, t
     config = TrainConfig(
         model="preresnet20", adapt_block=4, inverse=str(file), lr=1e-6, epochs=1, precision="float32", threads=1
     )
-    fit(config, dataset.split("train"), None, tmp_path / "run", dataset.plan.public())
+    fit(config, dataset.split("train"), None, tmp_path / "run", dataset.spec.to_json())
     target = load_target(dataset, SOURCE, "test")
     assert evaluate(create_adaptation_attack(tmp_path / "run"), target, 40).ssim > 0.99
     assert "its weights decrypt the images" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
@@ -195,9 +195,9 @@ def test_training_starts_from_the_clients_inverse_key(call, sealed, runs, key, t
     ):
         wrong = TrainConfig(model="preresnet20", adapt_block=block, inverse=str(bad))
         with pytest.raises(error, match=words):
-            fit(wrong, dataset.split("train"), None, tmp_path / "new", dataset.plan.public())
+            fit(wrong, dataset.split("train"), None, tmp_path / "new", dataset.spec.to_json())
         assert not (tmp_path / "new").exists()
-    other = {**dataset.plan.public(), "key_fingerprint": "00" * 16}
+    other = {**dataset.spec.to_json(), "key_fingerprint": "00" * 16}
     with pytest.raises(KeyFailureError, match="the map is for images sealed with key"):
         fit(replace(config, seed=1), dataset.split("train"), None, tmp_path / "new", other)
     with pytest.raises(UsageError, match="locked"):
@@ -211,7 +211,7 @@ def test_windows_off_the_grid_are_kept_as_a_named_option(sealed, tmp_path):
     config = TrainConfig(
         model="preresnet20", adapt_block=4, legacy_padding=True, epochs=1, precision="float32", threads=1
     )
-    fit(config, dataset.split("train"), None, tmp_path / "run", dataset.plan.public())
+    fit(config, dataset.split("train"), None, tmp_path / "run", dataset.spec.to_json())
     adapt = load_run(tmp_path / "run").model.adapt
     assert adapt.conv.padding == (1, 1)
     moved = torch.zeros(1, 3, 16, 16)
@@ -233,7 +233,7 @@ def test_warming_up_moves_the_adaptation_network_and_the_classifier_alone(sealed
     found = {}
     for name, epochs, warm_up in (("start", 1, 1), ("warm", 2, 2), ("then", 2, 1)):
         config = TrainConfig(**common, epochs=epochs, warm_up=warm_up, schedule="constant", lr=0.05)
-        fit(config, dataset.split("train"), None, tmp_path / name, dataset.plan.public())
+        fit(config, dataset.split("train"), None, tmp_path / name, dataset.spec.to_json())
         found[name] = load_file(tmp_path / name / "last.safetensors")
     for name, tensor in found["start"].items():
         moved = bool((found["warm"][name] != tensor).any())
@@ -447,7 +447,7 @@ def test_decryption_experiment_compares_on_the_same_ciphertexts(call, tmp_path, 
     )
     assert result["encrypted_classes"] == ["triangle", "star"]
     pretraining, encrypted = (
-        SealedDataset.open(folder / name).plan.classes for name in ("sealed-pretraining", "sealed")
+        SealedDataset.open(folder / name).spec.classes for name in ("sealed-pretraining", "sealed")
     )
     assert not set(pretraining) & set(encrypted)
 

@@ -99,7 +99,7 @@ def test_it_stands_before_a_backbone_and_all_of_it_learns(kind, dataset, tmp_pat
     config = TrainConfig(
         model="preresnet20", adapt_block=4, adaptation=kind, epochs=1, rounds=2, batch_size=20, threads=1
     )
-    fit(config, dataset.split("train"), dataset.split("test"), tmp_path / "run", dataset.plan.public())
+    fit(config, dataset.split("train"), dataset.split("test"), tmp_path / "run", dataset.spec.to_json())
     with pytest.raises(UsageError, match="no decryptor"):
         create_adaptation_attack(tmp_path / "run")
     model = create_model("preresnet20", 10, adapt_block=4, adaptation=kind, image_size=(16, 16))
@@ -124,7 +124,7 @@ def test_the_penalty_is_part_of_the_training(dataset, tmp_path, monkeypatch):
     found = {}
     for name, weight in (("off", 0.0), ("on", 0.02)):
         monkeypatch.setattr("cipherlens.models.adaptation.learned.PERMUTATION_WEIGHT", weight)
-        fit(config, dataset.split("train"), None, tmp_path / name, dataset.plan.public())
+        fit(config, dataset.split("train"), None, tmp_path / name, dataset.spec.to_json())
         matrix = load_run(tmp_path / name, "last").model.adapt.permutation.detach()
         found[name] = float((matrix.abs().sum(0) - matrix.norm(dim=0)).sum())
     assert found["on"] < 0.9 * found["off"]

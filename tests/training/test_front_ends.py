@@ -76,7 +76,7 @@ def place(tmp_path_factory):
         key.save(root / f"{name}.key")
     plain = SealedDataset.open(root / "plain")
     config = TrainConfig(model="preresnet20", epochs=2, batch_size=40, precision="float32", threads=1)
-    fit(config, plain.split("train"), plain.split("test"), root / "run", plain.plan.public())
+    fit(config, plain.split("train"), plain.split("test"), root / "run", plain.spec.to_json())
     return root
 
 
@@ -174,17 +174,17 @@ def test_a_run_killed_in_its_first_epoch_ends_with_the_same_bytes(place, tmp_pat
         raise KeyboardInterrupt
 
     sets = (dataset.split("train"), None)
-    fit(config, *sets, tmp_path / "whole", dataset.plan.public(), find_maps=find)
+    fit(config, *sets, tmp_path / "whole", dataset.spec.to_json(), find_maps=find)
     with pytest.raises(KeyboardInterrupt):
-        fit(config, *sets, tmp_path / "cut", dataset.plan.public(), stop, find_maps=find)
-    fit(config, *sets, tmp_path / "cut", dataset.plan.public(), find_maps=find)
+        fit(config, *sets, tmp_path / "cut", dataset.spec.to_json(), stop, find_maps=find)
+    fit(config, *sets, tmp_path / "cut", dataset.spec.to_json(), find_maps=find)
     assert len(found) == 2, "the interrupted run looked for its map again"
     for name in ("last.safetensors", "adapt-round2.safetensors"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     maps = [EstimatedInverse.load(tmp_path / name / "front-end.safetensors") for name in ("cut", "whole")]
     assert np.array_equal(maps[0].matrices, maps[1].matrices)
     with pytest.raises(UsageError, match="find_maps"):
-        fit(config, *sets, tmp_path / "none", dataset.plan.public())
+        fit(config, *sets, tmp_path / "none", dataset.spec.to_json())
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_other_schemes_and_grey_images_are_read_too(cipher, source, tmp_path):
         dataset.split("train"),
         None,
         tmp_path / "run",
-        dataset.plan.public(),
+        dataset.spec.to_json(),
         find_maps=lambda: [api.find_map(dataset, "train", public)],
     )
     run = load_run(tmp_path / "run")
@@ -335,7 +335,7 @@ def test_the_adaptation_network_has_a_learning_rate_of_its_own(place, tmp_path):
         dataset.split("train"),
         None,
         tmp_path / "run",
-        dataset.plan.public(),
+        dataset.spec.to_json(),
         find_maps=lambda: [exact(place)],
     )
     learned, expected = load_run(tmp_path / "run").model.adapt, AdaptationNetwork(4, 3)
@@ -346,7 +346,7 @@ def test_the_adaptation_network_has_a_learning_rate_of_its_own(place, tmp_path):
 
 
 def exact(place, name="a"):
-    return invert(SealedDataset.open(place / name).plan.bind(KEYS[name]))
+    return invert(SealedDataset.open(place / name).spec.bind(KEYS[name]))
 
 
 def test_several_owners_are_one_set(place):
@@ -514,7 +514,7 @@ def test_a_pretrained_network_as_it_is(call, tmp_path):
     constants = whole.pretrained_cfg
     with torch.no_grad():
         logits = whole.eval()(Normalization(constants["mean"], constants["std"]).apply(plain))
-    classes = SealedDataset.open(tmp_path / "sealed").plan.classes
+    classes = SealedDataset.open(tmp_path / "sealed").spec.classes
     rows = [{"church": 497, "n01440764": 0}[name] for name in classes]
     np.testing.assert_allclose(found, logits[:, rows].softmax(1).numpy(), atol=2e-3)
     assert "Nothing was trained" in (tmp_path / "run" / "MODEL_CARD.md").read_text()

@@ -53,7 +53,7 @@ def data(tmp_path_factory, key):
 def place(data, key, tmp_path_factory):
     """A folder with a plain run, the run locked by the command, and keys."""
     root = tmp_path_factory.mktemp("runs")
-    fit(CONFIG, data[0].split("train"), data[0].split("test"), root / "plain", data[0].plan.public())
+    fit(CONFIG, data[0].split("train"), data[0].split("test"), root / "plain", data[0].spec.to_json())
     key.save(root / "client.key")
     Key(bytes(range(1, 33))).save(root / "wrong.key")  # a random one may hardly change the loss
     code = execute(["lock", str(root / "plain"), "--key", str(root / "client.key"), "--out", str(root / "locked")])
@@ -64,7 +64,7 @@ def place(data, key, tmp_path_factory):
 def train_locked(dataset, out, key, inner="shuffled", config=CONFIG):
     options = {**config.to_json(), "lock": inner}
     train, test = dataset.split("train"), dataset.split("test")
-    return fit(TrainConfig(**options), train, test, out, dataset.plan.public(), bound=dataset.plan.bind(key))
+    return fit(TrainConfig(**options), train, test, out, dataset.spec.to_json(), bound=dataset.spec.bind(key))
 
 
 @pytest.mark.parametrize("inner", ["shuffled", "plain"])
@@ -85,7 +85,7 @@ def test_locked_training_is_plain_training_step_by_step(data, place, key, tmp_pa
 
 def test_training_on_shuffled_images_without_the_key_is_another_training(data, place, tmp_path):
     train, test = data[1].split("train"), data[1].split("test")
-    result = fit(CONFIG, train, test, tmp_path / "run", data[1].plan.public())
+    result = fit(CONFIG, train, test, tmp_path / "run", data[1].spec.to_json())
     expected, found = load_file(place / "plain" / "last.safetensors"), load_file(result.out / "last.safetensors")
     assert float((expected["conv1.weight"] - found["conv1.weight"]).abs().max()) > 0.01
 
@@ -145,7 +145,7 @@ def test_relocking_changes_the_key(call, data, place, tmp_path):
 
 def test_what_cannot_be_locked_is_refused(call, data, place, key, tmp_path):
     train, test = data[1].split("train"), data[1].split("test")
-    fit(CONFIG, train, test, tmp_path / "shuffled", data[1].plan.public())
+    fit(CONFIG, train, test, tmp_path / "shuffled", data[1].spec.to_json())
     code, _, err = call("lock", tmp_path / "shuffled", "--key", place / "client.key", "--out", tmp_path / "x")
     assert (code, "does not know plain ones" in err) == (2, True)
     assert not (tmp_path / "x").exists()
@@ -198,17 +198,17 @@ def test_segmentation_locked_equals_plain_and_fails_without_the_key(call, masked
         model="unet-small", epochs=2, batch_size=8, precision="float32", optimizer="adamw", threads=1
     )
     plain, shuffled = masked
-    fit(config, plain.split("train"), plain.split("test"), tmp_path / "plain", plain.plan.public())
+    fit(config, plain.split("train"), plain.split("test"), tmp_path / "plain", plain.spec.to_json())
     locked = train_locked(shuffled, tmp_path / "locked", key, config=config)
     first = evaluate(load_run(tmp_path / "plain", "last"), plain.split("test"))
-    second = evaluate(load_run(locked.out, "last", shuffled.plan.bind(key)), shuffled.split("test"))
+    second = evaluate(load_run(locked.out, "last", shuffled.spec.bind(key)), shuffled.split("test"))
     assert second["mean_iou"] == pytest.approx(first["mean_iou"], abs=0.02)
     assert second["loss"] == pytest.approx(first["loss"], rel=0.02)
     assert locked.last.test_iou == pytest.approx(second["mean_iou"])
     call("lock", tmp_path / "plain", "--key", place / "client.key", "--out", tmp_path / "relocked")
-    exact = evaluate(load_run(tmp_path / "relocked", "last", shuffled.plan.bind(key)), shuffled.split("test"))
+    exact = evaluate(load_run(tmp_path / "relocked", "last", shuffled.spec.bind(key)), shuffled.split("test"))
     assert exact["mean_iou"] == pytest.approx(first["mean_iou"], abs=1e-6)
-    wrong = shuffled.plan.bind(Key(bytes(32)), check=False)
+    wrong = shuffled.spec.bind(Key(bytes(32)), check=False)
     without = evaluate(load_run(tmp_path / "relocked", "last", wrong), shuffled.split("test"))
     assert abs(without["loss"] - first["loss"]) > 0.01  # hardly trained, so a wrong key changes little
     code, _, err = call("lock", tmp_path / "plain", "--key", place / "client.key", "--inner", "plain", "--out", "n")
@@ -218,7 +218,7 @@ def test_segmentation_locked_equals_plain_and_fails_without_the_key(call, masked
 def test_predicted_masks_come_out_in_true_order(call, masked, place, tmp_path):
     config = TrainConfig(model="unet-small", epochs=1, batch_size=8, precision="float32", threads=1)
     plain = masked[0]
-    fit(config, plain.split("train"), plain.split("test"), tmp_path / "plain", plain.plan.public())
+    fit(config, plain.split("train"), plain.split("test"), tmp_path / "plain", plain.spec.to_json())
     call("lock", tmp_path / "plain", "--key", place / "client.key", "--out", tmp_path / "locked")
     image = plain.split("test").read(np.array([0]))[0]
     Image.fromarray(image.transpose(1, 2, 0)).save(tmp_path / "a.png")

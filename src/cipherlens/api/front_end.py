@@ -11,7 +11,7 @@ from cipherlens.attacks.covariance.attack import HALVED
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.data.images import MAX_PIXELS
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import Plan
+from cipherlens.data.sealed.manifest import DatasetSpec
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.load import PARAMETRIC, load_view
 
@@ -26,7 +26,7 @@ _BLOCKS_PER_PIXEL = 100
 
 def choose_map_attack(dataset: SealedDataset) -> Attack | None:
     """The attack that finds a map of the data set's scheme from ciphertexts alone; None where there is none."""
-    cipher, params = dataset.plan.cipher, dataset.plan.params
+    cipher, params = dataset.spec.cipher, dataset.spec.params
     if cipher == "identity" or params.get("per_image"):
         return None
     able = (attack for attack in ATTACKS.values() if attack.finds_inverse and attack.threat_model == "coa")
@@ -35,36 +35,36 @@ def choose_map_attack(dataset: SealedDataset) -> Attack | None:
 
 def explain_refusal(dataset: SealedDataset, split: str) -> str | None:
     """Why no map can be found from the ciphertexts of a split, in words; None where one can."""
-    plan, attack = dataset.plan, choose_map_attack(dataset)
+    spec, attack = dataset.spec, choose_map_attack(dataset)
     if attack is None:
-        own = " with a key for each image" if plan.params.get("per_image") else ""
-        return f"no attack finds a map of {plan.cipher}{own} from ciphertexts"
+        own = " with a key for each image" if spec.params.get("per_image") else ""
+        return f"no attack finds a map of {spec.cipher}{own} from ciphertexts"
     count = count_images(dataset, split)
-    _, height, width = plan.padded_shape
-    if plan.cipher == HALVED:
+    _, height, width = spec.padded_shape
+    if spec.cipher == HALVED:
         return "a map of half bytes fits no adaptation network"
-    if height * width > attack.limit_pixels(plan.params):
+    if height * width > attack.limit_pixels(spec.params):
         return f"images of {height}x{width} pixels are too large for the {attack.name} attack"
-    block = choose_network(plan)[1]
+    block = choose_network(spec)[1]
     blocks = count * (height // block) * (width // block)
     if count < attack.min_images or blocks < _BLOCKS_PER_PIXEL * block**2:
         return f"{count} ciphertexts are too few"
     return None
 
 
-def choose_network(plan: Plan) -> tuple[str, int]:
+def choose_network(spec: DatasetSpec) -> tuple[str, int]:
     """Kind and block of the adaptation network that can undo a scheme. Raises UsageError for one without blocks."""
-    if plan.cipher == "pixel-permutation":
+    if spec.cipher == "pixel-permutation":
         return "positions", 1
-    blocks = [int(part["block"]) for part in plan.params.get("ciphers", [plan.params]) if "block" in part]
+    blocks = [int(part["block"]) for part in spec.params.get("ciphers", [spec.params]) if "block" in part]
     if not blocks:
-        raise UsageError(f"{plan.cipher} has no block", hint="name one", parameters=("adapt_block",))
+        raise UsageError(f"{spec.cipher} has no block", hint="name one", parameters=("adapt_block",))
     return "er", lcm(*blocks)
 
 
-def count_starts(plan: Plan) -> int:
+def count_starts(spec: DatasetSpec) -> int:
     """From how many starts to search for a map of a scheme."""
-    return _STARTS if choose_network(plan)[1] <= _LARGEST_BLOCK else 1
+    return _STARTS if choose_network(spec)[1] <= _LARGEST_BLOCK else 1
 
 
 def find_map(
@@ -81,7 +81,7 @@ def find_map(
     attack = choose_map_attack(dataset)
     assert attack is not None
     count = count_images(dataset, split)
-    view = load_view(dataset, split, count, public or PARAMETRIC, seed, max_pixels, count_starts(dataset.plan))
+    view = load_view(dataset, split, count, public or PARAMETRIC, seed, max_pixels, count_starts(dataset.spec))
     inverse = attack.run(view).inverse
     assert inverse is not None
     return inverse
@@ -89,6 +89,6 @@ def find_map(
 
 def count_images(dataset: SealedDataset, split: str) -> int:
     """How many ciphertexts of a split are looked at."""
-    channels, height, width = dataset.plan.padded_shape
+    channels, height, width = dataset.spec.padded_shape
     most = max(1, min(_MOST_IMAGES, _MOST_VALUES // (channels * height * width)))
     return min(most, len(dataset.split(split)))

@@ -11,9 +11,9 @@ from cipherlens.training.engine.owners import JointSet, Owner
 
 def create_owner(dataset: SealedDataset, split: str, kind: str) -> Owner:
     """An owner's record, with the normalisation ``kind`` measured on a split."""
-    adaptation, block = choose_network(dataset.plan)
+    adaptation, block = choose_network(dataset.spec)
     normalization = create_normalization(kind, dataset.split(split))
-    return Owner(dataset.plan.public(), dataset.split(split).dtype, normalization, block, adaptation)
+    return Owner(dataset.spec.to_json(), dataset.split(split).dtype, normalization, block, adaptation)
 
 
 def join(
@@ -23,7 +23,7 @@ def join(
 
     Raises UsageError where two have the same key, DataError or ShapeError where images or classes differ.
     """
-    keys = [dataset.plan.key_fingerprint for dataset in datasets]
+    keys = [dataset.spec.key_fingerprint for dataset in datasets]
     if len(set(keys)) < len(keys):
         raise UsageError("two of the data sets have the same key", hint="seal their images into one data set")
     if any(split not in dataset.splits for dataset in datasets):

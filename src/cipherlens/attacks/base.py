@@ -123,7 +123,7 @@ class Attack:
     ``min_control_ssim``: minimum SSIM in the identity control; lower for inherently lossy attacks. ``min_images``:
     fewer say nothing; nor do images of more than ``max_pixels``, or of more than ``max_blocks``.
     ``max_images_per_image_key``: images worth attacking, one by one, where each has a key of its own.
-    ``minutes``: cost on one core, by the order of magnitude. Attacks of minutes run only where they are asked for.
+    ``cost_minutes``: order of magnitude on one core; above 0 the attack runs only where somebody asks for it.
     ``needs_public``: it learns from public images of the size of the plain ones. ``simulates_cipher``: it learns
     from ciphertexts that it makes itself, so the identity control must be declared to it. ``finds_inverse``: it
     gives a map that reads further ciphertexts under the same key. ``supports``: whether it can say anything about
@@ -143,7 +143,7 @@ class Attack:
     max_blocks: int = ANY
     max_images_per_image_key: int = ANY
     fixed_pose_ciphers: tuple[str, ...] = ()
-    minutes: float = 0.0
+    cost_minutes: float = 0.0
     needs_public: bool = False
     simulates_cipher: bool = False
     finds_inverse: bool = False

@@ -150,7 +150,7 @@ ATTACKS: dict[str, Attack] = {
             "trains a network to undo the scheme on public images under many keys of its own",
             attack_simulated_keys,
             max_pixels=_LEARNT_PIXELS,
-            minutes=2.0,
+            cost_minutes=2.0,
             needs_public=True,
             simulates_cipher=True,
         ),
@@ -162,7 +162,7 @@ ATTACKS: dict[str, Attack] = {
             attack_pairs,
             min_images=50,
             max_pixels=_LEARNT_PIXELS,
-            minutes=2.0,
+            cost_minutes=2.0,
         ),
         Attack(
             "gan",
@@ -172,7 +172,7 @@ ATTACKS: dict[str, Attack] = {
             attack_unpaired,
             min_images=50,
             max_pixels=_LEARNT_PIXELS,
-            minutes=3.0,
+            cost_minutes=3.0,
             needs_public=True,
         ),
         Attack(
@@ -183,7 +183,7 @@ ATTACKS: dict[str, Attack] = {
             attack_labelled,
             min_images=50,
             max_pixels=_LEARNT_PIXELS,
-            minutes=3.0,
+            cost_minutes=3.0,
             needs_public=True,
         ),
     )
@@ -206,7 +206,9 @@ def list_attacks(cipher: str, params: dict[str, Any] | None = None, slow: bool =
     Those that take minutes only if ``slow``.
     """
     return [
-        attack for attack in ATTACKS.values() if attack.applies(cipher, params) and (slow or not attack.minutes)
+        attack
+        for attack in ATTACKS.values()
+        if attack.applies(cipher, params) and (slow or not attack.cost_minutes)
     ]
 
 

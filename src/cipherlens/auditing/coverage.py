@@ -40,7 +40,7 @@ def list_missing(target: Target, chosen: Sequence[Attack], late: Sequence[Job]) 
 
     for attack in list_attacks(target.cipher, target.params, slow=True):
         if attack not in chosen:
-            reason = _TOO_LONG if attack.minutes else _NOT_ASKED
+            reason = _TOO_LONG if attack.cost_minutes else _NOT_ASKED
             add(attack, "attack", None, target.missing_requirement(attack, len(target.plain)) or reason)
         for job in late:
             if job.attack == attack.name:

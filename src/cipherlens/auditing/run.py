@@ -22,7 +22,6 @@ from cipherlens.ciphers import create_cipher
 from cipherlens.data.run_files import read_run_files
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import DataError, UsageError
-from cipherlens.evaluation.harness import Evaluation
 from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 from cipherlens.records import describe_environment
@@ -84,7 +83,7 @@ def audit(
         "sealed": _describe(dataset),
         "environment": describe_environment(),
         "effort": {"workers": effort.workers, "minutes": effort.minutes, "seconds": seconds},
-        "attacks": [summarize(evaluation) for evaluation in evaluations],
+        "attacks": [evaluation.to_json() for evaluation in evaluations],
         "controls": [asdict(control) for outcome in done for control in outcome.controls],
         "not_run": missing,
         "accuracy": accuracy,
@@ -114,23 +113,17 @@ def _collect(
     return outcomes
 
 
-def summarize(evaluation: Evaluation) -> dict[str, Any]:
-    """An evaluation without its pictures, JSON-able."""
-    hidden = ("reconstruction", "scored", "inverse")
-    return {name: value for name, value in vars(evaluation).items() if name not in hidden}
-
-
 def _describe(dataset: SealedDataset) -> dict[str, Any]:
-    plan = dataset.plan
+    spec = dataset.spec
     return {
-        "cipher": plan.cipher,
-        "params": plan.params,
-        "key_fingerprint": plan.key_fingerprint,
-        "plain_shape": list(plan.plain_shape),
-        "ct_dtype": plan.ct_dtype,
+        "cipher": spec.cipher,
+        "params": spec.params,
+        "key_fingerprint": spec.key_fingerprint,
+        "plain_shape": list(spec.plain_shape),
+        "ct_dtype": spec.ct_dtype,
         "splits": dataset.splits,
-        "classes": list(plan.classes),
-        "threat_note": create_cipher(plan.cipher, **plan.params).threat_note,
+        "classes": list(spec.classes),
+        "threat_note": create_cipher(spec.cipher, **spec.params).threat_note,
     }
 
 

@@ -47,8 +47,8 @@ def check_thresholds(
             parameters=("fail_above",),
         )
     for metric, limit in limits.items():
-        worst = max(evaluations, key=lambda e: _rank(float(getattr(e, metric))), default=None)
-        measured = None if worst is None else float(getattr(worst, metric))
+        worst = max(evaluations, key=lambda e: _rank(_read(e, metric)), default=None)
+        measured = None if worst is None else _read(worst, metric)
         rows.append(
             {
                 "metric": metric,
@@ -60,6 +60,10 @@ def check_thresholds(
             }
         )
     return rows
+
+
+def _read(evaluation: Evaluation, metric: str) -> float:
+    return float(evaluation.to_json()[metric])
 
 
 def _rank(measured: float) -> float:

@@ -90,15 +90,15 @@ class BoundCipher(ABC):
         """Dtype of the ciphertext of uint8 images."""
         return "uint8"
 
-    def encrypt(self, plain: Array, numbers: Sequence[object] | None = None) -> Array:
-        """Encrypt a batch (N, C, H, W). ``numbers`` of the images matter only where each has a key of its own.
+    def encrypt(self, plain: Array, image_ids: Sequence[object] | None = None) -> Array:
+        """Encrypt a batch (N, C, H, W). ``image_ids`` matter only where each has a key of its own.
 
         Raises ShapeError for another shape, or a dtype or range that the cipher does not take.
         """
         _check_batch(plain, self.shape, "plain")
         return self._encrypt(array_namespace(plain), plain)
 
-    def decrypt(self, ct: Array, dtype: str | None = None, numbers: Sequence[object] | None = None) -> Array:
+    def decrypt(self, ct: Array, dtype: str | None = None, image_ids: Sequence[object] | None = None) -> Array:
         """Decrypt a batch made by :meth:`encrypt` with the same key and parameters.
 
         ``dtype`` is ``"uint8"``, or ``"float32"`` for pixels in units of [0, 1]. Left out, ciphers that keep

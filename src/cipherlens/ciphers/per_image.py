@@ -18,14 +18,14 @@ class PerImageCipher(Cipher):
     per_image: bool = False
 
     def bind(self, key: Key, shape: Shape) -> BoundCipher:
-        """As every cipher; with ``per_image`` the result needs the images' numbers."""
+        """As every cipher; with ``per_image`` the result needs ``image_ids``."""
         return BoundPerImage(self, key, shape) if self.per_image else super().bind(key, shape)
 
 
 class BoundPerImage(BoundCipher):
     """Every image under a key of its own: image k under the subkey ``image:k``.
 
-    ``encrypt`` and ``decrypt`` need the images' ``numbers``; sealed data sets use SPLIT/POSITION, as train/17.
+    ``encrypt`` and ``decrypt`` need ``image_ids``; sealed data sets use SPLIT/POSITION, as train/17.
     """
 
     def __init__(self, cipher: PerImageCipher, key: Key, shape: Shape) -> None:
@@ -35,30 +35,30 @@ class BoundPerImage(BoundCipher):
         self._like = self._bind_image(0)
         self._keeps_dtype = self._like._keeps_dtype
 
-    def _bind_image(self, number: object) -> BoundCipher:
-        return self._fixed.bind(self._key.subkey(f"image:{number}"), self.shape)
+    def _bind_image(self, image_id: object) -> BoundCipher:
+        return self._fixed.bind(self._key.subkey(f"image:{image_id}"), self.shape)
 
-    def encrypt(self, plain: Array, numbers: Sequence[object] | None = None) -> Array:
-        """Encrypt a batch; ``numbers`` (N,) says which images they are."""
-        return self._each("encrypt", plain, numbers)
+    def encrypt(self, plain: Array, image_ids: Sequence[object] | None = None) -> Array:
+        """Encrypt a batch; ``image_ids`` (N,) says which images they are."""
+        return self._each("encrypt", plain, image_ids)
 
-    def decrypt(self, ct: Array, dtype: str | None = None, numbers: Sequence[object] | None = None) -> Array:
-        """Decrypt a batch; ``numbers`` (N,) as at encryption."""
-        return self._each("decrypt", ct, numbers, dtype)
+    def decrypt(self, ct: Array, dtype: str | None = None, image_ids: Sequence[object] | None = None) -> Array:
+        """Decrypt a batch; ``image_ids`` (N,) as at encryption."""
+        return self._each("decrypt", ct, image_ids, dtype)
 
-    def _each(self, method: str, images: Array, numbers: Sequence[object] | None, *options: Any) -> Array:
+    def _each(self, method: str, images: Array, image_ids: Sequence[object] | None, *options: Any) -> Array:
         count = images.shape[0]
-        if numbers is None or len(numbers) != count:
+        if image_ids is None or len(image_ids) != count:
             raise UsageError(
-                f"{self.cipher.name} with a key for every image needs the numbers of all {count} images",
-                hint="give numbers=range(first, first + n)",
+                f"{self.cipher.name} with a key for every image needs the ids of all {count} images",
+                hint="give image_ids=range(first, first + n)",
             )
         if not count:
             return getattr(self._like, method)(images, *options)
         # A loop, because a key for every image is a key schedule for every image.
         done = [
-            getattr(self._bind_image(number), method)(images[i : i + 1, ...], *options)
-            for i, number in enumerate(numbers)
+            getattr(self._bind_image(image_id), method)(images[i : i + 1, ...], *options)
+            for i, image_id in enumerate(image_ids)
         ]
         return array_namespace(images).concat(done, axis=0)
 

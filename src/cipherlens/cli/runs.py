@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import say_if_unchecked
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import Scheme
+from cipherlens.data.sealed.manifest import CipherSpec
 from cipherlens.errors import KeyFailureError
 from cipherlens.keys import Key
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def check_same_scheme(trained: dict[str, Any], dataset: SealedDataset, hint: str) -> None:
     """Raise KeyFailureError unless the images were sealed as those that the run was trained (or locked) for."""
-    given = dataset.plan.public()
+    given = dataset.spec.to_json()
     for name, word in (("cipher", "cipher"), ("params", "cipher with"), ("key_fingerprint", "key")):
         if trained.get(name) != given[name]:
             raise KeyFailureError(
@@ -31,7 +31,7 @@ def open_sealed(sealed: Path, key: Key | None, check: bool = True) -> SealedData
     Raises KeyFailureError for another key, unless told not to ``check``: then the set is read as if without one.
     """
     dataset = SealedDataset.open(sealed)
-    if key is not None and not check and key.fingerprint != dataset.plan.key_fingerprint:
+    if key is not None and not check and key.fingerprint != dataset.spec.key_fingerprint:
         key = None
     say_if_unchecked(key, sealed)
     return dataset if key is None else SealedDataset.open(sealed, key)
@@ -58,5 +58,5 @@ def open_run(
             f"the model is locked with key {record.provenance.get('key_fingerprint')}",
             hint="give the client's --key (test can also --measure-wrong-key)",
         )
-    bound = None if key is None else Scheme.from_public(record.provenance).bind(key, check)
+    bound = None if key is None else CipherSpec.from_json(record.provenance).bind(key, check)
     return load_run(run, weights, bound, plain=not check), bound

@@ -43,7 +43,7 @@ class Evaluation:
     ssim: float
     ssim_ci95: tuple[float, float]
     psnr: float
-    exact_pixels: float
+    exact_values: float
     reidentified: float | None
     ms_ssim: float | None
     st_lpips: float | None
@@ -57,6 +57,12 @@ class Evaluation:
     reconstruction: Images = field(repr=False)
     scored: NDArray[np.int64] = field(repr=False)
     inverse: EstimatedInverse | None = field(default=None, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the pictures, by the names that records and reports use."""
+        hidden = ("reconstruction", "scored", "inverse")
+        names = {"exact_values": "exact_pixels"}  # as records of the first versions call it
+        return {names.get(name, name): value for name, value in vars(self).items() if name not in hidden}
 
 
 def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0, runs: int = SEVERAL_RUNS) -> Evaluation:
@@ -111,7 +117,7 @@ def _score(
         ssim=ssim,
         ssim_ci95=interval,
         psnr=float(scores.psnr.mean()),
-        exact_pixels=float(scores.exact.mean()),
+        exact_values=float(scores.exact.mean()),
         reidentified=reidentify(result.reconstruction, plain),
         ms_ssim=None if scores.ms_ssim is None else float(scores.ms_ssim.mean()),
         st_lpips=None if scores.st_lpips is None else float(scores.st_lpips.mean()),

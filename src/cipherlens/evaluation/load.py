@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from cipherlens.attacks.base import Labels, View, to_unit
 from cipherlens.data.images import MAX_PIXELS, Preprocess, check_shape, pad_to
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import Plan, choose_split
+from cipherlens.data.sealed.manifest import DatasetSpec, choose_split
 from cipherlens.data.sources.augmented import TRAIN, augment
 from cipherlens.data.sources.base import Source, pick_evenly, require_split
 from cipherlens.data.sources.registry import open_source
@@ -39,22 +39,22 @@ def load_target(
     ``"parametric"``: no images; or a source of other images. With the victim's ``key`` the attackers may have
     pictures of their choice encrypted. DataError if the plain source does not fit, KeyFailureError for another key.
     """
-    plan = dataset.plan
-    name = split or choose_split(plan)
+    spec = dataset.spec
+    name = split or choose_split(spec)
     sealed = dataset.split(name)
     chosen = pick_evenly(len(sealed), count)
     opened = open_source(plain)
-    subset = plan.classes if set(plan.classes) < set(opened.classes) else ()
-    source = augment(select(opened, subset), plan.augment)
+    subset = spec.classes if set(spec.classes) < set(opened.classes) else ()
+    source = augment(select(opened, subset), spec.augment)
     require_split(source, name)
     if len(sealed) and int(sealed.index.max()) >= source.splits[name]:
         raise DataError(f"{plain} is not what was sealed: it has fewer images", hint="give the source of encrypt")
-    preprocess = Preprocess(plan.size, plan.pad, max_pixels)
-    truth = read_plain(source, name, sealed.index[chosen], plan, preprocess)
-    (public, public_labels), words = _public_images(source, name, sealed.index, plan, preprocess, prior)
-    bound = None if key is None else plan.bind(key)
+    preprocess = Preprocess(spec.size, spec.pad, max_pixels)
+    truth = read_plain(source, name, sealed.index[chosen], spec, preprocess)
+    (public, public_labels), words = _public_images(source, name, sealed.index, spec, preprocess, prior)
+    bound = None if key is None else spec.bind(key)
     labels = _keep_labels(sealed.labels[chosen])
-    facts = (plan.cipher, plan.params, truth, sealed.read(chosen), public, words, bound)
+    facts = (spec.cipher, spec.params, truth, sealed.read(chosen), public, words, bound)
     return Target(*facts, labels=labels, public_labels=public_labels)
 
 
@@ -72,18 +72,18 @@ def load_view(
     ``prior`` is that source, brought to the size of the sealed images where it is larger; ``"parametric"``, and
     ``"plain"``, which nobody has here, stand for none.
     """
-    plan = dataset.plan
-    sealed = dataset.split(split or choose_split(plan))
+    spec = dataset.spec
+    sealed = dataset.split(split or choose_split(spec))
     public = None
     if prior not in (PARAMETRIC, SAME_SOURCE):
-        limit = _limit_prior(plan, 2 * _PRIOR_VALUES)
-        public = to_unit(_read_other(open_source(prior), limit, max_pixels, plan.size))
-    ct = cut_nonce(sealed.read(pick_evenly(len(sealed), count)), plan.padded_shape[1])
-    return View(plan.cipher, plan.params, "coa", ct, public, seed=seed, shape=plan.padded_shape, starts=starts)
+        limit = _limit_prior(spec, 2 * _PRIOR_VALUES)
+        public = to_unit(_read_other(open_source(prior), limit, max_pixels, spec.size))
+    ct = cut_nonce(sealed.read(pick_evenly(len(sealed), count)), spec.padded_shape[1])
+    return View(spec.cipher, spec.params, "coa", ct, public, seed=seed, shape=spec.padded_shape, starts=starts)
 
 
-def _limit_prior(plan: Plan, values: int = _PRIOR_VALUES) -> int:
-    return max(_MIN_PRIOR, min(_MAX_PRIOR, values // int(np.prod(plan.padded_shape))))
+def _limit_prior(spec: DatasetSpec, values: int = _PRIOR_VALUES) -> int:
+    return max(_MIN_PRIOR, min(_MAX_PRIOR, values // int(np.prod(spec.padded_shape))))
 
 
 def _keep_labels(labels: Labels) -> Labels | None:
@@ -95,44 +95,44 @@ def read_plain(
     source: Source,
     split: str,
     indices: Sequence[int] | NDArray[np.int64],
-    plan: Plan,
+    spec: DatasetSpec,
     preprocess: Preprocess,
 ) -> NDArray[np.uint8]:
     """Plain images exactly as they were encrypted: resized and padded, (N, C, H, W) uint8."""
     items = source.read(split, [int(i) for i in indices])
     images = [preprocess.apply(item) for item in items]
     for item, image in zip(items, images, strict=True):
-        check_shape(image, plan.plain_shape, item.name)
-    return pad_to(np.stack(images), plan.padded_shape)
+        check_shape(image, spec.plain_shape, item.name)
+    return pad_to(np.stack(images), spec.padded_shape)
 
 
 def _public_images(
-    source: Source, split: str, attacked: NDArray[np.int64], plan: Plan, preprocess: Preprocess, prior: str
+    source: Source, split: str, attacked: NDArray[np.int64], spec: DatasetSpec, preprocess: Preprocess, prior: str
 ) -> tuple[tuple[NDArray[np.uint8] | None, Labels | None], str]:
     """Public images, their labels where the classes are those of the sealed ones, and what they are in words."""
     nothing = (None, None), "parametric, no images"
     if prior == PARAMETRIC:
         return nothing
-    limit = _limit_prior(plan)
+    limit = _limit_prior(spec)
     if prior != SAME_SOURCE:
         images = _read_other(open_source(prior), limit, preprocess.max_pixels)
         return (images, None), f"{len(images)} images of another source"
     other = next((name for name in source.splits if name != split), None)
     if other is not None:
-        return _read_same(source, other, pick_evenly(source.splits[other], limit), plan, preprocess)
-    originals = source.splits[split] // (1 + plan.augment) if split == TRAIN else source.splits[split]
+        return _read_same(source, other, pick_evenly(source.splits[other], limit), spec, preprocess)
+    originals = source.splits[split] // (1 + spec.augment) if split == TRAIN else source.splits[split]
     rest = np.setdiff1d(np.arange(originals), attacked % originals)  # no variant of an attacked image either
     if len(rest) < _MIN_PRIOR:
         return nothing
-    return _read_same(source, split, rest[pick_evenly(len(rest), limit)], plan, preprocess)
+    return _read_same(source, split, rest[pick_evenly(len(rest), limit)], spec, preprocess)
 
 
 def _read_same(
-    source: Source, split: str, indices: NDArray[np.int64], plan: Plan, preprocess: Preprocess
+    source: Source, split: str, indices: NDArray[np.int64], spec: DatasetSpec, preprocess: Preprocess
 ) -> tuple[tuple[NDArray[np.uint8], Labels | None], str]:
     labels = _keep_labels(source.read_labels(split)[indices])
     return (
-        read_plain(source, split, indices, plan, preprocess),
+        read_plain(source, split, indices, spec, preprocess),
         labels,
     ), f"{len(indices)} other images of the same kind"
 

@@ -60,12 +60,12 @@ def _make_oracle(bound: BoundCipher, queries: int) -> Oracle:
 
     def encrypt(images: NDArray[np.uint8]) -> Images:
         nonlocal asked
-        numbers = [f"oracle/{asked + number}" for number in range(len(images))]
+        image_ids = [f"oracle/{asked + number}" for number in range(len(images))]
         asked += len(images)
         if asked > queries:
             raise UsageError(
                 f"{asked} pictures asked for, {queries} allowed", hint="raise the budget", parameters=("budget",)
             )
-        return cut_nonce(bound.encrypt(images, numbers), images.shape[2])
+        return cut_nonce(bound.encrypt(images, image_ids), images.shape[2])
 
     return encrypt

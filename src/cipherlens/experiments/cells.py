@@ -88,7 +88,9 @@ def train_cell(cell: TrainingJob) -> tuple[str, dict[str, Any]]:
     from cipherlens.training.fit import fit
 
     dataset = SealedDataset.open(cell.sealed)
-    result = fit(cell.read_config(), dataset.split("train"), dataset.split("test"), cell.out, dataset.plan.public())
+    result = fit(
+        cell.read_config(), dataset.split("train"), dataset.split("test"), cell.out, dataset.spec.to_json()
+    )
     history = [metrics.test_accuracy for metrics in result.history]
     return cell.out.name, {
         "last": result.last.test_accuracy,

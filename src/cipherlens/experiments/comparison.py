@@ -114,13 +114,13 @@ def _measure(settings: Settings, out: Path, scheme: Scheme, key: Key, report: Re
     from cipherlens.training.run.load import load_run
 
     dataset = SealedDataset.open(out / scheme.folder)
-    bound = dataset.plan.bind(key)
+    bound = dataset.spec.bind(key)
     count = min(int(settings.options.get("attacked", 500)), dataset.splits["test"])
     target = load_target(dataset, settings.source, "test", count)
     facts = {
         "milliseconds": _time_encryption(bound, target),
         "bytes_per_image": sum(s.bytes for s in dataset.manifest.shards) / sum(dataset.splits.values()),
-        "key_bits": create_cipher(**scheme.cipher).key_bits(dataset.plan.padded_shape),
+        "key_bits": create_cipher(**scheme.cipher).key_bits(dataset.spec.padded_shape),
         "leakage": [] if scheme.cipher["name"] == PLAIN else _attack(target),
     }
     for way in scheme.ways:
@@ -170,7 +170,7 @@ def _attack(target: Target) -> list[dict[str, Any]]:
                 "threat_model": attack.threat_model,
                 "budget": result.budget,
                 "ssim": result.ssim,
-                "exact_pixels": result.exact_pixels,
+                "exact_pixels": result.exact_values,
                 "guess_ssim": result.guess_ssim,
                 "beats_guessing": result.beats_guessing,
                 "seconds": result.seconds,

@@ -78,7 +78,7 @@ def run_decryption(settings: Settings, out: Path, threads: int, report: Reporter
         "pretrained": weights is not None,
         "pretraining": pretraining,
         "trainings_at_once": count_workers(threads),
-        "encrypted_classes": list(SealedDataset.open(folders.sealed).plan.classes),
+        "encrypted_classes": list(SealedDataset.open(folders.sealed).spec.classes),
         "classes_left_out": None if chosen is None else chosen.left_out,
         "attacked": len(target.plain),
         "runs": trained,

@@ -39,7 +39,7 @@ def run_grid(settings: Settings, out: Path, threads: int, report: Reporter) -> d
         "source": Path(settings.source).name,
         "cipher": settings.options["cipher"],
         "images": dataset.splits,
-        "classes": len(dataset.plan.classes),
+        "classes": len(dataset.spec.classes),
         "base": settings.options["base"],
         "seeds": settings.options["seeds"],
         "axes": settings.options["axes"],

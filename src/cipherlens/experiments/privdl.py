@@ -44,7 +44,7 @@ class Data:
     @property
     def bound(self) -> BoundCipher:
         """The client's cipher."""
-        return self.shuffled.plan.bind(self.key)
+        return self.shuffled.spec.bind(self.key)
 
 
 def run_privdl(settings: Settings, out: Path, threads: int, report: Reporter) -> dict[str, Any]:
@@ -73,14 +73,14 @@ def run_privdl(settings: Settings, out: Path, threads: int, report: Reporter) ->
             "rows": _measure_rows(plain, finetuned, locked, data),
             "equality": compare(plain, locked, data),
         }
-        if data.plain.plan.masked:
+        if data.plain.spec.masked:
             report.say(str(draw_masks(plain, locked, data, out / f"{model}.png")))
     return {
         "scale": settings.scale,
         "source": Path(settings.source).name,
         "test_images": data.plain.splits["test"],
         "augment": _get_augment(settings),
-        "metric": "mean IoU" if data.plain.plan.masked else "accuracy",
+        "metric": "mean IoU" if data.plain.spec.masked else "accuracy",
         "seeds": [0],
         "wrong_keys": WRONG_KEYS,
         "models": measured,
@@ -116,7 +116,7 @@ def _train(config: TrainConfig, dataset: SealedDataset, out: Path, report: Repor
             dataset.split("train"),
             dataset.split("test"),
             out,
-            dataset.plan.public(),
+            dataset.spec.to_json(),
             lambda event: report.train(event, bar),
         )
     return out
@@ -139,7 +139,7 @@ def _measure_rows(plain: Path, finetuned: Path | None, locked: Path, data: Data)
 
 def _draw_wrong_keys(data: Data) -> Iterator[BoundCipher]:
     for _ in range(WRONG_KEYS):
-        yield data.shuffled.plan.bind(Key.generate(), check=False)
+        yield data.shuffled.spec.bind(Key.generate(), check=False)
 
 
 def _score(run: Run, split: SealedSplit) -> float:
@@ -187,7 +187,7 @@ def draw_masks(plain: Path, locked: Path, data: Data, path: Path) -> Path:
     said = [_logits(run, split, chosen).argmax(1, keepdim=True) for run, split in runs]
     masks = [said[0], said[1], _put_back(said[1], bound), _put_back(said[2], bound)]
     shown = [read_targets(readable)[chosen], *(mask[:, 0].numpy() for mask in masks)]
-    write_masks_picture(path, photos, shown, len(data.plain.plan.classes))
+    write_masks_picture(path, photos, shown, len(data.plain.spec.classes))
     return path
 
 

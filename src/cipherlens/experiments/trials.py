@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks import ATTACKS
-from cipherlens.auditing.run import summarize
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sources.base import Source, pick_evenly
@@ -97,7 +96,7 @@ def _attack_apart(trial: Trial, plain: NDArray[np.uint8], public: NDArray[np.uin
         bound=None,
     )
     found = evaluate(ATTACKS[trial.attack], together, 1, trial.seed, runs=FEW_IMAGES)
-    return summarize(found) | {"keys": FEW_IMAGES}
+    return found.to_json() | {"keys": FEW_IMAGES}
 
 
 def _attack(trial: Trial, budget: int, plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> dict[str, Any]:
@@ -105,7 +104,7 @@ def _attack(trial: Trial, budget: int, plain: NDArray[np.uint8], public: NDArray
     count = {"coa": max(budget, FEW_IMAGES), "kpa": budget + SCORED, "cpa": SCORED}[attack.threat_model]
     key = load_or_make_key(trial.out / f"key{trial.seed}")
     target = seal_images(trial.cipher, key, plain[:count], public)
-    return summarize(evaluate(attack, target, budget, trial.seed))
+    return evaluate(attack, target, budget, trial.seed).to_json()
 
 
 def seal_images(params: dict[str, Any], key: Key, plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> Target:

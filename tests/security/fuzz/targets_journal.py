@@ -117,16 +117,16 @@ class JournalTarget(Target):
 
 
 def _known(out: Path) -> Any:
-    """What the data set is when all went well: its plan (tags differ between versions) and its decrypted images."""
+    """What the data set is when all went well: its spec (tags differ between versions) and its decrypted images."""
     from cipherlens.data.sealed.dataset import SealedDataset
 
     key = Target().key
     dataset = SealedDataset.open(out, key)
-    bound = dataset.plan.bind(key)
+    bound = dataset.spec.bind(key)
     parts = {name: dataset.split(name) for name in dataset.splits}
     images = {name: bound.decrypt(part.read_all(), "uint8").tobytes() for name, part in parts.items()}
     return (
-        replace(dataset.plan, source_tag=""),
+        replace(dataset.spec, source_tag=""),
         images,
         {name: (part.labels.tolist(), part.index.tolist()) for name, part in parts.items()},
     )

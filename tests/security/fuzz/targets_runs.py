@@ -144,12 +144,12 @@ def _check_accuracy(found: dict[str, Any]) -> None:
 
 def _open(root: Path, weights: Any, key: Any) -> Any:
     """Load a run, with the client's key where it is locked."""
-    from cipherlens.data.sealed.manifest import Scheme
+    from cipherlens.data.sealed.manifest import CipherSpec
     from cipherlens.training.run.load import load_run
     from cipherlens.training.run.record import read_record
 
     record = read_record(root)
-    bound = record.config.lock and Scheme.from_public(record.provenance).bind(key)
+    bound = record.config.lock and CipherSpec.from_json(record.provenance).bind(key)
     owner = record.owners[-1].provenance.get("key_fingerprint") if record.owners else None
     return load_run(root, weights, bound, owner=owner)
 

@@ -54,7 +54,7 @@ class ManifestTarget(SealedTarget):
 
 
 def _mix(rng: Random, content: Any, trees: dict[str, Tree]) -> Any:
-    """Sometimes with the plan or the shards of another set."""
+    """Sometimes with the spec or the shards of another set."""
     if rng.random() < 0.1:
         other, part = json.loads(trees[rng.choice(SETS)][MANIFEST]), rng.choice(("plan", "shards", "mac"))
         content[part] = other[part]

@@ -54,7 +54,7 @@ def create_batchnorm_attack(
         run,
         composes=BLOCK_LINEAR,
         finds_inverse=True,
-        minutes=5.0,
+        cost_minutes=5.0,
     )
 
 

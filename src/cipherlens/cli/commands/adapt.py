@@ -10,7 +10,7 @@ from cipherlens.api.front_end import choose_network, explain_refusal, find_map
 from cipherlens.cli.console import Json, Whole, emit, say
 from cipherlens.cli.runs import open_sealed
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import Plan
+from cipherlens.data.sealed.manifest import DatasetSpec
 from cipherlens.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,25 +44,25 @@ def choose_start(
     if adaptation == "er" and not locked and asked != "random":
         reason = _explain_refusal(datasets, split, settings)
         if reason is None:
-            kind, own = choose_network(datasets[0].plan)
+            kind, own = choose_network(datasets[0].spec)
             return settings | {"start": "ciphertexts", "adapt_block": own, "adaptation": kind}
         if asked == "ciphertexts":
             raise UsageError(f"cannot start from ciphertexts: {reason}", hint="use --start random")
         say(f"note: the adaptation network starts from random numbers: {reason}")
-    return settings | {"start": asked or "random", "adapt_block": block or get_block(datasets[0].plan)}
+    return settings | {"start": asked or "random", "adapt_block": block or get_block(datasets[0].spec)}
 
 
 def _choose_whitened(datasets: Sequence[SealedDataset], block: int, adaptation: str) -> dict[str, Any]:
     if len(datasets) > 1 or adaptation != "er":
         raise UsageError("--start whitened is for one data set, without --adaptation", hint="use --start random")
-    return {"start": "whitened", "adaptation": "whitened", "adapt_block": block or get_block(datasets[0].plan)}
+    return {"start": "whitened", "adaptation": "whitened", "adapt_block": block or get_block(datasets[0].spec)}
 
 
-def get_block(plan: Plan) -> int:
+def get_block(spec: DatasetSpec) -> int:
     """The block of a scheme. Raises UsageError where it has none."""
-    kind, block = choose_network(plan)
+    kind, block = choose_network(spec)
     if kind != "er":
-        raise UsageError(f"{plan.cipher} has no block", hint="name one with --adapt-block")
+        raise UsageError(f"{spec.cipher} has no block", hint="name one with --adapt-block")
     return block
 
 
@@ -74,7 +74,7 @@ def _explain_refusal(datasets: Sequence[SealedDataset], split: str, settings: di
         reason = explain_refusal(dataset, split)
         if reason is not None:
             return reason
-    if block and any(choose_network(dataset.plan) != ("er", block) for dataset in datasets):
+    if block and any(choose_network(dataset.spec) != ("er", block) for dataset in datasets):
         return f"its windows are {block}x{block}, not the cipher's"
     return None
 
@@ -151,7 +151,7 @@ def adapt(
 
     def find() -> "EstimatedInverse":
         if front_end is not None:
-            return load_map(front_end, dataset.plan.public())
+            return load_map(front_end, dataset.spec.to_json())
         return find_maps([dataset], name, public, seed)[0]
 
     owner, images = create_owner(dataset, name, "standardize"), dataset.split(name)
@@ -162,9 +162,9 @@ def adapt(
     say_can_decrypt(out)
     keys = [one.provenance["key_fingerprint"] for one in record.owners] or [owner.provenance["key_fingerprint"]]
     emit(
-        {"out": str(out), "model": record.config.model, "cipher": dataset.plan.cipher, "keys": keys},
+        {"out": str(out), "model": record.config.model, "cipher": dataset.spec.cipher, "keys": keys},
         as_json,
-        [f"{out}: {record.config.model} behind a front end for {dataset.plan.cipher}, keys {', '.join(keys)}"],
+        [f"{out}: {record.config.model} behind a front end for {dataset.spec.cipher}, keys {', '.join(keys)}"],
     )
 
 

@@ -95,7 +95,6 @@ def attack(
         decrypt --map. Whoever has it can read the data set. Without --plain nothing is scored, and searches begin
         from several starts, as for train --adapt.
     """
-    from cipherlens.auditing.run import summarize
     from cipherlens.evaluation.harness import MAX_QUERIES, evaluate
     from cipherlens.evaluation.load import load_target
 
@@ -133,7 +132,7 @@ def attack(
         from cipherlens.auditing.report.pictures import write_comparison
 
         write_comparison(pictures, target, result)
-    facts = summarize(result) | {"sealed": str(sealed), "cipher": dataset.plan.cipher}
+    facts = result.to_json() | {"sealed": str(sealed), "cipher": dataset.spec.cipher}
     recognised = []
     if classifier is not None:
         recognition = _recognise(dataset, split, target, result, classifier)
@@ -149,7 +148,7 @@ def attack(
     lines = [
         f"{name} with {result.budget} {result.budget_unit} ({result.prior}): {result.n} images scored",
         f"SSIM {result.ssim:.3f} [{low:.3f}, {high:.3f}] (guessing {result.guess_ssim:.3f}), "
-        f"PSNR {result.psnr:.1f} dB, exact pixels {result.exact_pixels:.1%}, {result.seconds:.1f} s",
+        f"PSNR {result.psnr:.1f} dB, exact pixels {result.exact_values:.1%}, {result.seconds:.1f} s",
         *([] if result.reidentified is None else [f"original found among all: {result.reidentified:.1%} of them"]),
         *recognised,
     ]
@@ -161,8 +160,8 @@ def _recognise(
 ) -> dict[str, Any]:
     from cipherlens.evaluation.recognition import check_classes, recognise
 
-    check_classes(classifier, dataset.plan.classes)
-    labels = dataset.split(split or choose_split(dataset.plan)).labels
+    check_classes(classifier, dataset.spec.classes)
+    labels = dataset.split(split or choose_split(dataset.spec)).labels
     chosen = pick_evenly(len(labels), len(target.plain))[result.scored]
     return recognise(result.reconstruction, labels[chosen], classifier).to_json()
 
@@ -183,7 +182,7 @@ def _find_map(
     from cipherlens.evaluation.load import load_view
 
     size = default_count(dataset) if budget is None else budget
-    view = load_view(dataset, split, size, prior, seed, max_pixels, count_starts(dataset.plan))
+    view = load_view(dataset, split, size, prior, seed, max_pixels, count_starts(dataset.spec))
     result = chosen.run(view)
     assert result.inverse is not None
     save_inverse(result.inverse, dataset, path)
@@ -197,7 +196,7 @@ def _find_map(
 
 def default_count(dataset: SealedDataset) -> int:
     """How many ciphertexts attacks look at where nobody says."""
-    channels, height, width = dataset.plan.ct_shape
+    channels, height, width = dataset.spec.ct_shape
     return max(1, min(_MAX_BUDGET, _DEFAULT_VALUES // (channels * height * width)))
 
 

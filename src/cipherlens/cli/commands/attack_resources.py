@@ -52,9 +52,9 @@ def choose_attack(name: str, dataset: SealedDataset, means: AttackResources) -> 
         if given and option not in (*needed, *_OPTIONAL.get(name, ())):
             raise UsageError(f"--{option} is not for the {name} attack", hint="leave it away")
     if means.run is None and means.public is None:
-        return find_attack(name, dataset.plan.cipher, dataset.plan.params)
+        return find_attack(name, dataset.spec.cipher, dataset.spec.params)
     chosen = _create_match(means, dataset) if means.run is None else _create(name, dataset, means, means.run)
-    require_applicable(chosen, dataset.plan.cipher, dataset.plan.params)
+    require_applicable(chosen, dataset.spec.cipher, dataset.spec.params)
     return chosen
 
 
@@ -63,14 +63,14 @@ def require_map(attack: Attack, dataset: SealedDataset) -> None:
     if not attack.finds_inverse:
         able = [name for name, known in ATTACKS.items() if known.finds_inverse]
         raise UsageError(f"{attack.name} finds no map", hint=f"--save-map is for: {', '.join(able)}")
-    if dataset.plan.params.get("per_image"):
+    if dataset.spec.params.get("per_image"):
         raise UsageError("each image has a key of its own: no map reads others", hint="leave --save-map away")
 
 
 def save_inverse(inverse: EstimatedInverse, dataset: SealedDataset, path: Path) -> None:
     """Write what an attack found, for this data set; says that it is as good as the key."""
-    plan = dataset.plan
-    inverse.save(path, Target.of(plan.public()))
+    spec = dataset.spec
+    inverse.save(path, Target.of(spec.to_json()))
     say(f"note: whoever has {path} can read the data set as well as the attack did: treat it like the key")
 
 
@@ -79,7 +79,7 @@ def _create_match(means: AttackResources, dataset: SealedDataset) -> Attack:
     from cipherlens.api.prior_network import load_prior_network
     from cipherlens.attacks.model.batchnorm_match import create_batchnorm_attack
 
-    network, given = load_prior_network(str(means.public), means.weights, dataset.plan.padded_shape)
+    network, given = load_prior_network(str(means.public), means.weights, dataset.spec.padded_shape)
     return create_batchnorm_attack(network, given, means.start or "ciphertexts")
 
 
@@ -87,7 +87,7 @@ def _create(name: str, dataset: SealedDataset, means: AttackResources, run: Path
     """An attack with a run of the provider's."""
     from cipherlens.training.run.record import read_record
 
-    owner = dataset.plan.key_fingerprint
+    owner = dataset.spec.key_fingerprint
     record = read_record(run).choose_owner(owner)[0]
     check_same_scheme(record.provenance, dataset, "give a run for this sealed data set")
     if name == "adaptation":
@@ -102,7 +102,7 @@ def _create(name: str, dataset: SealedDataset, means: AttackResources, run: Path
         if record.config.lock is None:
             raise UsageError(f"{run} is not locked", hint="lock it, or train it with --key")
         assert means.key is not None
-        locked = load_run(run, "last", dataset.plan.bind(means.key))
+        locked = load_run(run, "last", dataset.spec.bind(means.key))
         return create_locked_attack(locked.model, load_run(run, "last", plain=True).model)
     assert means.public is not None
     folded, plain = load_run(run, "last"), load_plain_run(means.public)

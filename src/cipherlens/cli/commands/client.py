@@ -152,7 +152,7 @@ def encrypt(
     )
     if dry_run:
         job = plan_job(canonical_source(source), chosen, secret, options)
-        public = {**asdict(job.plan), "shards": len(job.tasks)}
+        public = {**asdict(job.spec), "shards": len(job.tasks)}
         emit(public, as_json, [f"{name}: {value}" for name, value in public.items()])
         return
     say(f"note: {chosen.threat_note}", f"broken by: {describe_breaks(chosen)}")

@@ -102,4 +102,4 @@ def _train(training: Training) -> None:
     config = TrainConfig(
         model="preresnet20", adapt_block=training.adapt_block, epochs=training.epochs, batch_size=64, threads=1
     )
-    fit(config, dataset.split("train"), dataset.split("test"), training.out, dataset.plan.public(), tell)
+    fit(config, dataset.split("train"), dataset.split("test"), training.out, dataset.spec.to_json(), tell)

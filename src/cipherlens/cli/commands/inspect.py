@@ -51,25 +51,25 @@ def _begins_like_key(path: Path) -> bool:
 def _describe_sealed(path: Path) -> dict[str, Any]:
     dataset = SealedDataset.open(path)
     dataset.verify()
-    plan = dataset.plan
-    cipher = plan.create_cipher()
+    spec = dataset.spec
+    cipher = spec.create_cipher()
     return {
         "kind": "sealed data set",
         "authenticated": False,
-        "cipher": plan.cipher,
-        "params": plan.params,
-        "key_fingerprint": plan.key_fingerprint,
+        "cipher": spec.cipher,
+        "params": spec.params,
+        "key_fingerprint": spec.key_fingerprint,
         "images": dataset.splits,
-        "plain_shape": list(plan.plain_shape),
-        "masks": plan.masked,
-        "variants_of_training_images": plan.augment,
-        "ciphertext": f"{plan.ct_dtype} {'x'.join(map(str, plan.ct_shape))}",
-        "classes": list(plan.classes),
+        "plain_shape": list(spec.plain_shape),
+        "masks": spec.masked,
+        "variants_of_training_images": spec.augment,
+        "ciphertext": f"{spec.ct_dtype} {'x'.join(map(str, spec.ct_shape))}",
+        "classes": list(spec.classes),
         "shards": len(dataset.manifest.shards),
         "bytes": sum(shard.bytes for shard in dataset.manifest.shards),
         "what_leaks": cipher.threat_note,
         "broken_by": find_breaks(cipher),
-        "key_space_bits": round(cipher.key_bits(plan.padded_shape)),
+        "key_space_bits": round(cipher.key_bits(spec.padded_shape)),
     }
 
 

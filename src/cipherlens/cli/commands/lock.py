@@ -83,11 +83,11 @@ def fold(
         {
             "out": str(out),
             "model": record.config.model,
-            "cipher": dataset.plan.cipher,
+            "cipher": dataset.spec.cipher,
             "key_fingerprint": secret.fingerprint,
         },
         as_json,
-        [f"{out}: {record.config.model} folded for {dataset.plan.cipher} images of key {secret.fingerprint}"],
+        [f"{out}: {record.config.model} folded for {dataset.spec.cipher} images of key {secret.fingerprint}"],
     )
 
 
@@ -108,8 +108,8 @@ def invert(
     from cipherlens.ciphers.exact_inverse import invert as find_inverse
 
     secret = load_key(key, passphrase_file)
-    plan = SealedDataset.open(sealed, secret).plan
-    find_inverse(plan.bind(secret)).save(out, Target.of(plan.public()))
+    spec = SealedDataset.open(sealed, secret).spec
+    find_inverse(spec.bind(secret)).save(out, Target.of(spec.to_json()))
     say("note: whoever has this file can decrypt the data set")
     emit(
         {"out": str(out), "key_fingerprint": secret.fingerprint},

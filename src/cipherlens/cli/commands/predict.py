@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import Json, MaxPixels, OptionalKeyFile, PassphraseFile, Whole, emit, load_key
 from cipherlens.data.images import MAX_PIXELS, Item, Preprocess, check_shape, pad_to
-from cipherlens.data.sealed.manifest import Scheme
+from cipherlens.data.sealed.manifest import CipherSpec
 from cipherlens.errors import DataError, UsageError
 from cipherlens.untrusted import describe, read_untrusted
 
@@ -56,7 +56,7 @@ def predict(
 
     secret = None if key is None else load_key(key, passphrase_file)
     loaded, lock = open_run(run, "last", secret, owner=owner if secret is None else secret.fingerprint)
-    scheme = Scheme.from_public(loaded.provenance)
+    scheme = CipherSpec.from_json(loaded.provenance)
     plain = [path for path in images if path.suffix != ".npy"]
     if plain and key is None and scheme.cipher != "identity":
         raise UsageError(
@@ -90,7 +90,7 @@ def predict(
 
 def _check_outputs(
     run: "Run",
-    scheme: Scheme,
+    scheme: CipherSpec,
     images: list[Path],
     top: int,
     masks: Path | None,
@@ -121,7 +121,7 @@ def _check_outputs(
 
 
 def _read_image(
-    path: Path, preprocess: Preprocess, scheme: Scheme, bound: BoundCipher | None, run: "Run"
+    path: Path, preprocess: Preprocess, scheme: CipherSpec, bound: BoundCipher | None, run: "Run"
 ) -> NDArray[Any]:
     """One encrypted image (1, C, H, W), of the shape and dtype that the run was trained on."""
     if path.suffix == ".npy":
@@ -154,7 +154,7 @@ def _write_masks(
     folder: Path,
     images: list[Path],
     probabilities: NDArray[np.float32],
-    scheme: Scheme,
+    scheme: CipherSpec,
     bound: BoundCipher | None,
 ) -> list[str]:
     from cipherlens.data.sealed.unseal import decrypt_masks, save_png

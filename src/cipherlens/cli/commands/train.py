@@ -169,7 +169,7 @@ def train(
             train_set,
             test_set,
             out,
-            dataset.plan.public(),
+            dataset.spec.to_json(),
             lambda event: show_progress(event, bar),
             bound,
             lambda: find_maps(datasets, name, public, seed),
@@ -179,9 +179,9 @@ def train(
     accuracy = last["test_accuracy"] if last["test_accuracy"] is not None else last["train_accuracy"]
     kind = "test" if test_set is not None else "training"
     emit(
-        {"out": str(out), "model": model, "cipher": dataset.plan.cipher, "adapt_block": config.adapt_block, **last},
+        {"out": str(out), "model": model, "cipher": dataset.spec.cipher, "adapt_block": config.adapt_block, **last},
         as_json,
-        [f"{out}: {model} on {dataset.plan.cipher} images, {kind} accuracy {accuracy:.2%} after the last epoch"],
+        [f"{out}: {model} on {dataset.spec.cipher} images, {kind} accuracy {accuracy:.2%} after the last epoch"],
     )
 
 
@@ -205,12 +205,12 @@ def _join(
 
 
 def _bind_to_lock(dataset: SealedDataset, key: Key) -> BoundCipher:
-    if dataset.plan.cipher != "pixel-permutation":
+    if dataset.spec.cipher != "pixel-permutation":
         raise UsageError(
-            f"a model is locked to pixel-permutation images, these are {dataset.plan.cipher}",
+            f"a model is locked to pixel-permutation images, these are {dataset.spec.cipher}",
             hint="train without --key, or encrypt with --cipher pixel-permutation",
         )
-    return dataset.plan.bind(key)
+    return dataset.spec.bind(key)
 
 
 def show_progress(event: Any, bar: Any) -> None:
@@ -257,7 +257,7 @@ def test(
 
     secret = None if key is None else load_key(key, passphrase_file)
     dataset = open_sealed(sealed, secret, check=not measure_wrong_key)
-    owner = dataset.plan.key_fingerprint
+    owner = dataset.spec.key_fingerprint
     loaded, _ = open_run(run, weights, secret, not measure_wrong_key, owner)
     if not measure_wrong_key:
         check_same_scheme(loaded.provenance, dataset, "pass --measure-wrong-key to measure what that gives")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.data.sealed.manifest import RESTORE, SHARDS, Manifest, Plan, Shard, read_manifest
+from cipherlens.data.sealed.manifest import RESTORE, SHARDS, DatasetSpec, Manifest, Shard, read_manifest
 from cipherlens.data.sealed.tensors import parse_tensors
 from cipherlens.data.sources.checks import check_labels
 from cipherlens.errors import DataError, UsageError
@@ -27,7 +27,7 @@ class SealedDataset:
     def __init__(self, root: Path, manifest: Manifest) -> None:
         self.root = root
         self.manifest = manifest
-        self.plan = manifest.plan
+        self.spec = manifest.spec
 
     @classmethod
     def open(cls, root: str | Path, key: Key | None = None) -> "SealedDataset":
@@ -40,7 +40,7 @@ class SealedDataset:
     @property
     def splits(self) -> dict[str, int]:
         """Number of images per split."""
-        counts = dict.fromkeys(self.plan.counts, 0)
+        counts = dict.fromkeys(self.spec.counts, 0)
         for shard in self.manifest.shards:
             counts[shard.split] = counts.get(shard.split, 0) + shard.n
         return counts
@@ -70,15 +70,15 @@ class SealedDataset:
             raise DataError(f"shard {shard.file} is damaged (hash does not match)", hint=RESTORE)
         try:
             tensors = parse_tensors(content)
-            _check_tensors(tensors, self.plan, shard)
+            _check_tensors(tensors, self.spec, shard)
         except (ValueError, KeyError) as error:
             raise DataError(f"shard {shard.file} is damaged: {error}", hint=RESTORE) from None
         return tensors
 
     def split(self, name: str) -> "SealedSplit":
         """One split, shards checked. Raises UsageError, listing the splits, for an unknown one."""
-        if name not in self.plan.counts:
-            raise UsageError(f"no split {name!r}", hint=f"its splits: {', '.join(self.plan.counts)}")
+        if name not in self.spec.counts:
+            raise UsageError(f"no split {name!r}", hint=f"its splits: {', '.join(self.spec.counts)}")
         return SealedSplit(self, self.list_shards(name))
 
     def list_shards(self, split: str) -> list[Shard]:
@@ -91,15 +91,15 @@ class SealedSplit:
 
     def __init__(self, dataset: SealedDataset, shards: list[Shard]) -> None:
         self.dataset = dataset
-        self.classes = dataset.plan.classes
-        self.shape = dataset.plan.ct_shape
-        self.dtype = dataset.plan.ct_dtype
+        self.classes = dataset.spec.classes
+        self.shape = dataset.spec.ct_shape
+        self.dtype = dataset.spec.ct_dtype
         tensors = [dataset.load_shard(shard) for shard in shards]
         self._images = [shard["images"] for shard in tensors]
         self._starts = np.cumsum([0, *(len(images) for images in self._images)])
         self.labels = _concatenate([shard["labels"] for shard in tensors])
         self.index = _concatenate([shard["index"] for shard in tensors])
-        self._masks = [shard["masks"] for shard in tensors] if dataset.plan.masked else None
+        self._masks = [shard["masks"] for shard in tensors] if dataset.spec.masked else None
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -126,20 +126,20 @@ class SealedSplit:
         return self.read(np.arange(len(self)))
 
 
-def _check_tensors(tensors: dict[str, NDArray[Any]], plan: Plan, shard: Shard) -> None:
+def _check_tensors(tensors: dict[str, NDArray[Any]], spec: DatasetSpec, shard: Shard) -> None:
     """Raise ValueError unless a shard holds what the manifest says, KeyError where a tensor is missing."""
     expected = {
-        "images": ((shard.n, *plan.ct_shape), plan.ct_dtype),
+        "images": ((shard.n, *spec.ct_shape), spec.ct_dtype),
         "labels": ((shard.n,), "int64"),
         "index": ((shard.n,), "int64"),
-        **({"masks": ((shard.n, *plan.ct_shape[1:]), "uint8")} if plan.masked else {}),
+        **({"masks": ((shard.n, *spec.ct_shape[1:]), "uint8")} if spec.masked else {}),
     }
     for name, (shape, dtype) in expected.items():
         tensor = tensors[name]
         if tensor.shape != shape or tensor.dtype != dtype:
             raise ValueError(f"{name} are {tensor.dtype} {tensor.shape}, the manifest says {dtype} {shape}")
-    if not plan.masked:  # labels beside masks are not used, and earlier versions stored any
-        check_labels(tensors["labels"], plan.classes, plan.masked, shard.file)
+    if not spec.masked:  # labels beside masks are not used, and earlier versions stored any
+        check_labels(tensors["labels"], spec.classes, spec.masked, shard.file)
     if tensors["index"].min(initial=0) < 0:
         raise ValueError("a negative position")
 

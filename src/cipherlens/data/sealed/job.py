@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cipherlens.ciphers import Cipher
-from cipherlens.data.sealed.manifest import Plan
+from cipherlens.data.sealed.manifest import DatasetSpec
 from cipherlens.data.sealed.shards import SealOptions, ShardTask, narrow, tag_source
 from cipherlens.data.sources.augmented import choose_positions
 from cipherlens.data.sources.base import Source, require_split
@@ -25,12 +25,12 @@ SHARD_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Job:
-    """A plan, its shards, the opened source, and the plan as earlier versions tagged it (by the source's name)."""
+    """A spec, its shards, the opened source, and the spec as earlier versions tagged it (by the source's name)."""
 
-    plan: Plan
+    spec: DatasetSpec
     tasks: list[ShardTask]
     source: Source
-    named_plan: Plan
+    named_spec: DatasetSpec
 
 
 def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> Job:
@@ -55,7 +55,7 @@ def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> Job
     bound = cipher.bind(key, padded_shape)
     per_image = int(np.prod(bound.ct_shape)) * np.dtype(bound.ct_dtype).itemsize
     full_tag, named_tag = tag_source(key, source, whole, options)
-    plan = Plan(
+    spec = DatasetSpec(
         cipher=cipher.name,
         params=cipher.params,
         key_fingerprint=key.fingerprint,
@@ -75,9 +75,9 @@ def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> Job
     tasks = [
         ShardTask(f"{split}-{number:05d}.safetensors", split, tuple(part.tolist()))
         for split, indices in chosen.items()
-        for number, part in enumerate(_cut(indices, plan.shard_images))
+        for number, part in enumerate(_cut(indices, spec.shard_images))
     ]
-    return Job(plan, tasks, opened, replace(plan, source_tag=named_tag))
+    return Job(spec, tasks, opened, replace(spec, source_tag=named_tag))
 
 
 def _cut(indices: np.ndarray[Any, Any], size: int) -> list[np.ndarray[Any, Any]]:

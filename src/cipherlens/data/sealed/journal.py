@@ -12,7 +12,7 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cipherlens.data.sealed.manifest import Plan, Shard, check_fingerprint, tag
+from cipherlens.data.sealed.manifest import DatasetSpec, Shard, check_fingerprint, tag
 from cipherlens.errors import DataError
 from cipherlens.keys import Key
 from cipherlens.schema import parse
@@ -22,7 +22,7 @@ FILE_NAME = "journal.jsonl"
 
 
 class Journal:
-    """Append-only record of a plan and its finished shards."""
+    """Append-only record of a spec and its finished shards."""
 
     def __init__(self, root: Path, key: Key) -> None:
         self._path = root / FILE_NAME
@@ -32,16 +32,16 @@ class Journal:
         """Whether an unfinished job is recorded."""
         return self._path.exists()
 
-    def start(self, plan: Plan) -> None:
+    def start(self, spec: DatasetSpec) -> None:
         """Begin a new job."""
-        self._append({"plan": asdict(plan)})
+        self._append({"plan": asdict(spec)})
 
     def add(self, shard: Shard) -> None:
         """Record a shard that is safely on disk."""
         self._append({"shard": asdict(shard)})
 
-    def resume(self, plans: Sequence[Plan]) -> tuple[Plan, dict[str, Shard]]:
-        """The recorded one of ``plans`` (the same job, as this and earlier versions write it), and its shards.
+    def resume(self, specs: Sequence[DatasetSpec]) -> tuple[DatasetSpec, dict[str, Shard]]:
+        """The recorded one of ``specs`` (the same job, as this and earlier versions write it), and its shards.
 
         Shards already made are given by file name. Raises KeyFailureError if the job was begun with another key,
         DataError if it was another job or the journal was altered.
@@ -55,10 +55,10 @@ class Journal:
                 file.truncate(os.fstat(file.fileno()).st_size - len(lines[-1]))
         records = [self._verify(line) for line in lines[:-1]]
         if not records:
-            self.start(plans[0])
-            return plans[0], {}
-        plan = _find_plan(records[0].get("plan"), plans)
-        if plan is None:
+            self.start(specs[0])
+            return specs[0], {}
+        spec = _find_spec(records[0].get("plan"), specs)
+        if spec is None:
             raise DataError(
                 f"{self._path.parent} holds an unfinished job with other settings or another source, "
                 "or the source has changed",
@@ -68,7 +68,7 @@ class Journal:
             shards = [parse(record.get("shard"), Shard) for record in records[1:]]
         except ValueError:
             raise self._altered() from None
-        return plan, {shard.file: shard for shard in shards}
+        return spec, {shard.file: shard for shard in shards}
 
     def remove(self) -> None:
         """The job is done."""
@@ -104,8 +104,8 @@ class Journal:
 _BEGIN_ANEW = "remove the unfinished data set and encrypt it again"
 
 
-def _find_plan(recorded: Any, plans: Sequence[Plan]) -> Plan | None:
-    # What a plan did not have when the job began has its default.
-    defaults = {field.name: field.default for field in fields(Plan) if field.default is not MISSING}
+def _find_spec(recorded: Any, specs: Sequence[DatasetSpec]) -> DatasetSpec | None:
+    # What a spec did not have when the job began has its default.
+    defaults = {field.name: field.default for field in fields(DatasetSpec) if field.default is not MISSING}
     found = json.dumps(defaults | dict(recorded or {}), sort_keys=True)
-    return next((plan for plan in plans if json.dumps(asdict(plan), sort_keys=True) == found), None)
+    return next((spec for spec in specs if json.dumps(asdict(spec), sort_keys=True) == found), None)

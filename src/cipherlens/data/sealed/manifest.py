@@ -47,7 +47,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Scheme:
+class CipherSpec:
     """How images were prepared and encrypted: what a client needs, besides the key, to do it again.
 
     ``plain_shape`` is that of the resized image, ``padded_shape`` the one that was encrypted.
@@ -61,16 +61,16 @@ class Scheme:
     size: Side | None
     pad: bool
 
-    def public(self) -> dict[str, Any]:
-        """The scheme's own fields, JSON-able: what a run folder says of its training data."""
-        return {field.name: _jsonable(getattr(self, field.name)) for field in fields(Scheme)}
+    def to_json(self) -> dict[str, Any]:
+        """The fields of this class, JSON-able: what a run folder says of its training data."""
+        return {field.name: _jsonable(getattr(self, field.name)) for field in fields(CipherSpec)}
 
     @classmethod
-    def from_public(cls, values: dict[str, Any]) -> "Scheme":
-        """Inverse of :meth:`public`; raises DataError if something is missing or of the wrong kind."""
-        names = {field.name for field in fields(Scheme)}
+    def from_json(cls, values: dict[str, Any]) -> "CipherSpec":
+        """Inverse of :meth:`to_json`; raises DataError if something is missing or of the wrong kind."""
+        names = {field.name for field in fields(CipherSpec)}
         try:
-            return parse({name: value for name, value in values.items() if name in names}, Scheme)
+            return parse({name: value for name, value in values.items() if name in names}, CipherSpec)
         except ValueError as error:
             raise DataError(f"how the images were encrypted is not recorded: {error}") from None
 
@@ -95,8 +95,11 @@ def _jsonable(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Plan(Scheme):
-    """What a data set is: everything that is known before the first image is encrypted."""
+class DatasetSpec(CipherSpec):
+    """What a data set is: everything that is known before the first image is encrypted.
+
+    ``to_json`` gives the fields of :class:`CipherSpec` alone.
+    """
 
     ct_shape: ImageShape
     ct_dtype: Dtype
@@ -111,16 +114,16 @@ class Plan(Scheme):
     """Variants of each training image that follow the images themselves."""
 
 
-def choose_split(plan: Plan) -> str:
+def choose_split(spec: DatasetSpec) -> str:
     """The split that attacks look at where nobody says: the test images, if there are any."""
-    return "test" if "test" in plan.counts else next(iter(plan.counts))
+    return "test" if "test" in spec.counts else next(iter(spec.counts))
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A plan and the shards that carry it out."""
+    """A specification (format version 1 calls it the plan), and the shards that hold the images."""
 
-    plan: Plan
+    spec: DatasetSpec
     shards: tuple[Shard, ...] = field(default=())
 
 
@@ -131,7 +134,13 @@ def tag(key: Key, value: Any) -> str:
 
 def write_manifest(root: Path, manifest: Manifest, key: Key) -> None:
     """Write ``manifest.json`` atomically."""
-    content: dict[str, Any] = {"format": FORMAT, "version": VERSION, **asdict(manifest)}
+    facts = asdict(manifest)
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "plan": facts["spec"],
+        "shards": facts["shards"],
+    }
     content["checksum"] = hashlib.sha256(canonical_json(content)).hexdigest()
     content["mac"] = tag(key, content)
     write_atomic(root / FILE_NAME, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
@@ -187,14 +196,14 @@ def parse_manifest(path: Path, content: dict[str, Any]) -> Manifest:
     try:
         if set(content) != {"format", "version", "plan", "shards"}:
             raise ValueError(f"its fields are {', '.join(sorted(content))}")
-        manifest = parse({"plan": content["plan"], "shards": content["shards"]}, Manifest)
-        parse(content["plan"], Plan)  # its fields, and no others
+        parse(content["plan"], DatasetSpec)  # its fields, and no others
+        manifest = parse({"spec": content["plan"], "shards": content["shards"]}, Manifest)
         for shard in manifest.shards:
             if not _SHARD_NAME.fullmatch(shard.file):
                 raise ValueError(f"a shard outside the data set: {shard.file!r}")
         if len({shard.file for shard in manifest.shards}) < len(manifest.shards):
             raise ValueError("a shard is named twice")
-        if unknown := {shard.split for shard in manifest.shards} - set(manifest.plan.counts):
+        if unknown := {shard.split for shard in manifest.shards} - set(manifest.spec.counts):
             raise ValueError(f"a shard of an unknown split {min(unknown)}")
     except ValueError as error:
         raise DataError(f"{path} lacks something a manifest has: {error}", hint=RESTORE) from None

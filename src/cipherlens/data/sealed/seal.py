@@ -10,7 +10,15 @@ from cipherlens.data.output_lock import hold_folder, list_content, refuse_inside
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.job import Job, find_image_folder, plan_job
 from cipherlens.data.sealed.journal import Journal
-from cipherlens.data.sealed.manifest import FILE_NAME, SHARDS, Manifest, Plan, Shard, read_manifest, write_manifest
+from cipherlens.data.sealed.manifest import (
+    FILE_NAME,
+    SHARDS,
+    DatasetSpec,
+    Manifest,
+    Shard,
+    read_manifest,
+    write_manifest,
+)
 from cipherlens.data.sealed.shards import SealOptions, ShardMaker, make_shards
 from cipherlens.data.sources.registry import canonical_source
 from cipherlens.errors import DataError, UsageError
@@ -68,14 +76,14 @@ def _seal_rest(
     progress: Callable[[int, int], None] | None,
     started: float,
 ) -> SealReport:
-    plan, done = _prepare(out, job, key)
+    spec, done = _prepare(out, job, key)
     journal = Journal(out, key)
     todo = [task for task in job.tasks if task.file not in done]
     reused, skipped = len(done), list[tuple[str, str]]()
-    total = sum(plan.counts.values())
+    total = sum(spec.counts.values())
     finished = total - sum(len(task.indices) for task in todo)
     try:
-        maker = ShardMaker(source, out, plan, options)
+        maker = ShardMaker(source, out, spec, options)
         for made in make_shards(maker, todo, key, options.workers, job.source):
             commit(made.temporary, out / SHARDS / made.shard.file)
             journal.add(made.shard)
@@ -87,7 +95,7 @@ def _seal_rest(
     finally:
         _remove_leftovers(out)
     shards = tuple(done[task.file] for task in job.tasks)
-    write_manifest(out, Manifest(plan, shards), key)
+    write_manifest(out, Manifest(spec, shards), key)
     journal.remove()
     return _report(shards, tuple(skipped), reused, started)
 
@@ -110,8 +118,8 @@ def _find_finished(out: Path, job: Job, key: Key) -> Manifest | None:
     if not (out / FILE_NAME).exists() or Journal(out, key).exists():
         return None
     manifest = read_manifest(out, key)
-    _require_same(out, manifest.plan, job)
-    damaged = sum(not _is_intact(out, manifest.plan, shard) for shard in manifest.shards)
+    _require_same(out, manifest.spec, job)
+    damaged = sum(not _is_intact(out, manifest.spec, shard) for shard in manifest.shards)
     if damaged:
         raise DataError(
             f"{out} is damaged: {damaged} of its shards do not match the manifest",
@@ -120,10 +128,10 @@ def _find_finished(out: Path, job: Job, key: Key) -> Manifest | None:
     return manifest
 
 
-def _require_same(out: Path, found: Plan, job: Job) -> None:
-    if found in (job.plan, job.named_plan):
+def _require_same(out: Path, found: DatasetSpec, job: Job) -> None:
+    if found in (job.spec, job.named_spec):
         return
-    if replace(found, source_tag=job.plan.source_tag) == job.plan:
+    if replace(found, source_tag=job.spec.source_tag) == job.spec:
         raise DataError(
             f"{out} was sealed from another source, or the source has changed since",
             hint="choose another destination, or remove it and encrypt again",
@@ -131,24 +139,24 @@ def _require_same(out: Path, found: Plan, job: Job) -> None:
     raise DataError(f"{out} holds another sealed data set", hint="choose another destination, or remove it")
 
 
-def _prepare(out: Path, job: Job, key: Key) -> tuple[Plan, dict[str, Shard]]:
-    """What an earlier run of the same job left: its plan and intact shards; refuse any other content."""
+def _prepare(out: Path, job: Job, key: Key) -> tuple[DatasetSpec, dict[str, Shard]]:
+    """What an earlier run of the same job left: its spec and intact shards; refuse any other content."""
     journal = Journal(out, key)
     if (out / FILE_NAME).exists():  # killed between the manifest and the end of the journal
         manifest = read_manifest(out, key)
-        _require_same(out, manifest.plan, job)
-        plan, done = manifest.plan, {shard.file: shard for shard in manifest.shards}
+        _require_same(out, manifest.spec, job)
+        spec, done = manifest.spec, {shard.file: shard for shard in manifest.shards}
     elif journal.exists():
-        plan, done = journal.resume((job.plan, job.named_plan))
+        spec, done = journal.resume((job.spec, job.named_spec))
     elif _is_empty(out):
         (out / SHARDS).mkdir(exist_ok=True)
-        journal.start(job.plan)
-        return job.plan, {}
+        journal.start(job.spec)
+        return job.spec, {}
     else:
         raise UsageError(f"{out} is not empty", hint="choose a new or empty destination")
     _require_places(out, job)
     _remove_leftovers(out)
-    return plan, {name: shard for name, shard in done.items() if _is_intact(out, plan, shard)}
+    return spec, {name: shard for name, shard in done.items() if _is_intact(out, spec, shard)}
 
 
 def _is_empty(out: Path) -> bool:
@@ -176,9 +184,9 @@ def _remove_leftovers(out: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def _is_intact(out: Path, plan: Plan, shard: Shard) -> bool:
+def _is_intact(out: Path, spec: DatasetSpec, shard: Shard) -> bool:
     try:
-        SealedDataset(out, Manifest(plan)).load_shard(shard)
+        SealedDataset(out, Manifest(spec)).load_shard(shard)
     except DataError:
         return False
     return True

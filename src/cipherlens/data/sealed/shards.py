@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.images import IGNORED, Item, Preprocess, check_shape, pad_to
-from cipherlens.data.sealed.manifest import SHARDS, Plan, Shard, tag
+from cipherlens.data.sealed.manifest import SHARDS, DatasetSpec, Shard, tag
 from cipherlens.data.sealed.tensors import serialize
 from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.data.sources.augmented import augment
@@ -78,13 +78,13 @@ class ShardMaker:
 
     source: str
     out: Path
-    plan: Plan
+    spec: DatasetSpec
     options: SealOptions
 
     def open(self, key: Key) -> Source:
-        """The job's source, for a process of its own. Raises DataError where it is not the plan's any more."""
+        """The job's source, for a process of its own. Raises DataError where it is not the spec's any more."""
         source = open_source(self.source)
-        if self.plan.source_tag not in tag_source(key, self.source, source, self.options):
+        if self.spec.source_tag not in tag_source(key, self.source, source, self.options):
             raise DataError("the source has changed since the job began", hint="encrypt it again when it rests")
         return narrow(source, self.options)
 
@@ -93,17 +93,17 @@ class ShardMaker:
         items = source.read(task.split, task.indices)
         kept, images, masks, skipped = self._load(items)
         labels = np.array([items[i].label for i in kept], np.int64)
-        check_labels(labels, self.plan.classes, self.plan.masked, task.split)
-        plain = np.stack(images) if images else np.empty((0, *self.plan.plain_shape), np.uint8)
+        check_labels(labels, self.spec.classes, self.spec.masked, task.split)
+        plain = np.stack(images) if images else np.empty((0, *self.spec.plain_shape), np.uint8)
         tensors = {
             # Eight-byte numbers first, so that all are aligned.
             "labels": labels,
             "index": np.array([task.indices[i] for i in kept], np.int64),
             "images": bound.encrypt(
-                pad_to(plain, self.plan.padded_shape), name_images(task.split, [task.indices[i] for i in kept])
+                pad_to(plain, self.spec.padded_shape), name_images(task.split, [task.indices[i] for i in kept])
             ),
         }
-        if self.plan.masked:
+        if self.spec.masked:
             tensors["masks"] = encrypt_masks(
                 bound, np.concatenate([*masks, np.empty((0, *plain.shape[2:]), np.uint8)])
             )
@@ -126,10 +126,10 @@ class ShardMaker:
         for position, item in enumerate(items):
             try:
                 pixels = self.options.preprocess.apply(item)
-                check_shape(pixels, self.plan.plain_shape, item.name)
-                if self.plan.masked:
+                check_shape(pixels, self.spec.plain_shape, item.name)
+                if self.spec.masked:
                     mask = self.options.preprocess.apply_to_mask(item)
-                    check_classes(mask, len(self.plan.classes), item.name)
+                    check_classes(mask, len(self.spec.classes), item.name)
                     masks.append(mask)
             except DataError as error:
                 if self.options.on_error == "stop":
@@ -186,7 +186,7 @@ def make_shards(
     """Make shards in up to ``workers`` processes, in any order; in this one from ``source``, the job's own."""
     workers = min(workers, len(tasks))
     if workers <= 1:
-        bound = maker.plan.bind(key)
+        bound = maker.spec.bind(key)
         yield from (maker.make(task, bound, source) for task in tasks)
         return
     yield from run_in_processes(_make_in_worker, tasks, workers, _start_worker, (maker, key.to_bytes()))
@@ -198,7 +198,7 @@ _worker: dict[str, Any] = {}
 def _start_worker(maker: ShardMaker, secret: bytes) -> None:
     # The key reaches a worker through the pipe it was started with, never through arguments or files.
     key = Key(secret)
-    _worker.update(maker=maker, bound=maker.plan.bind(key), source=maker.open(key))
+    _worker.update(maker=maker, bound=maker.spec.bind(key), source=maker.open(key))
 
 
 def _make_in_worker(task: ShardTask) -> Made:

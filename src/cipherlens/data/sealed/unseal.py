@@ -15,7 +15,7 @@ from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
 from cipherlens.data.output_lock import refuse_inside
 from cipherlens.data.partial import PRIVATE_FOLDER, move_into_place, partial_folder
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import Scheme
+from cipherlens.data.sealed.manifest import CipherSpec
 from cipherlens.data.sealed.shards import name_images
 from cipherlens.errors import UsageError
 from cipherlens.files import PRIVATE, write_new
@@ -30,18 +30,18 @@ _BATCH = 512
 
 
 def decrypt_batch(
-    plan: Scheme, bound: BoundCipher, ct: NDArray[Any], numbers: Sequence[object] | None = None
+    spec: CipherSpec, bound: BoundCipher, ct: NDArray[Any], image_ids: Sequence[object] | None = None
 ) -> NDArray[np.uint8]:
     """Ciphertexts (N, C, H, W) -> uint8 images of the plain shape, padding removed."""
-    _, height, width = plan.plain_shape
-    plain: NDArray[np.uint8] = bound.decrypt(ct, "uint8", numbers)[:, :, :height, :width]
+    _, height, width = spec.plain_shape
+    plain: NDArray[np.uint8] = bound.decrypt(ct, "uint8", image_ids)[:, :, :height, :width]
     return plain
 
 
-def decrypt_masks(plan: Scheme, bound: BoundCipher, masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def decrypt_masks(spec: CipherSpec, bound: BoundCipher, masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Encrypted masks (N, H, W) -> masks (N, 1, H, W) of the plain shape."""
     repeated = np.broadcast_to(masks[:, None], (len(masks), *bound.ct_shape))
-    return decrypt_batch(plan, bound, repeated)[:, :1]
+    return decrypt_batch(spec, bound, repeated)[:, :1]
 
 
 def unseal(sealed: Path, out: Path, key: Key, progress: Callable[[int, int], None] | None = None) -> int:
@@ -53,12 +53,12 @@ def unseal(sealed: Path, out: Path, key: Key, progress: Callable[[int, int], Non
     DataError for damage, CipherlensError where another process decrypts to ``out``.
     """
     dataset = SealedDataset.open(sealed, key)
-    plan, bound = dataset.plan, dataset.plan.bind(key)
+    spec, bound = dataset.spec, dataset.spec.bind(key)
 
     def decrypt(split: str, batch: Tensors) -> Pictures:
         names = name_images(split, batch["index"].tolist())
-        masks = decrypt_masks(plan, bound, batch["masks"]) if plan.masked else None
-        return decrypt_batch(plan, bound, batch["images"], names), masks
+        masks = decrypt_masks(spec, bound, batch["masks"]) if spec.masked else None
+        return decrypt_batch(spec, bound, batch["images"], names), masks
 
     return _write_pictures(dataset, out, decrypt, progress)
 
@@ -71,11 +71,11 @@ def read_with_map(
     Raises KeyFailureError for a map of other images, UsageError for a data set with masks.
     """
     dataset = SealedDataset.open(sealed)
-    plan = dataset.plan
-    inverse.require_target(Target.of(plan.public()))
-    if plan.masked:
+    spec = dataset.spec
+    inverse.require_target(Target.of(spec.to_json()))
+    if spec.masked:
         raise UsageError("a map reads images, no masks", hint="decrypt the data set with its key")
-    _, height, width = plan.plain_shape
+    _, height, width = spec.plain_shape
 
     def read(split: str, batch: Tensors) -> Pictures:
         found = np.clip(inverse.apply(batch["images"]), 0, 1)
@@ -103,7 +103,7 @@ def _write_images(
     out.mkdir(PRIVATE_FOLDER)
     with ThreadPoolExecutor() as pool:
         for name in dataset.splits:
-            folders = _make_folders(out / name, ("masks",) if dataset.plan.masked else dataset.plan.classes)
+            folders = _make_folders(out / name, ("masks",) if dataset.spec.masked else dataset.spec.classes)
             for shard in dataset.list_shards(name):
                 # Read once, checked, and decrypted from what was read: nobody can change it in between.
                 tensors = dataset.load_shard(shard, copied=True)

@@ -28,16 +28,16 @@ def fold_run(run: Path, out: Path, sealed: SealedDataset, key: Key) -> RunRecord
     record, history = read_finished(run, "fold")
     if record.config.lock is not None or record.config.adapt_block is not None:
         raise UsageError(f"{run} is locked, or has an adaptation network", hint="fold a plain run")
-    if record.data.shape != sealed.plan.padded_shape:
-        raise ShapeError(f"{run} is for images {record.data.shape}, these are {sealed.plan.padded_shape}")
-    bound = sealed.plan.bind(key)
+    if record.data.shape != sealed.spec.padded_shape:
+        raise ShapeError(f"{run} is for images {record.data.shape}, these are {sealed.spec.padded_shape}")
+    bound = sealed.spec.bind(key)
     channels = record.data.shape[0]
     folded = replace(
         record,
         config=replace(record.config, precision="float32"),
-        data=replace(record.data, dtype=sealed.plan.ct_dtype),
+        data=replace(record.data, dtype=sealed.spec.ct_dtype),
         normalization=Normalization((0.0,) * channels, (1.0,) * channels),
-        provenance=sealed.plan.public(),
+        provenance=sealed.spec.to_json(),
     )
     weights = {name: _fold_weights(record, run / name, bound) for name in (BEST, LAST) if (run / name).exists()}
     with write_derived(out, folded, history, "that of the run it was folded from") as partial:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cipherlens.data.run_files import BEST, LAST
-from cipherlens.data.sealed.manifest import Scheme
+from cipherlens.data.sealed.manifest import CipherSpec
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 from cipherlens.training.engine.metrics import EpochMetrics, read_metrics
@@ -21,9 +21,9 @@ def lock_run(run: Path, out: Path, key: Key, inner: str) -> RunRecord:
     not finished, that was trained on images which were already unreadable, or whose model cannot be locked.
     """
     record, history = read_finished(run, "lock")
-    scheme = Scheme.from_public(record.provenance)
+    scheme = CipherSpec.from_json(record.provenance)
     scheme = replace(scheme, cipher="pixel-permutation", params={}, key_fingerprint=key.fingerprint)
-    locked = replace(record, config=replace(record.config, lock=inner), provenance=scheme.public())
+    locked = replace(record, config=replace(record.config, lock=inner), provenance=scheme.to_json())
     weights = {name: load_tensors(run / name) for name in (BEST, LAST)}
     for name, tensors in weights.items():
         rebuild_model(locked, tensors, name, scheme.bind(key))  # proves that it can be locked
