@@ -1,27 +1,25 @@
 """Speed of every cipher.
 
-    python benchmarks/measure/cipher_throughput.py IMAGENETTE --out results/cipher-throughput.json
+    PYTHONPATH=. python benchmarks/measure/cipher_throughput.py IMAGENETTE --loops tests.reference.ciphers \
+        --out results/cipher-throughput.json
 
 Milliseconds per image on one core, medians of one run in which all take turns, beside a copy in memory, decoding a
-JPEG photo of that size, and the scheme's loop over images, blocks and pixels (tests/reference).
+JPEG photo of that size, and, where a module of such is named, the scheme's loop over images, blocks and pixels.
 IMAGENETTE: the photos, for honest JPEG files; 32x32 ones are the same photos made small.
 """
 
 import argparse
+import importlib
 import io
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from photos import read_photos
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-from tests.reference import ciphers as reference
 
 from cipherlens.ciphers import CIPHERS, create_cipher
 from cipherlens.keys import Key
@@ -54,16 +52,16 @@ def make_steps(images: np.ndarray, block: int, jpegs: list[bytes]) -> dict[str, 
     return steps
 
 
-def time_loop(label: str, images: np.ndarray, block: int) -> float | None:
-    """Seconds an image of the plain loop, where the reference has one; its key schedule is not counted."""
+def time_loop(loops: dict[str, Callable[..., Any]], label: str, images: np.ndarray, block: int) -> float | None:
+    """Seconds an image of the plain loop, where there is one; its key schedule is not counted."""
     name, params = VARIANTS[label]
-    if name not in reference.SCHEMES or params.get("per_image"):
+    if name not in loops or params.get("per_image"):
         return None
     blocked = {"block": block} if "block" in create_cipher(name).params else {}
 
     def run(count: int) -> float:
         started = time.perf_counter()
-        reference.SCHEMES[name](bytes(range(32)), images[:count], **params, **blocked)
+        loops[name](bytes(range(32)), images[:count], **params, **blocked)
         return time.perf_counter() - started
 
     few, many = (min(run(count) for _ in range(2)) for count in LOOPED)
@@ -74,8 +72,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("imagenette")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--loops", help="module whose SCHEMES are functions (key, images, **params) in plain Python"
+    )
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    slow = {} if options.loops is None else importlib.import_module(options.loops).SCHEMES
     cases = []
     for side, (count, block) in CASES.items():
         whole = [Image.fromarray(photo.transpose(1, 2, 0)) for photo in read_photos(options.imagenette, count)]
@@ -91,14 +93,15 @@ def main() -> None:
                 if number:
                     times[label].append(1000 * (time.perf_counter() - started) / count)
         found = {label: statistics.median(values) for label, values in times.items()}
-        loops = {label: time_loop(label, images, block) for label in VARIANTS} if side == 32 else {}
+        loops = {label: time_loop(slow, label, images, block) for label in VARIANTS} if side == 32 else {}
         cases.append({"side": side, "images": count, "block": block, "milliseconds": found, "loop_seconds": loops})
         for label, value in found.items():
             print(f"{side:4} {label:22} {value:8.3f} ms, {value / found['decode JPEG']:6.2f} of a JPEG", flush=True)
     if options.out:
         write_record(
             options.out,
-            "python benchmarks/measure/cipher_throughput.py IMAGENETTE",
+            "python benchmarks/measure/cipher_throughput.py IMAGENETTE"
+            + (f" --loops {options.loops}" if options.loops else ""),
             {"quality": QUALITY, "cases": cases},
         )
 

@@ -26,12 +26,11 @@ from cipherlens.records import write_record
 from cipherlens.training import TrainConfig, fit
 
 SCORED = 200
-WHITENED = {"start": "whitened", "adaptation": "whitened"}
 FROZEN = {"warm_up": 2}
 CELLS: dict[str, dict[str, Any]] = {
     "random": {},
     "random, own rate": {"adapt_lr": 0.02},
-    "whitened, own rate": {**WHITENED, "adapt_lr": 0.02},
+    "whitened, own rate": {"start": "whitened", "adapt_lr": 0.02},
     "ciphertexts": {"start": "ciphertexts"},
     "ciphertexts, own rate": {"start": "ciphertexts", "adapt_lr": 0.002},
 }

@@ -20,8 +20,9 @@ from cipherlens.experiments.cells import TrainingJob, count_workers, load_or_mak
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options, name_cipher
 from cipherlens.keys import Key
+from cipherlens.models.adaptation.kinds import LEARNED
 
-ADAPTED = ("er", "le", "ele", "pe")
+ADAPTED = ("er", *LEARNED)
 DERIVED = ("locked", "folded")
 WAYS = ("none", *ADAPTED, *DERIVED)
 """How a network is helped: not at all, by an adaptation network, or by the key (no training on ciphertexts)."""

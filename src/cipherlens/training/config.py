@@ -76,6 +76,8 @@ class TrainConfig:
         _check_types(self)
         if self.inverse is not None and self.start == "random":  # the file alone says it, as it did before start
             object.__setattr__(self, "start", "inverse")
+        if self.start == "whitened" and self.adaptation == "er":  # a start for this network alone
+            object.__setattr__(self, "adaptation", "whitened")
         for field, choices in CHOICES.items():
             value = getattr(self, field)
             if value not in choices and not (field == "lock" and value is None):
@@ -149,7 +151,9 @@ def _check_adaptation(config: TrainConfig) -> None:
     if config.can_decrypt and config.adaptation not in MAP_HOLDERS:
         raise UsageError(f"adaptation {config.adaptation} can hold no map", hint="leave start random")
     if (config.start == "whitened") != (config.adaptation == "whitened"):
-        raise UsageError("start whitened is for adaptation whitened, and no other start is", hint="give both")
+        raise UsageError(
+            "start whitened has a network of its own, adaptation whitened", hint="give start alone"
+        )
     if config.start != "random" and config.legacy_padding:
         raise UsageError("with legacy_padding no adaptation network can hold a map", hint="drop one")
     if (config.inverse is not None) != (config.start == "inverse"):

@@ -55,7 +55,7 @@ def choose_start(
 def _choose_whitened(datasets: Sequence[SealedDataset], block: int, adaptation: str) -> dict[str, Any]:
     if len(datasets) > 1 or adaptation != "er":
         raise UsageError("--start whitened is for one data set, without --adaptation", hint="use --start random")
-    return {"start": "whitened", "adaptation": "whitened", "adapt_block": block or get_block(datasets[0].spec)}
+    return {"start": "whitened", "adapt_block": block or get_block(datasets[0].spec)}
 
 
 def get_block(spec: DatasetSpec) -> int:
