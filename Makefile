@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # How long `make fuzz` runs.
 MINUTES ?= 10
 
-.PHONY: demo test quick full fuzz check lint types smoke clean
+.PHONY: demo test quick light full fuzz check lint types smoke lowest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/cipherlens demo
@@ -25,9 +25,12 @@ fuzz: $(VENV)/.dev
 
 check: lint types test
 
-# What a commit should pass, in a minute: style, layers, types, and the tests of what needs no torch.
-quick: lint types
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q tests/keys tests/ciphers -m "not full and not slow"
+# What a commit should pass, in a minute: style, layers, types, and the tests of what needs no torch, side by side.
+quick: $(VENV)/.dev
+	$(MAKE) --no-print-directory --jobs 2 --output-sync types lint light
+
+light: $(VENV)/.dev
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/keys tests/ciphers -m "not full and not slow"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check src tests benchmarks
@@ -53,5 +56,13 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@ $(VENV)/.demo
 
+# The tests with the lowest versions that pyproject.toml allows, in an environment of their own.
+LOWEST := $(VENV)-lowest
+lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev]'
+	$(MAKE) test VENV=$(LOWEST) --assume-old=$(LOWEST)/.dev
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(VENV)-newest $(LOWEST) demo
