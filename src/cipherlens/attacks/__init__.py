@@ -1,4 +1,4 @@
-"""The eavesdropper: attacks behind one interface, by name. NumPy only."""
+"""Attacks of an eavesdropper, by name and behind one interface. NumPy only."""
 
 from cipherlens.attacks.base import THREAT_MODELS, Attack, AttackResult, View
 from cipherlens.attacks.registry import ATTACKS, list_attacks, run_attack

@@ -1,4 +1,4 @@
-"""What an attack is given (a view) and what it returns. Nothing here knows the truth; the harness does."""
+"""The input of an attack (a view) and its result. Only the harness knows the plain images."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Oracle = Callable[[NDArray[np.uint8]], Images]
 Draw = Callable[[int], tuple[Images, Images]]
-"""Number of a round of training -> ciphertexts and their pictures (N, C, H, W), each seen once in that round."""
+"""Maps the number of a training round to ciphertexts and pictures (N, C, H, W), each used once in the round."""
 
 THREAT_MODELS = {
     "coa": "sees only encrypted images",
@@ -28,6 +28,7 @@ THREAT_MODELS = {
 
 SAME_CLASSES = "in the same classes"
 ANY = 1 << 62
+"""Stands for no limit: larger than any number of images, pixels or blocks."""
 
 
 def to_unit(images: NDArray[Any]) -> Images:
@@ -39,13 +40,15 @@ def to_unit(images: NDArray[Any]) -> Images:
 class View:
     """Everything an eavesdropper has (Kerckhoffs: scheme and parameters are public, the key is not).
 
-    ``ciphertexts`` are (N, C, H, W) float32, integer ciphertexts divided by 255. ``public_images`` (M, C, H', W'),
-    float32 in [0, 1], are natural images of another source, or None. ``known_plain`` and ``known_ct`` are pairs,
-    in the same units, for the threat models that have them. ``oracle`` encrypts at most ``queries`` images
-    (N, C, H, W) uint8 of the attacker's choice and gives their ciphertexts in the same units; ``shape``
-    (C, H, W) is that of the plain images, where the ciphertexts have another. ``labels`` (N,) and ``public_labels``
-    (M,) are the classes of the ciphertexts and of the public images, for the threat model that has them.
-    ``starts``: from how many random starts a search may begin that ends in local minima; the best result is kept.
+    ``ciphertexts`` are (N, C, H, W) float32; integer ciphertexts are divided by 255. ``public_images`` (M, C, H',
+    W'), float32 in [0, 1], are natural images of another source, or None. ``known_plain`` and ``known_ct`` are
+    pairs in the same units, for the threat models that have them.
+
+    ``oracle`` encrypts at most ``queries`` images (N, C, H, W) uint8 of the attacker's choice. It returns their
+    ciphertexts in the same units. ``shape`` (C, H, W) is that of the plain images, where the ciphertexts have
+    another. ``labels`` (N,) and ``public_labels`` (M,) are the classes of the ciphertexts and of the public images,
+    for the threat model that has them. ``starts`` is the number of random starts for a search that can end in local
+    minima. The best result is kept.
     """
 
     cipher: str
@@ -76,7 +79,7 @@ class View:
 
 
 def require_public(view: View) -> Images:
-    """The view's public images; UsageError unless there are some of the size of the plain ones."""
+    """The view's public images. Raises UsageError unless they have the size of the plain images."""
     if view.public_images is None or view.public_images.shape[1:] != view.plain_shape:
         raise UsageError(
             f"this attack needs public images of shape {view.plain_shape}, that of the plain ones",
@@ -87,7 +90,7 @@ def require_public(view: View) -> Images:
 
 
 def require_labels(view: View) -> tuple[Labels, Labels]:
-    """Labels of the view's ciphertexts and of its public images; UsageError unless there are both."""
+    """Labels of the view's ciphertexts and of its public images. Raises UsageError unless it has both."""
     if view.labels is None or view.public_labels is None:
         raise UsageError(
             f"this attack needs the labels of the ciphertexts and of the public images, {SAME_CLASSES}",
@@ -99,9 +102,9 @@ def require_labels(view: View) -> tuple[Labels, Labels]:
 
 @dataclass(frozen=True)
 class AttackResult:
-    """A reconstruction (N, C, H, W), float32, nominally in [0, 1] and not clipped, and what the attack noted.
+    """A reconstruction (N, C, H, W), float32, nominally in [0, 1] and not clipped, with the attack's details.
 
-    ``inverse`` reads further ciphertexts under the same key, where the attack finds such a map.
+    ``inverse`` decrypts further ciphertexts under the same key; it is None where the attack finds no such map.
     """
 
     reconstruction: Images
@@ -114,20 +117,23 @@ class AttackResult:
 class Attack:
     """A named attack: its threat model, the ciphers it breaks or may break, and the function that runs it.
 
-    A composition is attacked where all its parts are in ``composes``.
-    ``alignment`` "affine": what it finds has colours of its own, and is scored after the best fit per channel;
-    "affine each": after the best fit for each image and channel; "symmetries": it cannot tell a picture from its
-    mirror image, and is scored in the best of the eight ways to lay the pictures, one for all; "colours": the same
-    for negatives and orders of the colours; "poses": the same for all of these together, for each image where each
-    has a key of its own, and not for the ciphers in ``fixed_pose_ciphers``, which leave none of it open.
+    A composition is attacked if all its parts are in ``composes``.
+
+    ``alignment`` names the ambiguity that is removed before scoring. "affine": the best affine fit per channel.
+    "affine each": the best affine fit per image and channel. "symmetries": the best of the eight symmetries of the
+    square, one for all images. "colours": the best order of the channels, as negatives or not, one for all images.
+    "poses": the best combination of symmetry, negative and channel order, one for all images, or one per image with
+    a key per image. The ciphers in ``fixed_pose_ciphers`` leave no pose open and are not aligned.
+
     ``min_control_ssim``: minimum SSIM in the identity control; lower for inherently lossy attacks. ``min_images``:
-    fewer say nothing; nor do images of more than ``max_pixels``, or of more than ``max_blocks``.
-    ``max_images_per_image_key``: images worth attacking, one by one, where each has a key of its own.
-    ``cost_minutes``: order of magnitude on one core; above 0 the attack runs only where somebody asks for it.
-    ``needs_public``: it learns from public images of the size of the plain ones. ``simulates_cipher``: it learns
-    from ciphertexts that it makes itself, so the identity control must be declared to it. ``finds_inverse``: it
-    gives a map that reads further ciphertexts under the same key. ``supports``: whether it can say anything about
-    a cipher of its with these parameters.
+    minimum number of images. ``max_pixels`` and ``max_blocks``: the largest images, in pixels and in blocks.
+    ``max_images_per_image_key``: number of images worth attacking, one by one, where each has its own key.
+    ``cost_minutes``: order of magnitude on one core; above 0 the attack runs only on request.
+
+    ``needs_public``: the attack learns from public images of the size of the plain ones. ``simulates_cipher``: it
+    learns from ciphertexts that it makes itself, so the identity control must be declared to it. ``finds_inverse``:
+    it returns a map that decrypts further ciphertexts under the same key. ``supports``: whether it applies to one
+    of its ciphers with these parameters.
     """
 
     name: str
@@ -150,29 +156,29 @@ class Attack:
     supports: Callable[[dict[str, Any]], bool] = lambda _: True
 
     def applies(self, cipher: str, params: dict[str, Any] | None = None) -> bool:
-        """Whether it says anything about this cipher; ``params`` hold the parts of a composition."""
+        """Whether the attack applies to this cipher; ``params`` hold the parts of a composition."""
         if cipher != "compose":
             return cipher in self.ciphers and self.supports(params or {})
         parts = (params or {}).get("ciphers", ())
         return bool(parts) and all(part["name"] in self.composes and not part.get("orthogonal") for part in parts)
 
     def limit_pixels(self, params: dict[str, Any]) -> int:
-        """The most pixels that images may have, given the scheme's blocks."""
+        """Maximum pixels of an image, given the scheme's blocks."""
         block: int | None = params.get("block")
         return min(self.max_pixels, self.max_blocks * block**2 if block else ANY)
 
     def most_images(self, params: dict[str, Any]) -> int:
-        """How many images are worth attacking."""
+        """Maximum number of images that are worth attacking."""
         return self.max_images_per_image_key if params.get("per_image") else ANY
 
     def choose_alignment(self, cipher: str, params: dict[str, Any]) -> str:
-        """What its pictures of this scheme are scored without."""
+        """Name of the alignment before scoring for this scheme."""
         if self.alignment != "poses":
             return self.alignment
         return "none" if cipher in self.fixed_pose_ciphers else "poses each" if params.get("per_image") else "poses"
 
     def run(self, view: View) -> AttackResult:
-        """Run on a view; raises UsageError if the view lacks what the threat model gives."""
+        """Run on a view. Raises UsageError if the view lacks what the threat model gives."""
         if self.threat_model == "kpa" and (view.known_plain is None or view.known_ct is None):
             raise UsageError(
                 f"{self.name} needs known pictures with their ciphertexts",

@@ -1,4 +1,4 @@
-"""The eavesdropper: attacks behind one interface, by name. NumPy only."""
+"""Attacks of an eavesdropper, by name and behind one interface. NumPy only."""
 
 from typing import Any
 
@@ -26,16 +26,16 @@ from cipherlens.attacks.values.substitution import attack_levels
 from cipherlens.ciphers.structure import REARRANGEMENTS
 from cipherlens.errors import UsageError, unknown_name
 
-# So is the identity, which makes it the positive control.
+# The identity is a matrix as well; it serves as the positive control.
 _MATRICES = ("hill", "identity")
 _PIXELWISE = ("negpos", "pe")
 _FOLDED = 0.25
-"""A picture that is folded at the middle grey is not the picture."""
+"""Minimum control SSIM of attacks on single images: what a picture folded at the middle grey can reach."""
 
 _PUZZLE_ALONE = 0.5
-"""One picture alone leaves seams that nothing explains, and blank blocks that fit anywhere."""
+"""Minimum control SSIM of `jigsaw`, set by hand: one picture leaves some seams and blank blocks ambiguous."""
 _LEARNT_PIXELS = 64 * 64
-"""A map of the whole picture has a weight for every value and direction."""
+"""Maximum pixels, a limit on memory: a map of the whole picture has a weight per value and direction."""
 
 ATTACKS: dict[str, Attack] = {
     attack.name: attack
@@ -203,7 +203,7 @@ def run_attack(name: str, view: View) -> AttackResult:
 def list_attacks(cipher: str, params: dict[str, Any] | None = None, slow: bool = False) -> list[Attack]:
     """The attacks that apply to a cipher; ``params`` hold the parts of a composition.
 
-    Those that take minutes only if ``slow``.
+    Attacks that take minutes are listed only if ``slow``.
     """
     return [
         attack
@@ -213,7 +213,7 @@ def list_attacks(cipher: str, params: dict[str, Any] | None = None, slow: bool =
 
 
 def require_applicable(attack: Attack, cipher: str, params: dict[str, Any] | None = None) -> None:
-    """Raise UsageError, naming the ones that apply, if the attack says nothing about this cipher."""
+    """Raise UsageError, naming the attacks that apply, if this one does not apply to the cipher."""
     if not attack.applies(cipher, params) and cipher != "stream":
         others = ", ".join(a.name for a in list_attacks(cipher, params, slow=True)) or "none yet"
         raise UsageError(f"{attack.name} does not apply to {cipher}", hint=f"attacks that do: {others}")

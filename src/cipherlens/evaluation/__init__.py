@@ -1,1 +1,1 @@
-"""What attacks are measured with: truth, controls, scores."""
+"""Evaluation of attacks: targets, controls, scores."""

@@ -1,4 +1,4 @@
-"""What an attack cannot know, and is therefore scored without: colours of its own, mirror images."""
+"""Alignment before scoring: removes what an attack cannot know, such as gains, mirroring and channel order."""
 
 from collections.abc import Callable
 from itertools import permutations
@@ -10,8 +10,9 @@ from cipherlens.attacks.base import Images
 from cipherlens.evaluation.metrics import mean_similarity
 
 _COMPARED = 20
-"""Images by which the best way for all is chosen."""
+"""Images on which one alignment for all is chosen. Set by hand."""
 _WAYS = 8
+"""Symmetries of the square: four rotations, each with and without mirroring."""
 
 
 def fit_channels(found: Images, plain: Images) -> Images:
@@ -34,7 +35,7 @@ def _fit(found: Images, plain: Images, axes: tuple[int, ...]) -> Images:
 
 
 def align_symmetry(found: Images, plain: Images) -> Images:
-    """``found`` turned and mirrored, all images alike, so that it is most like ``plain``."""
+    """``found`` under the symmetry of the square, one for all images, with the highest SSIM to ``plain``."""
     ways = [np.rot90(images, turns, axes=(2, 3)) for images in (found, found[..., ::-1]) for turns in range(4)]
     fitting = [way for way in ways if way.shape == plain.shape]
     few = slice(None, _COMPARED)
@@ -42,7 +43,7 @@ def align_symmetry(found: Images, plain: Images) -> Images:
 
 
 def align_channels(found: Images, plain: Images) -> Images:
-    """``found`` with its colours in another order, or as negatives, all images alike, so that it fits best."""
+    """``found`` in the channel order, as negatives or not, one for all images, with the highest SSIM."""
     few = slice(None, _COMPARED)
     ways = [
         (images[few][:, order], order, negative)
@@ -55,14 +56,17 @@ def align_channels(found: Images, plain: Images) -> Images:
 
 
 def lay_poses(found: Images, plain: Images) -> Images:
-    """``found`` turned, mirrored, inverted and recoloured, all images alike, so that it is nearest to ``plain``."""
+    """``found`` in the pose, one for all images, that is nearest to ``plain``.
+
+    A pose is a symmetry of the square, negative or not, and an order of the channels.
+    """
     errors = _compare_poses(found, plain)
     way = np.unravel_index(errors.sum(axis=-1).argmin(), errors.shape[:-1])
     return _lay(found, tuple(map(int, way)))
 
 
 def lay_poses_each(found: Images, plain: Images) -> Images:
-    """The same, every image in its own way."""
+    """As :func:`lay_poses`, with the nearest pose of each image."""
     errors = _compare_poses(found, plain)
     best = errors.reshape(-1, len(found)).argmin(axis=0)
     aligned = np.empty_like(plain)
@@ -73,7 +77,7 @@ def lay_poses_each(found: Images, plain: Images) -> Images:
 
 
 def _compare_poses(found: Images, plain: Images) -> NDArray[np.float64]:
-    """Squared distances (ways to lay, negative or not, orders of colours, images); infinite where sides differ."""
+    """Squared distances (symmetries, negative or not, channel orders, images); infinite where sides differ."""
     orders = np.array(list(permutations(range(found.shape[1]))))
     errors = np.full((_WAYS, 2, len(orders), len(found)), np.inf)
     clean = np.clip(np.nan_to_num(found), 0, 1)
@@ -89,7 +93,7 @@ def _compare_poses(found: Images, plain: Images) -> NDArray[np.float64]:
 
 
 def _lay(images: Images, way: tuple[int, ...]) -> Images:
-    """Images in one of the eight ways to lay them, as negatives or not, in one of the orders of their colours."""
+    """Images under one of the eight symmetries, as negatives or not, in one of the channel orders."""
     number, negative, colours = way
     order = list(permutations(range(images.shape[1])))[colours]
     laid = np.rot90(images[..., ::-1] if number >= _WAYS // 2 else images, number, axes=(2, 3))[:, list(order)]

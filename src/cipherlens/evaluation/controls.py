@@ -9,6 +9,7 @@ from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 
 _CONTROL_IMAGES = 200
+"""Minimum images of a control, besides known ones, if the target has as many. Set by hand."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,10 @@ class Control:
 
 
 def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> list[Control]:
-    """The two controls: plain images must come back as well as they can, a real cipher be no better than guessed.
+    """Run both controls: plain images must come back, and stream ciphertexts score no better than guessing.
 
-    The attack believes both to be the target's scheme; but one that ``simulates_cipher`` is told of the identity.
+    The attack is told that both are the target's scheme. Only an attack that ``simulates_cipher`` is told that the
+    first is the identity.
     """
     most = attack.most_images(target.params)
     known = budget if attack.threat_model == "kpa" else 0
@@ -44,7 +46,7 @@ def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> 
         good = (
             result.ssim >= max(attack.min_control_ssim, result.guess_ssim + GUESS_MARGIN)
             if name == "identity"
-            else result.ssim_ci95[0] <= result.guess_ssim + GUESS_MARGIN  # as where an attack beats guessing
+            else result.ssim_ci95[0] <= result.guess_ssim + GUESS_MARGIN  # the same criterion as beats_guessing
         )
         outcomes.append(Control(attack.name, name, result.ssim, result.guess_ssim, good))
     return outcomes

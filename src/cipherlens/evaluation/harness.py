@@ -1,6 +1,6 @@
-"""The harness: keeps the truth, builds views, runs attacks, scores.
+"""The harness: keeps the plain images, builds views, runs attacks, scores.
 
-Attacks never see what is here. Every evaluation carries flags when it should not be believed.
+Attacks have no access to it. An evaluation carries flags where its scores are unreliable.
 """
 
 from dataclasses import dataclass, field, replace
@@ -26,8 +26,9 @@ BUDGET_UNITS = {
     "model": "models",
 }
 GUESS_MARGIN = 0.02
+"""SSIM by which a score must exceed that of guessing to count as better. Set by hand."""
 MAX_QUERIES = 1000
-"""More than any attack here asks."""
+"""Default budget of oracle queries. Set by hand: more than any attack here needs."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,10 @@ class Evaluation:
 def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0, runs: int = SEVERAL_RUNS) -> Evaluation:
     """Run one attack on a target and score it.
 
-    The budget is the number of known pairs, or of ciphertexts seen. Ciphertext-only attacks with a small budget
-    run up to ``runs`` times, each on other ciphertexts alone, so that a lucky image does not speak for all;
-    ``seconds`` is the mean of one run. Known images are never scored. Of chosen images the budget is the most that
-    may be asked, and the evaluation says how many were. Raises UsageError if the target is too small.
+    The budget is the number of known pairs, or of ciphertexts seen. For chosen images it is the maximum number of
+    queries, and the evaluation gives the number made. Ciphertext-only attacks with a small budget run up to
+    ``runs`` times, each on other ciphertexts alone. So one easy image does not decide the score. ``seconds`` is the
+    mean of one run. Known images are never scored. Raises UsageError if the target is too small.
     """
     total = len(target.plain)
     spent = {"kpa": budget, "cpa": 0, "model": 0}.get(attack.threat_model, budget - 1)
@@ -135,15 +136,16 @@ def _score(
 
 
 def _align(attack: Attack, target: Target, found: Images, plain: Images) -> Images:
-    """Without what the attack cannot know. Guesses get the same help."""
+    """Remove what the attack cannot know. Guesses are aligned in the same way."""
     alignment = attack.choose_alignment(target.cipher, target.params)
     return found if alignment == "none" else ALIGNMENTS[alignment](found, plain)
 
 
 def _score_guess(attack: Attack, target: Target, plain: Images) -> float:
-    """SSIM of what somebody who has seen no ciphertext would answer, with the same help as the attack.
+    """SSIM of the best guess without ciphertexts, aligned as the attack's pictures are.
 
-    The better of the mean public picture and its mean colour (mean grey where nothing is public).
+    The guess is the mean public image or its mean colour, whichever scores higher; middle grey without public
+    images.
     """
     public = np.full((1, plain.shape[1], 1, 1), 0.5) if target.public is None else to_unit(target.public)
     guesses = [public.mean(axis=(0, 2, 3)).reshape(-1, 1, 1)]
@@ -154,7 +156,10 @@ def _score_guess(attack: Attack, target: Target, plain: Images) -> float:
 
 
 def default_budgets(attack: Attack, total: int, params: dict[str, Any] | None = None) -> list[int]:
-    """1, 10, 100, ... up to what there is, and all of it; as many queries as an attack wants."""
+    """Powers of ten, and the largest budget where an attack sees all ciphertexts; MAX_QUERIES for queries.
+
+    The largest budget is the number of images, at most 10,000. Other attacks get at most three budgets.
+    """
     if attack.threat_model == "cpa":
         return [MAX_QUERIES]
     sees_all = attack.threat_model in ("coa", "labels")

@@ -1,7 +1,7 @@
-"""How much of a jigsaw puzzle was solved: direct comparison, neighbours, largest part.
+"""Scores of a solved jigsaw puzzle: direct comparison, neighbours, largest component.
 
-The scores of the literature (Gallagher, CVPR 2012; Chuman, Kurihara and Kiya, IEICE Trans. E101-D, 2018). They need
-the key, and so are no business of an attack.
+They are those of Gallagher (CVPR 2012) and Chuman, Kurihara and Kiya (IEICE Trans. E101-D, 2018). They need the
+key, so attacks do not use them.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from cipherlens.errors import UsageError
 
 @dataclass(frozen=True)
 class JigsawScores:
-    """Shares, 1 where all is right.
+    """Shares in [0, 1]; 1 is a complete solution.
 
-    ``direct`` (Dc): of the blocks, those in their place and pose. ``neighbours`` (Nc): of the pairs of neighbours
-    in the original, those that were joined as there. ``largest`` (Lc): of the blocks, those of the largest part
-    that such pairs connect. The pose of the whole picture does not count: ``direct`` is that of the best one.
+    ``direct`` (Dc): share of the blocks in their place and pose, for the best pose of the whole picture.
+    ``neighbours`` (Nc): share of the original pairs of neighbours that are joined as in the original. ``largest``
+    (Lc): share of the blocks in the largest component that such pairs connect.
     """
 
     direct: float
@@ -32,7 +32,7 @@ class JigsawScores:
 
 
 def score_placement(bound: BoundRearrangement, placed: dict[str, Sequence[int]]) -> JigsawScores:
-    """Compare a placement from the details of the attack ``jigsaw`` with what the cipher did.
+    """Compare a placement from the details of the attack ``jigsaw`` with the cipher's.
 
     ``placed`` holds ``piece`` and ``pose``, for each cell of the frame, row by row. Raises UsageError for a cipher
     that does not move whole blocks.
@@ -51,9 +51,9 @@ def score_placement(bound: BoundRearrangement, placed: dict[str, Sequence[int]])
 
 
 def _trace(bound: BoundRearrangement, order: Order, placement: Placement, poses: Poses, block: int) -> Placement:
-    """Which block of the original each cell shows, and in which pose: the cipher's own tables, put together."""
+    """The original block that each cell shows, and its pose, from the cipher's own tables."""
     channels, height, width = bound.ct_shape
-    if bound.ct_shape != bound.shape:  # places among channels side by side
+    if bound.ct_shape != bound.shape:  # the order counts channels side by side
         order = np.arange(order.size).reshape(height, bound.shape[0], -1).transpose(1, 0, 2).ravel()[order]
     mask = np.zeros(order.size, np.uint8) if bound.mask is None else bound.mask
     tables = np.stack([order, mask]).reshape(2, channels, height, width)
@@ -72,7 +72,7 @@ def _trace(bound: BoundRearrangement, order: Order, placement: Placement, poses:
 
 
 def _compare_places(shown: Placement, poses: Poses) -> float:
-    """Share of the cells that show what they should, in the pose of the whole that agrees best."""
+    """Share of the cells with the right block and pose, for the best pose of the whole picture."""
     frame = shown.piece.shape
     original = Placement(np.arange(shown.piece.size).reshape(frame), np.zeros(frame, np.int64))
     shares = []
@@ -95,7 +95,7 @@ def _compare_neighbours(shown: Placement, poses: Poses) -> list[Any]:
 
 
 def _measure_largest(joined: list[Any]) -> float:
-    """Share of the cells in the largest part that right seams connect."""
+    """Share of the cells in the largest component that correct seams connect."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

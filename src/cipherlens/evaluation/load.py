@@ -20,8 +20,11 @@ from cipherlens.keys import Key
 PARAMETRIC = "parametric"
 SAME_SOURCE = "plain"
 _PRIOR_VALUES = 30_000_000
+"""Limit on the values of all public images, for memory; _MIN_PRIOR images are always read. Set by hand."""
 _MIN_PRIOR = 20
+"""Minimum public images; a source with fewer images that are not attacked gives none. Set by hand."""
 _MAX_PRIOR = 2_000
+"""Maximum public images. Set by hand."""
 
 
 def load_target(
@@ -35,9 +38,9 @@ def load_target(
 ) -> Target:
     """Ciphertexts of a split with their originals and a prior.
 
-    ``prior`` is ``"plain"``: public images are taken from the plain source, never the attacked ones;
-    ``"parametric"``: no images; or a source of other images. With the victim's ``key`` the attackers may have
-    pictures of their choice encrypted. DataError if the plain source does not fit, KeyFailureError for another key.
+    ``prior`` names the public images. ``"plain"`` takes other images of the plain source, never the attacked ones.
+    ``"parametric"`` takes none, and anything else is another source. With the victim's ``key`` attackers can have
+    chosen pictures encrypted. Raises DataError if the plain source does not fit, KeyFailureError for another key.
     """
     spec = dataset.spec
     name = split or choose_split(spec)
@@ -67,10 +70,10 @@ def load_view(
     max_pixels: int = MAX_PIXELS,
     starts: int = 1,
 ) -> View:
-    """What an eavesdropper has who knows no original: ciphertexts, and public images of another source.
+    """The view of an eavesdropper who knows no original: ciphertexts, and public images of another source.
 
-    ``prior`` is that source, brought to the size of the sealed images where it is larger; ``"parametric"``, and
-    ``"plain"``, which nobody has here, stand for none.
+    ``prior`` is that source; its images are resized to the size of the sealed ones where they are larger.
+    ``"parametric"`` and ``"plain"``, which nobody has here, stand for no images.
     """
     spec = dataset.spec
     sealed = dataset.split(split or choose_split(spec))
@@ -109,7 +112,7 @@ def read_plain(
 def _public_images(
     source: Source, split: str, attacked: NDArray[np.int64], spec: DatasetSpec, preprocess: Preprocess, prior: str
 ) -> tuple[tuple[NDArray[np.uint8] | None, Labels | None], str]:
-    """Public images, their labels where the classes are those of the sealed ones, and what they are in words."""
+    """Public images, their labels if they share the classes of the sealed images, and a description."""
     nothing = (None, None), "parametric, no images"
     if prior == PARAMETRIC:
         return nothing
@@ -138,7 +141,7 @@ def _read_same(
 
 
 def _read_other(source: Source, limit: int, max_pixels: int, largest: int | None = None) -> NDArray[np.uint8]:
-    """Images of another source, all brought to the size of the first, or to the ``largest`` that is wanted."""
+    """Images of another source, resized to the shorter side of the first, or to ``largest`` if that is less."""
     split = next(iter(source.splits))
     items = source.read(split, pick_evenly(source.splits[split], limit).tolist())
     own = min(items[0].decode(max_pixels).shape[1:])

@@ -12,16 +12,19 @@ from cipherlens.evaluation.perceptual import perceptual_distance
 Images = NDArray[np.float32]
 
 _BATCH_VALUES = 4_000_000
+"""Values per batch of torchmetrics: a limit on memory, set by hand."""
 _MOST_COMPARED = 200
+"""Maximum originals among which a reconstruction is identified. Set by hand."""
 _SMALLEST_OF_FIVE = 11 * 2**4
+"""Minimum side for MS-SSIM: its window of 11 must fit at the fifth scale, a sixteenth of the side."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Per-image scores, each (N,) float64: SSIM, PSNR in dB, share of exactly equal pixels.
+    """Per-image scores, each (N,) float64: SSIM, PSNR in dB, share of exactly equal values.
 
-    ``ms_ssim`` is None for images that are too small for it, ``st_lpips`` (of the first images only) where its
-    weights are not installed; see docs/attacks.md.
+    ``ms_ssim`` is None for images that are too small. ``st_lpips``, of the first images only, is None where its
+    weights are not installed (docs/attacks.md).
     """
 
     ssim: NDArray[np.float64]
@@ -35,7 +38,7 @@ def score(reconstruction: Images, plain: Images) -> Scores:
     """Compare (N, C, H, W) images in [0, 1]; the reconstruction is clipped, and NaN counts as 0.
 
     SSIM is Wang et al. 2004 (Gaussian window of 11, sigma 1.5), averaged over positions and channels. PSNR of an
-    exact image is capped at 100 dB. A pixel is exact if it rounds to the same of 256 levels in a channel.
+    exact image is capped at 100 dB. A value is exact if it rounds to the same of 256 levels.
     """
     guess = _clip(reconstruction)
     error = np.mean((guess - plain) ** 2, axis=(1, 2, 3), dtype=np.float64)
@@ -51,7 +54,7 @@ def score(reconstruction: Images, plain: Images) -> Scores:
 
 
 def mean_similarity(reconstruction: Images, plain: Images) -> float:
-    """Mean SSIM of (N, C, H, W) images, clipped as in :func:`score`: for where nothing else is asked."""
+    """Mean SSIM of (N, C, H, W) images, clipped as in :func:`score`."""
     return float(structural_similarity(_clip(reconstruction), plain).mean())
 
 
@@ -95,10 +98,10 @@ def _compare(measure: Callable[..., Any], first: Images, second: Images) -> NDAr
 
 
 def reidentify(reconstruction: Images, plain: Images) -> float | None:
-    """Share of reconstructions (N, C, H, W) to which their own original, among all N, is the most alike.
+    """Share of reconstructions (N, C, H, W) that correlate most with their own original among all N.
 
-    Alike: correlation of the values, whatever the brightness and contrast. Chance is 1 / N. At most 200 images are
-    compared; None for a single one, which nothing could be mistaken for.
+    Correlation of the values ignores brightness and contrast. Chance is 1 / N. At most 200 images are compared; the
+    result is None for a single one.
     """
     count = min(len(plain), _MOST_COMPARED)
     if count < 2:
@@ -108,7 +111,7 @@ def reidentify(reconstruction: Images, plain: Images) -> float | None:
     found, known = (part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-6) for part in centred)
     likeness = found @ known.T
     own = likeness.diagonal()
-    # Who is as alike to somebody else has not been found.
+    # A tie with another original does not count as found.
     better = (likeness >= own[:, None]).sum(axis=1)
     return float((better == 1).mean())
 

@@ -1,4 +1,4 @@
-"""ST-LPIPS (Ghildyal and Liu, ECCV 2022): how different two pictures look to a network that people trained.
+"""ST-LPIPS (Ghildyal and Liu, ECCV 2022): a learned perceptual distance, tolerant of shifts.
 
 The code is ours; the weights (AlexNet, "shift tolerant") are a file of the package stlpips-pytorch, which the extra
 ``perceptual`` installs. Nothing is downloaded. The package's own code is not run: it imports what it does not
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 _PACKAGE, _FILE = "stlpips_pytorch", "weights/vST0.0/alex_shift_tolerant.pth"
 _SMALLEST = 21
-"""Smaller sides leave nothing to reflect at the border of the third layer's input."""
+"""Minimum side: on smaller ones the input of the third layer is too small to reflect its border."""
 _MOST_IMAGES, _MOST_PIXELS = 200, 1_000_000
-"""A picture of 224x224 takes as long as a hundred attacks: so many are measured, the first."""
+"""Images and pixels measured at most, from the first: a limit on time (half a second per 224x224 image)."""
 _BATCH_PIXELS = 100_000
+"""Pixels per batch: a limit on memory, set by hand."""
 
 
 def perceptual_distance(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float64] | None:
-    """ST-LPIPS per image, (n,), of (N, C, H, W) images in [0, 1]: 0 is the same picture, more is less alike.
+    """ST-LPIPS per image, (n,), of (N, C, H, W) images in [0, 1]: 0 is the same picture, larger is less similar.
 
-    Of the first 200 images, or as many as have a million pixels. None without the weights, for sides below 21
-    pixels, and for images that are neither grey nor coloured.
+    It covers the first 200 images, or as many as have a million pixels. The result is None without the weights, for
+    sides below 21 pixels, and for images with other than one or three channels.
     """
     _, channels, height, width = first.shape
     weights = _load_weights()
@@ -77,7 +78,7 @@ def _measure(weights: "dict[str, torch.Tensor]", first: "torch.Tensor", second: 
 def _look(weights: "dict[str, torch.Tensor]", images: "torch.Tensor") -> "list[torch.Tensor]":
     """The five feature maps of images (n, 3, H, W) in [-1, 1].
 
-    Unlike AlexNet, nothing is skipped without being blurred before: the first layer looks at every position.
+    Unlike in AlexNet, the first layer has stride 1, and maps are blurred before they are subsampled.
     """
     from torch.nn.functional import conv2d, max_pool2d, relu
 
@@ -94,7 +95,7 @@ def _look(weights: "dict[str, torch.Tensor]", images: "torch.Tensor") -> "list[t
 
 
 def _halve(maps: "torch.Tensor") -> "torch.Tensor":
-    """Every second position after a binomial blur of 3x3 (Zhang 2019), the border reflected two wide."""
+    """Every second position after a 3x3 binomial blur (Zhang 2019), with two positions reflected at the border."""
     import torch
     from torch.nn.functional import conv2d, pad
 

@@ -1,4 +1,4 @@
-"""How well a classifier of plain images recognises reconstructions: what a person would want to know first."""
+"""How well a classifier of plain images recognises reconstructions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +12,15 @@ from cipherlens.errors import UsageError
 Images = NDArray[np.float32]
 
 RECOGNISED = 0.5
+"""Share of a class's images above which it counts as recognised: by definition more than half."""
 
 
 @dataclass(frozen=True)
 class Recognition:
     """Accuracy of a plain-image classifier on reconstructions, and how many classes it gets above RECOGNISED.
 
-    ``classes`` it knows, of which ``present`` are among the ``n`` images and ``answered`` among its answers. Who
-    says the same of every image recognises one category: only what is above that counts.
+    ``classes`` is the number of classes it knows. ``present`` of them are among the ``n`` images, ``answered``
+    among its answers. A constant answer recognises one category, so only more than one is evidence.
     """
 
     accuracy: float

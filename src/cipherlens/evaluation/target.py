@@ -1,4 +1,4 @@
-"""What is attacked: ciphertexts under one key, with the truth that attacks never see."""
+"""The target of an attack: ciphertexts under one key, with the plain images that attacks never see."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +13,10 @@ from cipherlens.ciphers import BoundCipher
 
 @dataclass(frozen=True)
 class Target:
-    """Ciphertexts under one key, and the truth. ``plain`` and ``ct`` hold the same images, in the same order.
+    """Ciphertexts under one key, and the plain images. ``plain`` and ``ct`` hold the same images in the same order.
 
-    ``bound`` is the victim's cipher, where attackers may have pictures of their choice encrypted; ``labels`` and
-    ``public_labels`` the classes of the images and of the public ones, where they are the same classes.
+    ``bound`` is the victim's cipher, where attackers can have chosen pictures encrypted. ``labels`` and
+    ``public_labels`` are the classes of the images and of the public images, where both have the same classes.
     """
 
     cipher: str
@@ -30,7 +30,7 @@ class Target:
     public_labels: Labels | None = None
 
     def images(self) -> Images:
-        """The truth in [0, 1]."""
+        """The plain images in [0, 1]."""
         return to_unit(self.plain)
 
     def ciphertexts(self) -> Images:
@@ -40,8 +40,8 @@ class Target:
     def list_attacks(self, images: int | None = None, slow: bool = False) -> list[Attack]:
         """The attacks that apply to so many images (by default all here) of this size.
 
-        Those that take minutes only if ``slow``, those with chosen pictures only where there is a victim to
-        encrypt them, those that learn from public images only where there are some of this size.
+        Attacks that take minutes are listed only if ``slow``. Chosen-plaintext attacks are listed only with a
+        ``bound`` cipher, attacks that learn from public images only with images of this size.
         """
         return [
             attack
@@ -50,7 +50,7 @@ class Target:
         ]
 
     def missing_requirement(self, attack: Attack, images: int) -> str | None:
-        """What an attack that applies to the cipher lacks on so many images of this size; None where it can run."""
+        """What an attack lacks to run on so many images of this size; None if it can run."""
         least, (_, _, height, width) = attack.min_images + (attack.threat_model == "kpa"), self.plain.shape
         if attack.threat_model == "cpa" and self.bound is None:
             return "needs somebody who encrypts chosen pictures: give the client's key"

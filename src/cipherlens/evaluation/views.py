@@ -1,4 +1,4 @@
-"""What an attack is given of a target: which images it sees, and what else its threat model lets it know."""
+"""Views of a target: the images that an attack sees, and what else its threat model gives it."""
 
 from dataclasses import replace
 
@@ -11,15 +11,20 @@ from cipherlens.errors import UsageError
 from cipherlens.evaluation.target import Target, cut_nonce
 
 FEW_IMAGES = 20
-"""A mean over fewer says little."""
+"""Scored images below which an evaluation is flagged: a mean over fewer says little. Set by hand."""
 SEVERAL_RUNS = 5
+"""Maximum runs of an attack with few ciphertexts, each on other ciphertexts. Set by hand."""
 MAX_SCORED = 1000
+"""Maximum images scored with known pairs, an oracle or a model: a limit on time, set by hand."""
 
 Group = NDArray[np.intp]
 
 
 def choose_groups(attack: Attack, total: int, budget: int, runs: int) -> list[Group]:
-    """Numbers of the images that each run is shown: ``budget`` unknown ones, or those not spent as known pairs."""
+    """Indices of the images that each run sees.
+
+    These are ``budget`` images where an attack sees ciphertexts alone, otherwise images that are not known pairs.
+    """
     if attack.threat_model == "kpa":
         return [np.arange(budget, min(total, budget + MAX_SCORED))]
     if attack.threat_model in ("cpa", "model"):
@@ -55,7 +60,7 @@ def build_views(attack: Attack, target: Target, groups: list[Group], budget: int
 
 
 def _make_oracle(bound: BoundCipher, queries: int) -> Oracle:
-    """The victim, who encrypts so many pictures and no more; under a key per image each gets a new one."""
+    """An oracle that encrypts at most ``queries`` pictures; with a key per image each gets a new key."""
     asked = 0
 
     def encrypt(images: NDArray[np.uint8]) -> Images:

@@ -1,4 +1,4 @@
-"""The covariance attack on schemes that do the same to all blocks: what is public of each, and what follows."""
+"""The covariance attack on schemes that apply one map to all blocks, with the public facts of each scheme."""
 
 from collections.abc import Iterator
 from math import lcm
@@ -18,20 +18,21 @@ from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse,
 from cipherlens.errors import UsageError
 
 ORDERED = ("shf", "np", "patch")
-"""They rearrange or invert the values of a block, all channels together."""
+"""Ciphers that rearrange or invert the values of a block, all channels together."""
 BLOCK_LINEAR = ("hill", *ORDERED)
 HALVED = "le"
-"""It does the same to half bytes."""
+"""Cipher that does the same to half bytes."""
 _INVERTING = {"np", HALVED}
 _JOINT_TRIES = 6
-"""Chroma varies so little that single searches end in its local minima one time in four (48 values, CIFAR-10)."""
+"""Searches for small blocks with mixed channels: one in four ends in a local minimum (48 values, CIFAR-10)."""
 _LARGE = 200
+"""Values of a joint block from which only the view's ``starts`` searches run: a limit on time, set by hand."""
 _SAME = 0.01
 """Objectives that differ by less count as the same minimum; the steps of a search end near one, not in it."""
 
 
 def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
-    """Statistics of the public images, or the parametric ones where there are none, against the ciphertexts'."""
+    """Fit a map that gives the ciphertexts the statistics of the public images, or parametric ones without any."""
     parts = _list_parts(view)
     names = {part["name"] for part in parts}
     inverts = bool(names & _INVERTING)
@@ -70,7 +71,7 @@ def _list_parts(view: View) -> list[dict[str, Any]]:
 
 
 def _search_until_agreed(searches: Iterator[Recovery], all_of_them: bool) -> list[Recovery]:
-    """Results until two starts have ended in the same best minimum, which then is hardly a chance one."""
+    """Results of the searches until two have reached the same best minimum, which is then hardly a chance one."""
     found: list[Recovery] = []
     for recovery in searches:
         found.append(recovery)
@@ -92,7 +93,7 @@ def _find_prior(view: View, block: int, joint: bool, halved: bool) -> BlockStati
 def _read_off(
     searched: list[Recovery], ct: Images, prior: BlockStatistics, inverts: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Matrix and offset of the likeliest of the rearrangements nearest to what was found."""
+    """Matrix and offset of the likeliest rearrangement among those nearest to the maps found."""
     target, channels = block_statistics(ct, prior.block, joint=True), ct.shape[1]
     snapped = [project_to_permutation(found.matrices[0], prior, target, channels, inverts) for found in searched]
     best = min(snapped, key=lambda rearrangement: rearrangement.neg_log_likelihood)

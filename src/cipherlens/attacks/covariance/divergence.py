@@ -1,7 +1,7 @@
 """Divergence between two neighbourhood covariances under a block map, and its minimisation.
 
-Both covariances are those of zero-mean Gaussian neighbourhoods, so that the divergence weights every
-displacement, channel pair and direction by its own sampling noise (maximum likelihood under that model).
+Both are covariances of zero-mean Gaussian neighbourhoods. The divergence therefore weights every displacement,
+channel pair and direction by its own sampling noise (maximum likelihood under that model).
 """
 
 from collections.abc import Callable
@@ -15,9 +15,13 @@ from cipherlens.attacks.covariance.statistics import SPAN, transform
 Floats = NDArray[np.float64]
 _PLACES = SPAN * SPAN
 _MEMORY = 10
+"""Pairs of steps and gradient changes that L-BFGS keeps. A conventional value."""
 _MAX_STEP = 0.5
+"""Maximum absolute entry of a relative step. Set by hand."""
 _SUFFICIENT_DECREASE = 1e-4
+"""Armijo's constant in the line search. Conventional: 1e-4 (Nocedal and Wright)."""
 _MIN_STEP = 1e-7
+"""Share of the direction below which the line search gives up. Set by hand."""
 _LARGE = 2048
 """Rows of a neighbourhood covariance above which products are taken in float32, in half the time."""
 
@@ -26,9 +30,9 @@ class Divergence:
     """F(M) = tr(L T^T S T) / places - 2 sum_c log|det M_c| - C n, L the inverse of the prior's covariance.
 
     ``prior`` and ``target`` are (k, k) neighbourhood covariances in coordinates where every channel's block
-    covariance is the identity; M (C, n, n) maps target blocks to prior blocks. ``floor`` is added to both
-    diagonals: where the map is near orthogonal it is the same noise on both sides, and it keeps directions that
-    the prior knows badly from dominating.
+    covariance is the identity. M (C, n, n) maps target blocks to prior blocks. ``floor`` is added to both
+    diagonals. Under a nearly orthogonal map it is the same noise on both sides. It keeps directions that the prior
+    estimates badly from dominating.
     """
 
     def __init__(self, prior: Floats, target: Floats, channels: int, floor: float) -> None:
@@ -57,11 +61,11 @@ class Divergence:
         return float(value), 2 * (half - np.linalg.inv(maps).transpose(0, 2, 1))
 
     def mapped(self, maps: Floats) -> Floats:
-        """The target's covariance seen through the maps."""
+        """The target's covariance under the maps."""
         return transform(self.target, maps)
 
     def sum_channels(self) -> "Divergence":
-        """That of the sum of all channels, for a map that they share: C * C times less work."""
+        """Divergence of the sum of all channels, for a map that they share: C * C times less work."""
         c, n = self.channels, self.size
         prior, target = (
             matrix.reshape(_PLACES, c, n, _PLACES, c, n).sum(axis=(1, 4)).reshape(_PLACES * n, -1) / c

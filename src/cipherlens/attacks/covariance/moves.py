@@ -15,9 +15,13 @@ from cipherlens.attacks.covariance.statistics import SPAN
 Floats = NDArray[np.float64]
 _PLACES = SPAN * SPAN
 _ANGLES = 64
+"""Angles compared for a plane turn, with and without mirroring. Chosen by hand (see search.py)."""
 _PROCRUSTES_ITERATIONS = 100
+"""Maximum Procrustes iterations of a start. Chosen by hand (see search.py)."""
 _REFLECTION_STEPS = 15
+"""Gradient steps in the search for reflection directions. Chosen by hand (see search.py)."""
 _RANDOM_REFLECTIONS = 16
+"""Random starts of that search, besides the coordinates. Chosen by hand (see search.py)."""
 
 
 def nearest_rotation(matrix: Floats) -> Floats:
@@ -31,8 +35,8 @@ def start_rotations(
 ) -> list[Floats]:
     """Rotations (n, n) that turn ``target`` into ``prior``, the best of ``draws`` first.
 
-    ``prior`` and ``target`` (L, n, n) are whitened covariances at the same L displacements and the means unit
-    vectors (n,). Eigenvectors of random symmetric combinations are matched in order; their signs are those of the
+    ``prior`` and ``target`` (L, n, n) are whitened covariances at the same L displacements; the means are unit
+    vectors (n,). Eigenvectors of random symmetric combinations are matched in order. Their signs are those of the
     leading eigenvector of the agreement matrix.
     """
     rng = np.random.default_rng(seed)
@@ -64,11 +68,11 @@ def align(rotation: Floats, prior: Floats, target: Floats, prior_mean: Floats, t
 
 
 def turn_planes(divergence: Divergence, rotation: Floats, sweeps: int, gain: float) -> tuple[Floats, int]:
-    """Turn or mirror pairs of coordinates to the best of many angles, as long as that gains; rotation, sweeps used.
+    """Rotate or mirror pairs of coordinates by the best of many angles while that gains; rotation, sweeps used.
 
-    In the plane of coordinates i and j the divergence is a polynomial of second order in the entries of the 2 x 2
-    matrix, so all pairs and angles are compared at once. A sweep takes disjoint pairs, best first, and fewer of
-    them where together they lose what they gain one by one.
+    In the plane of coordinates i and j the divergence is a quadratic polynomial in the entries of the 2 x 2 matrix.
+    All pairs and angles are therefore compared at once. A sweep applies disjoint pairs, best first. It drops the
+    worse half of them while together they do not lower the divergence.
     """
     n, candidates = divergence.size, _plane_candidates()
     precision = _pairwise(divergence.precision, n)
@@ -97,7 +101,7 @@ def _mapped(divergence: Divergence, rotation: Floats) -> Floats:
 
 
 def _disjoint_pairs(ranked: NDArray[np.intp], n: int) -> list[int]:
-    """Those pairs of the n coordinates, best first, that share no coordinate with one before."""
+    """Pairs of the n coordinates, best first, that share no coordinate with one before."""
     first, second = np.triu_indices(n, 1)
     taken: set[int] = set()
     pairs = []
@@ -120,9 +124,9 @@ def _joint_turn(pairs: list[int], turns: Floats, n: int) -> Floats:
 
 
 def reflection_directions(divergence: Divergence, rotation: Floats, seed: int) -> tuple[Floats, Floats]:
-    """Unit vectors u (m, n) whose mirror 1 - 2 u u^T changes the divergence least, and those changes, sorted.
+    """Unit vectors u (m, n) whose reflection 1 - 2 u u^T raises the divergence least, and its changes, sorted.
 
-    Projected gradient descent from every coordinate and some random directions at once.
+    Projected gradient descent starts from every coordinate and some random directions at once.
     """
     n, rng = divergence.size, np.random.default_rng(seed)
     target = _mapped(divergence, rotation)
@@ -155,7 +159,7 @@ def _pairwise(matrix: NDArray[np.floating[Any]], n: int) -> Floats:
 
 
 def _plane_candidates() -> Floats:
-    """(2 * angles, 2, 2): turns, the first of them none, then mirrors."""
+    """Matrices (2 * angles, 2, 2): rotations, the identity first, then the same with mirroring."""
     angles = np.arange(_ANGLES) * 2 * np.pi / _ANGLES
     c, s = np.cos(angles), np.sin(angles)
     turns = np.array([[c, s], [-s, c]]).transpose(2, 0, 1)

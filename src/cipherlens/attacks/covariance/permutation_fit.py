@@ -1,8 +1,8 @@
-"""From a linear map of blocks to the rearrangement that it must be, where the scheme only moves and inverts values.
+"""Projection of a linear block map onto rearrangements, for schemes that only move and invert values.
 
-A map found from second-order statistics is blurred; that every value of a plain block is one value of the encrypted
-block, perhaps inverted, says so much more that the right ones can usually be read off it. What is left is put right
-by swaps and inversions, as long as the likelihood of the prior's Gaussian model grows.
+A map found from second-order statistics is inexact. In these schemes every plain value is one encrypted value,
+perhaps inverted, so linear assignment usually finds the right ones. Swaps and inversions then correct the rest, as
+long as the likelihood of the prior's Gaussian model grows.
 """
 
 from dataclasses import dataclass
@@ -21,14 +21,15 @@ from cipherlens.ciphers.rearrangement import Order
 Floats = NDArray[np.float64]
 
 _ROUNDS = 10
+"""Maximum rounds of channel ordering and swaps. Set by hand."""
 
 
 @dataclass(frozen=True)
 class Snapped:
-    """For every value of a plain block the place ``source`` (n,) of its encrypted one.
+    """A rearrangement: for every value of a plain block the place ``source`` (n,) of its encrypted one.
 
-    ``signs`` (n,) are -1 where that one is inverted. ``neg_log_likelihood`` is the part of the negative logarithmic
-    likelihood that depends on both.
+    ``signs`` (n,) are -1 where the value is inverted. ``neg_log_likelihood`` is the part of the negative
+    log-likelihood that depends on both.
     """
 
     source: Order
@@ -41,8 +42,8 @@ def project_to_permutation(
 ) -> Snapped:
     """The rearrangement nearest to ``matrix`` (n, n), which maps encrypted blocks to plain ones.
 
-    ``prior`` and ``target`` are joint block statistics of images of so many ``channels``. Only schemes that
-    ``inverts`` have values with other signs.
+    ``prior`` and ``target`` are joint block statistics of images with ``channels`` channels. ``inverts``: the
+    scheme can invert values.
     """
     near = target.displaced(0, 0)[0, :, 0]
     shared = near @ matrix  # covariance of encrypted values with estimated plain ones
@@ -67,7 +68,7 @@ def project_to_permutation(
 
 
 def _order_channels(weights: Floats, moved: Floats, channels: int) -> Order:
-    """The likeliest order of the channels, which searches confuse as wholes."""
+    """The likeliest order of the channels; a search can exchange whole channels."""
     wanted, found = (_cut_channels(matrix, channels) for matrix in (weights, moved))
     shared = (wanted @ found.T).reshape((channels,) * 4)  # of each pair of channels with each other pair
     first, second = np.indices((channels, channels)).reshape(2, -1)

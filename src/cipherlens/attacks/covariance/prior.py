@@ -8,26 +8,32 @@ from cipherlens.errors import UsageError
 
 Floats = NDArray[np.float64]
 _MEAN = 0.45
+"""Mean pixel of natural images, in units of [0, 1]. Set by hand."""
 _VARIANCE = 0.06
+"""Variance of the pixels of natural images, in the same units. Set by hand."""
 _BRIGHTNESS = -0.06
 """Mean log(0.99 quantile) of photos: their brightest pixels are nearly white."""
 _COUNT = 10**9
+"""Stands for unlimited blocks, so that whitening keeps every direction."""
 _TORUS = 1024
+"""Side in pixels of the torus on which spectra are sampled, larger than any neighbourhood. Set by hand."""
 _LUMA = (3.3, 1 / 600, 1.0)
+"""(exponent, lowest frequency, variance) of the brightness signal, chosen as _CHROMA."""
 _CHROMA = (4.2, 1 / 300, 0.2)
-"""(exponent, lowest frequency, variance), chosen on 200 photos of 224 pixels and 1,000 of 32."""
+"""The same for colour differences; both were chosen on 200 photos of 224 pixels and 1,000 of 32."""
 _WHOLE = (2.4, 0.01, 1.0)
-"""The same for whole images of equal contrast, where bright and dark regions count as much as edges do."""
+"""The same for whole images of equal contrast, where regions count as much as edges. Set by hand."""
 _NOISE = 1e-5
+"""Independent variance of each pixel, as a share of _VARIANCE, for an invertible covariance. Set by hand."""
 
 
 def parametric_statistics(block: int, channels: int, joint: bool = False) -> BlockStatistics:
     """Block statistics of typical natural images with ``channels`` channels, for blocks of ``block`` x ``block``.
 
-    Power spectra fall as a power of the frequency, and are flat below one period per 600 pixels (power laws of
-    natural images: Field, JOSA A 4(12), 1987; steeper here, because normalising blocks by their activity favours
-    the smooth ones). One brightness signal is common to all channels; what they differ by is smoother and has a
-    fifth of its variance. Raises UsageError for blocks under 2 pixels or no channel.
+    Power spectra fall as a power of the frequency, and are flat below one period per 600 pixels. Field (JOSA A
+    4(12), 1987) describes the power laws of natural images. Exponents are larger here, because normalising blocks
+    by their activity favours smooth ones. One brightness signal is common to all channels. Their differences are
+    smoother and have a fifth of its variance. Raises UsageError for blocks under 2 pixels or no channel.
     """
     if block < 2 or channels < 1:
         raise UsageError(
@@ -54,7 +60,7 @@ def _covariance(block: int, exponent: float, lowest: float, variance: float) -> 
 
 
 def correlate_pixels(height: int, width: int) -> NDArray[np.float32]:
-    """Correlation (H * W, H * W) of the places of typical natural images, brightness of each image taken away."""
+    """Correlation (H * W, H * W) of the pixels of typical natural images, each image less its mean."""
     places = np.indices((height, width)).reshape(2, -1)
     across = places[:, :, None] - places[:, None]
     covariance = autocovariance(*_WHOLE)[across[0], across[1]]

@@ -1,7 +1,7 @@
 """Local search for a rearrangement with inversions: swaps of pairs under any signs, and single inversions.
 
-A value in the wrong place is inverted by mistake half of the time. Then neither swaps that keep signs help nor
-inversions that keep places, but both at once.
+A value in the wrong place has the wrong sign half of the time. Then a swap that keeps signs does not help, and
+neither does an inversion that keeps places. Both at once do.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from cipherlens.ciphers.rearrangement import Order
 Floats = NDArray[np.float64]
 
 _TURNS = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])
-"""Signs with which the two values of a pair change places."""
+"""Signs with which the two values of a pair can change places."""
 _Signed = tuple[Order, Floats, Floats]
 
 
@@ -35,7 +35,7 @@ def swap_signed(weights: Floats, seen: Floats, source: Order, signs: Floats) -> 
         def make(pairs: Pairs) -> _Signed:
             tried, turned = source.copy(), signs.copy()
             tried[pairs] = source[pairs[:, ::-1]]
-            # A pair of a place with itself is an inversion: both of its turns say so.
+            # A pair of a place with itself is an inversion: its signs are (-1, -1).
             turned[pairs] = _TURNS[turns[pairs[:, 0], pairs[:, 1]]] * signs[pairs[:, ::-1]]
             return tried, turned, sign(seen, tried, turned)
 
@@ -51,15 +51,15 @@ def sign(matrix: Floats, source: Order, signs: Floats) -> Floats:
 
 
 def price_signed(weights: Floats, moved: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """(n, n) what each change alone adds to the sum, and which of ``_TURNS`` it takes.
+    """Change of the sum under each single change, (n, n), and which of ``_TURNS`` it takes.
 
-    Row i, column j: the values at i and j change places, under the signs that add least; on the diagonal the value
-    is inverted. Stacks (k, n, n) as for :func:`swap_signed`.
+    Row i, column j: the values at i and j change places, under the signs that add least. On the diagonal the value
+    is inverted. Stacks (k, n, n) are as for :func:`swap_signed`.
     """
     product = (weights @ np.swapaxes(moved, -1, -2)).sum(axis=0)
     wanted, ends = (np.diagonal(stack, axis1=1, axis2=2) for stack in (weights, moved))
     own, crossed = np.diagonal(product), wanted.T @ ends
-    # T M T' for a turn T that differs from one in rows i and j only, multiplied out.
+    # T M T' multiplied out, for a T that differs from the identity in rows i and j only.
     kept = _add_transposed(np.diagonal(crossed)[:, None] + crossed) + _add_transposed(
         np.einsum("kij,kij->ij", weights, moved)
     )

@@ -1,8 +1,8 @@
 """Second-order statistics of image blocks, as the covariance attack compares them between public and sealed images.
 
-Every statistic here moves predictably under a block-linear cipher y = x K, with one matrix per channel or one for
-all channels of a block together: means become m K and covariances K^T C K. The activity by which blocks are
-normalised does not move at all, because a Mahalanobis distance is the same in any linear coordinates.
+Every statistic here transforms in a known way under a block-linear cipher y = x K: means become m K and covariances
+K^T C K. K is one matrix per channel, or one for all channels of a block. The activity by which blocks are
+normalised does not change, because a Mahalanobis distance is the same in any linear coordinates.
 """
 
 from dataclasses import dataclass
@@ -18,11 +18,13 @@ Floats = NDArray[np.float64]
 SPAN = 2
 """Neighbourhoods are SPAN x SPAN blocks: every block with its right, lower and diagonal neighbours."""
 _ACTIVITY_FLOOR = 0.3
-"""Keeps flat regions from dominating; 0.1 and 1 (times the mean activity) both give worse maps for photos."""
+"""Limits the weight of flat regions; 0.1 and 1 (times the mean activity) both gave worse maps for photos."""
 _BRIGHT = 0.99
+"""Quantile of an image's pixels that sets the gain. Chosen by hand (see search.py)."""
 _TINY = 1e-14
+"""Share of the largest eigenvalue below which an eigenvalue counts as zero. Set by hand."""
 _CHUNK = 2**24
-"""Numbers held at a time for the neighbourhoods."""
+"""Numbers held at a time for the neighbourhoods: a limit on memory, set by hand."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ def displaced(grid: Floats, dy: int, dx: int) -> Floats:
 def block_statistics(images: NDArray[Any], block: int, joint: bool = False) -> BlockStatistics:
     """Statistics of images (N, C, H, W), floats (plain pixels in [0, 1], or a ciphertext), on the block grid.
 
-    ``joint``: the channels of a block are one vector, as where a cipher mixes them.
-    Raises ShapeError for sides that are no multiple of the block or hold fewer than 2 x 2 blocks, and DataError
-    for images that do not vary or hold values that are not finite.
+    ``joint``: the channels of a block are one vector, as where a cipher mixes them. Raises ShapeError for sides
+    that are no multiple of the block or hold fewer than 2 x 2 blocks. Raises DataError for images that do not vary
+    or hold values that are not finite.
     """
     _check(images, block)
     blocks = cut_blocks(images, block, joint)

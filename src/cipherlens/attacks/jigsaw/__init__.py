@@ -1,1 +1,1 @@
-"""Blocks put together by their edges: the jigsaw attack and its parts."""
+"""The jigsaw attack, which reassembles blocks by their edges, and its parts."""

@@ -1,8 +1,8 @@
-"""Ciphertext-only attack on moved blocks: the picture is put together like a jigsaw puzzle.
+"""Ciphertext-only attack on moved blocks, which solves a jigsaw puzzle.
 
 Chuman, Kurihara and Kiya (ICASSP 2017; IEICE Trans. E101-D, 2018) extended jigsaw solvers to blocks that are
-turned, mirrored, inverted and recoloured. Here the evidence of all pictures under one key is added up before the
-puzzle is solved, once for all of them; with a key per image every picture is a puzzle of its own.
+turned, mirrored, inverted and recoloured. Here the evidence of all pictures under one key is summed, and one puzzle
+is solved for all of them. With a key per image every picture is solved separately.
 """
 
 from math import gcd
@@ -19,20 +19,23 @@ from cipherlens.attacks.jigsaw.solver import solve_puzzle
 from cipherlens.errors import UsageError
 
 MOST_BLOCKS = 784
-"""The evidence for all pairs of so many blocks that may be turned takes 1 GB."""
+"""Maximum blocks of an image, a limit on memory: the evidence for all their pairs and poses takes 1 GB."""
 MOST_ALONE = 20
+"""Maximum images attacked where each has its own key: a limit on time, set by hand."""
 _MOST_PICTURES = 100
-"""More than that add nothing that we saw."""
+"""Maximum pictures whose evidence is summed; more of them added nothing in our trials."""
 _NOTED = 20
+"""Maximum placements listed in the details. Set by hand."""
 _EASY_BLOCKS = 256
+"""Maximum blocks into which plain images of the identity control are cut. Set by hand."""
 
 
 def attack_jigsaw(view: View) -> tuple[Images, dict[str, Any]]:
     """Put the blocks of the view's ciphertexts back.
 
-    The details hold the ``placements`` of the first puzzles: for each cell of the frame, row by row, the number of
-    the ciphertext's block that was put there (``piece``) and in which pose (``pose``, a number of ``make_poses``);
-    and ``evidence``, the mean over all seams of the log of how much likelier than by chance they are.
+    The details hold the ``placements`` of the first puzzles. For each cell of the frame, row by row, ``piece`` is
+    the number of the ciphertext's block there. ``pose`` is the number of its pose in ``make_poses``. ``evidence``
+    is the mean over all seams of the log of their likelihood relative to chance.
     """
     ciphertexts = view.ciphertexts
     poses = make_poses(view.cipher == "etc", ciphertexts.shape[1])
@@ -53,7 +56,7 @@ def attack_jigsaw(view: View) -> tuple[Images, dict[str, Any]]:
 
 
 def _find_block(view: View) -> int:
-    """The scheme's block; plain images are cut into blocks of 4 or more, not too many."""
+    """The scheme's block side; for plain images the least from 4 on that gives at most _EASY_BLOCKS blocks."""
     if "block" in view.params:
         return view.block
     height, width = view.ciphertexts.shape[2:]
@@ -95,7 +98,7 @@ def _join_channels(images: Images) -> Images:
 
 
 def _split_channels(images: Images, channels: int) -> Images:
-    """The inverse; images that have their channels stay."""
+    """Inverse of :func:`_join_channels`; images that have all their channels are left alone."""
     if images.shape[1] == channels:
         return images
     count, _, height, _ = images.shape

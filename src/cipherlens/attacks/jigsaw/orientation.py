@@ -1,4 +1,4 @@
-"""The pose that a whole picture most likely has: which side is up, is it a negative, which colour is red."""
+"""The likeliest pose of a whole picture: which side is up, negative or not, order of the channels."""
 
 from typing import Any
 
@@ -11,15 +11,19 @@ from cipherlens.attacks.jigsaw.pieces import Poses, lay_pieces
 Floats = NDArray[np.float64]
 
 _HALVES = 2
+"""Parts of each side of a picture, which make quarters."""
 _LIGHT_FROM_ABOVE, _RED_OVER_BLUE, _DARKER_THAN_GREY = 0.05, 0.02, 0.04
+"""Offsets of mean colours in photos, in units of [0, 1]. Chosen by hand (docs/attacks.md)."""
 _RIDGE = 1e-4
+"""Added to the variances of public quarters, so that their covariance can be inverted. Set by hand."""
 
 
 def choose_pose(images: Images, public: Images | None, poses: Poses) -> int:
-    """The pose in which images (M, C, H, W), all of them alike, look most natural; in [0, 1].
+    """The most natural pose, one for all images (M, C, H, W), which are in [0, 1].
 
-    Mean colours of their quarters are compared with those of public images (M', C, H', W') under a Gaussian.
-    Without any: light comes from above, and photos are a little darker than the middle grey, more red than blue.
+    The mean colours of their quarters are compared with those of public images (M', C, H', W') under a Gaussian.
+    Without public images, light comes from above, and photos are a little darker than the middle grey, more red
+    than blue.
     """
     square = images.shape[2] == images.shape[3]
     possible = np.flatnonzero(square | (np.abs(poses.moves[:, 0, 0]) == 1))

@@ -1,4 +1,4 @@
-"""Blocks of a picture as pieces of a puzzle: how a piece may lie, and which sides of two of them meet."""
+"""Blocks of a picture as pieces of a puzzle: the poses of a piece, and the seams in which two pieces meet."""
 
 from dataclasses import dataclass
 from itertools import permutations, product
@@ -16,16 +16,16 @@ _QUARTER, _MIRRORED, _UPSIDE_DOWN = 1, 4, 6
 
 @dataclass(frozen=True)
 class Poses:
-    """All S ways to lay a piece: turn (S,), sign (S,), -1 for negatives, order of the colours (S, C).
+    """All S poses of a piece: turn (S,), sign (S,), -1 for negatives, order of the colours (S, C).
 
-    Values are counted from the middle grey. Pose 0 changes nothing.
+    Values are relative to the middle grey. Pose 0 changes nothing.
 
-    ``then`` (S, S): the pose that does one, then the other; ``back`` (S,): the one that undoes it; ``moves``
-    (S, 2, 2): what becomes of a step (row, column).
+    ``then`` (S, S) is the composition of two poses, the first one applied first. ``back`` (S,) is the inverse pose.
+    ``moves`` (S, 2, 2) maps a step (row, column).
 
-    ``seam`` (2, S, S) numbers the R ways in which two pieces can meet, the second to the right (0) or below (1):
-    laid anew both together, they meet in the same way. Of each, ``first`` and ``second`` (R,) are two poses and
-    ``down`` (R,) the direction in which they do so, the first with its own colours; ``sides`` (R, 2) are the sides
+    ``seam`` (2, S, S) numbers the R ways in which two pieces can meet, the second to the right (0) or below (1). A
+    seam stays the same if both pieces are moved together. ``first`` and ``second`` (R,) are two poses that meet in
+    a seam, the first with its own colours, and ``down`` (R,) is their direction. ``sides`` (R, 2) are the sides
     that meet, as turns that bring each to the right edge.
     """
 
@@ -43,7 +43,7 @@ class Poses:
 
 
 def make_poses(turned: bool, channels: int) -> Poses:
-    """The poses of pieces that may be turned, inverted and recoloured, or else lie as they are."""
+    """All poses, for pieces that may be ``turned``, inverted and recoloured; otherwise only pose 0."""
     after = _follow_turns()
     orders = np.array(list(permutations(range(channels))) if turned else [range(channels)])
     ways = product(range(TURNS if turned else 1), range(2 if turned else 1), range(len(orders)))
@@ -73,7 +73,7 @@ def make_poses(turned: bool, channels: int) -> Poses:
 
 
 def _follow_turns() -> Order:
-    """(8, 8): the turn that does first one, then the other."""
+    """Composition (8, 8) of turns: first one, then the other."""
     turns = list_turns(2)
     return np.asarray((turns[:, turns][:, :, None] == turns).all(axis=-1).argmax(axis=-1))
 
@@ -84,7 +84,7 @@ def flip_sides(side: Order) -> Order:
 
 
 def _move_steps() -> Order:
-    """(8, 2, 2): what the turns make of a step (row, column)."""
+    """Matrices (8, 2, 2) of the turns for a step (row, column)."""
     quarter, mirror = np.array([[0, -1], [1, 0]]), np.diag([1, -1])
     quarters = np.stack([np.linalg.matrix_power(quarter, number) for number in range(TURNS // 2)])
     return np.concatenate([quarters, mirror @ quarters])

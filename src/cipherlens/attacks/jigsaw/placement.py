@@ -1,4 +1,4 @@
-"""Pieces laid into the frame: growth around the largest part, then exchanges by linear assignment."""
+"""Places pieces in the frame: growth around the largest part, then exchanges by linear assignment."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ Cell = tuple[int, int]
 
 
 class _Growth:
-    """A frame that is not fixed yet, around the pieces that lie; ``promise``: evidence (S, N) for open cells."""
+    """A growing placement whose frame is not fixed yet; ``promise``: evidence (S, N) for open cells."""
 
     def __init__(self, puzzle: Puzzle, cells: Order, pieces: Order, poses: Order) -> None:
         self.puzzle = puzzle
@@ -34,7 +34,7 @@ class _Growth:
         self._look_around(cell)
 
     def _look_around(self, cell: Cell) -> None:
-        """Note what the piece in a cell says about the open cells around it."""
+        """Add the evidence of the piece in a cell to the open cells around it."""
         pieces, poses = np.arange(len(self.free)), np.arange(len(self.puzzle.poses.turn))[:, None]
         for side, (down, right) in enumerate(SIDES.tolist()):
             near = cell[0] + down, cell[1] + right
@@ -53,7 +53,7 @@ class _Growth:
         return known[0]
 
     def fill(self) -> Placement:
-        """Lay piece after piece, where most speaks for it, until the frame is full."""
+        """Place one piece after another, where it has the most evidence, until the frame is full."""
         frame = np.array(self.puzzle.frame)
         while self.free.any():
             low, high = (self.high - frame).tolist(), (self.low + frame).tolist()
@@ -66,7 +66,7 @@ class _Growth:
 
 
 def grow_largest(parts: Parts, rng: np.random.Generator) -> Placement:
-    """The largest part, and around it all other pieces one by one, in a frame that fits them."""
+    """A full placement: the largest part, with all other pieces placed around it one by one."""
     puzzle = parts.puzzle
     pieces = max(parts.members.values(), key=len)
     cells, pose = parts.cell[pieces], parts.pose[pieces]
@@ -81,7 +81,7 @@ def grow_largest(parts: Parts, rng: np.random.Generator) -> Placement:
 
 
 def exchange_pieces(puzzle: Puzzle, placement: Placement, chosen: NDArray[np.bool_]) -> Placement:
-    """The best pieces and poses in ``chosen`` cells (rows, columns), of which no two are neighbours."""
+    """The placement with the best pieces and poses in ``chosen`` cells (rows, columns), none of them neighbours."""
     cells = np.argwhere(chosen)
     pieces = placement.piece[chosen]
     padded = np.pad(placement.piece, 1, constant_values=EMPTY)

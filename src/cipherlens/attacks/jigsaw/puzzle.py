@@ -1,4 +1,4 @@
-"""A puzzle: what speaks for every two pieces being neighbours, and a placement of its pieces."""
+"""A puzzle, as the evidence that any two pieces are neighbours, and a placement of its pieces."""
 
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ Floats = NDArray[np.float32]
 SIDES = np.array([[0, 1], [1, 0], [0, -1], [-1, 0]])
 """Steps (row, column) to the neighbours to the right, below, to the left, above."""
 EMPTY = -1
+"""Marks a cell without a piece."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Puzzle:
         return len(self.poses.turn) > 1
 
     def weigh(self, side: Order | int, piece: Order, pose: Order, other: Order, other_pose: Order) -> Floats:
-        """Evidence for the other pieces lying on sides (numbers of ``SIDES``) of the pieces; all are broadcast."""
+        """Evidence that ``other`` lies on a side (number of ``SIDES``) of ``piece``; arguments are broadcast."""
         before = side >= len(SIDES) // 2
         if isinstance(side, np.ndarray):
             piece, other = np.where(before, other, piece), np.where(before, piece, other)
@@ -58,13 +59,13 @@ def weigh_placement(puzzle: Puzzle, placement: Placement) -> list[Floats]:
 
 
 def list_neighbours() -> tuple[tuple[tuple[slice, slice], tuple[slice, slice]], ...]:
-    """Which parts of a grid have a neighbour to the right, and which are one; the same for neighbours below."""
+    """Slices of the cells with a right neighbour and of these neighbours; then the same for neighbours below."""
     every, first, second = slice(None), slice(None, -1), slice(1, None)
     return ((every, first), (every, second)), ((first, every), (second, every))
 
 
 def turn_placement(placement: Placement, poses: Poses, way: int) -> Placement:
-    """The whole picture laid in another pose."""
+    """The placement of the whole picture in another pose."""
     quarters, mirrored = poses.turn[way] % (TURNS // 2), poses.turn[way] >= TURNS // 2
     grids = [np.rot90(grid, quarters) for grid in (placement.piece, poses.then[placement.pose, way])]
     return Placement(*(grid[:, ::-1] if mirrored else grid for grid in grids))

@@ -1,9 +1,9 @@
 """Learned decryptors: networks trained to undo a scheme, under own keys, on known pairs, or against a critic.
 
 Inverse transformation network: Ito, Kinoshita and Kiya 2021. GAN, with labels SIA-GAN: Madono et al. 2021. Public
-code of these has faults (docs/attacks.md); here the network has the shape of the scheme's inverse, its output is
-the same in training and in use, and its weights are chosen by images that the attacker holds back. torch is
-imported where it is needed.
+code of these has faults (docs/attacks.md). Here the network has the shape of the scheme's inverse, and its output
+is the same in training and in use. Its weights are chosen on images that the attacker holds out. torch is imported
+where it is needed.
 """
 
 from typing import Any
@@ -22,20 +22,22 @@ Found = tuple[Images, dict[str, Any]]
 Pairs = tuple[Images, Images]
 
 STEPS, GAN_STEPS = 1200, 750
+"""Maximum training steps on pairs and against a critic: a limit on time (minutes), set by hand."""
 KEYS = 256
-"""Own keys per round: key schedules cost time, and each key is seen on a few pictures."""
+"""Own keys per round, each for a few pictures. Set by hand: key schedules cost time."""
 STRUCTURES = {
     "blocks": ("hill", "shf", "np", "patch", "le", "identity"),
     "positions": ("negpos", "pe"),
     "moves": ("block-scrambling", "pixel-permutation", "ele", "etc", "etc-legacy"),
 }
-"""The kind of map that undoes a scheme: of each block, of each pixel, of the whole picture."""
+"""The kind of map that undoes a scheme: of each block, of each pixel, or of the whole picture."""
 LEARNED = tuple(cipher for ciphers in STRUCTURES.values() for cipher in ciphers)
 _HELD_OUT = 0.1
+"""Share of the attacker's images on which weights are chosen. Set by hand."""
 
 
 def attack_simulated_keys(view: View, steps: int = STEPS) -> Found:
-    """Learn to undo the scheme under keys of the attacker's own, on public images; use that on the victim's.
+    """Train on public images under the attacker's own keys, then decrypt the victim's ciphertexts.
 
     Raises UsageError without public images of the ciphertexts' size.
     """
@@ -50,7 +52,7 @@ def attack_simulated_keys(view: View, steps: int = STEPS) -> Found:
 
 
 def attack_pairs(view: View, steps: int = STEPS) -> Found:
-    """Learn to undo the victim's key from the view's pairs; UsageError where there are none."""
+    """Train on the view's known pairs, then decrypt. Raises UsageError without pairs."""
     if view.known_plain is None or view.known_ct is None:
         raise UsageError(f"an attack on {view.cipher} with known pictures needs pairs")
     (held_ct, ct), (held_plain, plain) = map(_hold_back, (view.known_ct, view.known_plain))
@@ -69,7 +71,7 @@ def attack_unpaired(view: View, steps: int = GAN_STEPS) -> Found:
 
 
 def attack_labelled(view: View, steps: int = GAN_STEPS) -> Found:
-    """The same with a critic that also says whether a picture fits the label of its ciphertext.
+    """As :func:`attack_unpaired`, with a critic that also judges whether a picture fits its ciphertext's label.
 
     Raises UsageError without labelled public images of the ciphertexts' size, or without labels.
     """
@@ -105,9 +107,9 @@ def _describe(view: View) -> tuple[str, tuple[int, int, int], int, bool]:
 
 
 def encrypt_own(view: View, images: NDArray[np.uint8], label: str) -> Images:
-    """Images (N, C, H, W) under KEYS keys of the attacker's own, which depend on view.seed and ``label``.
+    """Images (N, C, H, W) under at most KEYS own keys, which depend on view.seed and ``label``.
 
-    Where every image of the victim's has a key of its own, the network meets one more key with each, too.
+    With a key per image each of the victim's images is one more key to the network.
     """
     params = {name: value for name, value in view.params.items() if name != "per_image"}
     cipher, secret = create_cipher(view.cipher, **params), Key(bytes(32)).subkey(f"own:{view.seed}:{label}")
@@ -120,6 +122,6 @@ def encrypt_own(view: View, images: NDArray[np.uint8], label: str) -> Images:
 
 
 def _hold_back(images: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A tenth of the images (at least one) to choose weights by, and the others to learn from."""
+    """A tenth of the images (at least one), on which weights are chosen, and the others, for training."""
     held = max(1, round(_HELD_OUT * len(images)))
     return images[:held], images[held:]

@@ -1,4 +1,4 @@
-"""The critic of learned decryptors that have no pairs: it tells natural images from made ones."""
+"""The critic of learned decryptors without pairs: it distinguishes natural from generated images."""
 
 from itertools import pairwise
 
@@ -7,10 +7,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 class Critic(nn.Module):
-    """Patches of images (N, C, H, W) -> (N, 1, H / 8, W / 8): large for natural ones.
+    """Maps images (N, C, H, W) to scores of patches (N, 1, H / 8, W / 8), large for natural ones.
 
-    Spectral normalisation (Miyato et al. 2018) keeps it smooth. Of labelled images it also judges whether they
-    look like their class (projection: Miyato and Koyama 2018); ``classes`` 0: they have none.
+    Spectral normalisation (Miyato et al. 2018) keeps it smooth. With labels it also judges whether images look like
+    their class (projection: Miyato and Koyama 2018); ``classes`` is 0 without labels.
     """
 
     def __init__(self, channels: int, classes: int = 0) -> None:
@@ -24,7 +24,7 @@ class Critic(nn.Module):
         self.prototypes = spectral_norm(nn.Embedding(classes, widths[-1])) if classes else None
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Verdicts; ``labels`` (N,) int64 are ignored where there are no classes."""
+        """Scores of the patches; ``labels`` (N,) int64 are ignored where there are no classes."""
         features: Tensor = self.features(images)
         verdict: Tensor = self.verdict(features)
         if self.prototypes is None:

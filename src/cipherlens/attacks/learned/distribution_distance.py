@@ -1,17 +1,18 @@
-"""How alike two sets of pictures are where none belongs to another, with torch."""
+"""Distance between two sets of pictures without pairs, with torch."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 _FILTERS = 64
+"""Random projections of the patches. Set by hand."""
 
 
 def compare_pictures(first: Tensor, second: Tensor) -> float:
-    """How unlike two sets of pictures (N, C, H, W) are: a sliced Wasserstein distance of 4 x 4 patches.
+    """Distance of two sets of pictures (N, C, H, W): a sliced Wasserstein distance of 4 x 4 patches.
 
-    Quantiles of random projections at three resolutions (after Karras et al. 2018); which picture is which plays
-    no part.
+    It compares quantiles of random projections at three resolutions (after Karras et al. 2018). The order of the
+    pictures does not matter.
     """
     generator = torch.Generator().manual_seed(0)
     filters = torch.randn(_FILTERS, first.shape[1], 4, 4, generator=generator)

@@ -1,7 +1,7 @@
 """The network of learned decryptors: a map shaped like the inverse of a scheme, refined by a U-Net.
 
-An attacker knows the scheme, and so what kind of map undoes it: one matrix for the values of every block, an affine
-map of its own for every pixel, or, where values move across the picture, any map of the whole of it.
+An attacker knows the scheme, and so the kind of map that undoes it. It is one matrix for all blocks, or a separate
+affine map for every pixel. Where values move across the picture, it is a map of the whole of it.
 """
 
 import torch
@@ -12,17 +12,19 @@ from cipherlens.ciphers.base import Shape
 from cipherlens.models.unet import DEPTH, UNet
 
 RANK = 256
+"""Rank of the map of the whole picture. Set by hand."""
 _WIDTH = 12
+"""Channels of the U-Net at full size. Set by hand."""
 _FLOOR = 1e-9
-"""Directions with less than this share of the variance are left to the arithmetic's noise."""
+"""Share of the largest variance below which a direction is rounding noise and is dropped. Set by hand."""
 _STILL = 1e-3
-"""Values that change less than this, in units of [0, 1], are not made to look as if they did."""
+"""Minimum standard deviation by which a value is scaled, in units of [0, 1]. Set by hand."""
 
 
 class BlockMap(nn.Module):
     """One matrix for the values of every block of ``block`` x ``block``; inputs are whitened first.
 
-    Whitened, the worst conditioned matrix of a Hill cipher is a rotation, and learnt as fast as any.
+    After whitening, even the worst conditioned matrix of a Hill cipher is a rotation, and is learnt as fast as any.
     """
 
     mean: Tensor
@@ -38,7 +40,7 @@ class BlockMap(nn.Module):
 
     @torch.no_grad()
     def start(self, features: Tensor, values: Tensor, pictures: Tensor) -> None:
-        """Give the ``values`` of the ciphertexts the mean and covariance of ``pictures``, and change no more."""
+        """Start with the least change that gives ``values`` the mean and covariance of ``pictures``."""
         blocks, seen, wanted = (self._cut(images).double().flatten(0, 2) for images in (features, values, pictures))
         whitening = _power(torch.cov(blocks.T), -0.5)
         white = (blocks - blocks.mean(0)) @ whitening
@@ -60,7 +62,7 @@ class BlockMap(nn.Module):
 
 
 class PositionMap(nn.Module):
-    """An affine map of its own for the channels of every pixel."""
+    """A separate affine map for the channels of every pixel."""
 
     mean: Tensor
     scale: Tensor
@@ -74,7 +76,7 @@ class PositionMap(nn.Module):
 
     @torch.no_grad()
     def start(self, features: Tensor, values: Tensor, pictures: Tensor) -> None:
-        """Give every value of the ciphertexts mean and spread of that of ``pictures``, and change no more."""
+        """Start with the least change that gives every value its mean and standard deviation in ``pictures``."""
         self.mean.copy_(values.mean(0))
         self.scale.copy_(values.std(0).clamp(min=_STILL))
         self.weight.copy_(torch.eye(len(self.bias))[:, :, None, None] * pictures.std(0))
@@ -86,9 +88,9 @@ class PositionMap(nn.Module):
 
 
 class MovingMap(PositionMap):
-    """Any map of low rank of the whole picture, beside an affine one for every pixel.
+    """A map of low rank of the whole picture, added to an affine map for every pixel.
 
-    Natural pictures have few strong directions, so that a map of low rank can put most of them back in place.
+    Natural pictures have few strong directions, so a map of low rank can restore most of them.
     """
 
     feature_mean: Tensor
@@ -106,7 +108,7 @@ class MovingMap(PositionMap):
 
     @torch.no_grad()
     def start(self, features: Tensor, values: Tensor, pictures: Tensor) -> None:
-        """As of the affine map; the other one begins with nothing."""
+        """Start as the affine map does; the map of low rank starts at zero."""
         super().start(features, values, pictures)
         self.feature_mean.copy_(features.mean(0))
         self.feature_scale.copy_(features.std(0).clamp(min=_STILL))
@@ -119,11 +121,11 @@ class MovingMap(PositionMap):
 
 
 class Inverter(nn.Module):
-    """Ciphertexts (N, C, H, W) -> pictures of the same shape, in units of [0, 1], not clipped.
+    """Maps ciphertexts (N, C, H, W) to pictures of the same shape, in units of [0, 1], not clipped.
 
-    ``structure`` is "blocks" (of side ``block``), "positions" or "moves"; with ``halves`` the network sees the two
-    half bytes of every value apart; ``bf16`` says how the U-Net computes. There is no activation at the end,
-    neither in training nor afterwards.
+    ``structure`` is "blocks" (of side ``block``), "positions" or "moves". With ``halves`` the inputs are the two
+    half bytes of every value. With ``bf16`` the U-Net computes in bfloat16. The output has no activation, neither
+    in training nor afterwards.
     """
 
     def __init__(self, structure: str, shape: Shape, block: int, halves: bool, bf16: bool) -> None:
@@ -141,12 +143,12 @@ class Inverter(nn.Module):
         nn.init.zeros_(self.refine.head.bias)
 
     def start(self, ct: Tensor, pictures: Tensor) -> None:
-        """Begin with the simplest map that gives ``ct`` the statistics of ``pictures``: plain images stay plain."""
+        """Start with the simplest map that gives ``ct`` the statistics of ``pictures``: plain images stay plain."""
         values = ct.reshape(-1, *self.shape)
         self.unmix.start(self._split(values), values, pictures)
 
     def _split(self, values: Tensor) -> Tensor:
-        """What the network sees of the values: themselves, or upper and lower half bytes in units of [0, 1]."""
+        """Inputs of the network: the values, or their upper and lower half bytes, in units of [0, 1]."""
         if not self.halves:
             return values
         levels = (values * 255).round()
@@ -161,14 +163,14 @@ class Inverter(nn.Module):
         height, width = self.shape[1:]
         step = 2**DEPTH
         seen = F.pad(torch.cat([estimate, features], dim=1), (0, -width % step, 0, -height % step), "replicate")
-        # Half precision only here: whitening multiplies small differences.
+        # bfloat16 only here: whitening amplifies small differences.
         with torch.autocast(ct.device.type, torch.bfloat16, enabled=self.bf16):
             change: Tensor = self.refine(seen.contiguous(memory_format=torch.channels_last))
         return estimate + change[..., :height, :width].float()
 
 
 def _power(covariance: Tensor, exponent: float) -> Tensor:
-    """A power of a symmetric matrix (pseudo-inverse); directions without variance stay without."""
+    """A power of a symmetric matrix (pseudo-inverse); directions without variance become zero."""
     values, vectors = torch.linalg.eigh(covariance)
     least = _FLOOR * float(values.max())
     powers = torch.where(values > least, values.clamp(min=least) ** exponent, 0)

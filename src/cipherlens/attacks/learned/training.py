@@ -1,6 +1,6 @@
-"""Training of learned decryptors, with torch. Nothing here sees an original of the victim's that the view has not.
+"""Training of learned decryptors, with torch. It uses no original of the victim that the view lacks.
 
-Inference is in evaluation mode; weights are chosen by what the attacker holds back of its own images.
+Inference is in evaluation mode. Weights are chosen on images that the attacker holds out.
 """
 
 import time
@@ -26,11 +26,17 @@ Labelled = tuple[Images, Labels]
 
 _DEVICE = torch.device("cpu")
 _BATCH = 64
+"""Images per training step. Set by hand."""
 _AT_ONCE = 250
+"""Images decrypted at a time: a limit on memory, set by hand."""
 _CHECKS = 15
+"""Measurements on held-out images in one training. Set by hand."""
 _PATIENCE = 5
+"""Measurements without improvement after which training ends. Set by hand."""
 _RATE = 2e-3
+"""Learning rate, with pairs the maximum of its one-cycle schedule. Set by hand."""
 _REFINING_RATE, _CRITIC_RATE = 2e-4, 4e-4
+"""Learning rates, against a critic, of the U-Net and of the critic. Set by hand."""
 
 
 @contextmanager
@@ -44,16 +50,16 @@ def fix_seed(seed: int) -> Iterator[None]:
 def start_network(
     structure: str, shape: Shape, block: int, halves: bool, ciphertexts: Images, pictures: Images
 ) -> Inverter:
-    """A network that has learnt nothing yet; see :class:`~cipherlens.attacks.learned.inversion.Inverter`."""
+    """A network before training; see :class:`~cipherlens.attacks.learned.inversion.Inverter`."""
     network = Inverter(structure, shape, block, halves, choose_precision("auto", _DEVICE) == "bf16")
     network.start(torch.from_numpy(ciphertexts), torch.from_numpy(pictures))
     return network
 
 
 def train_on_pairs(network: Inverter, draw: Draw, held_out: tuple[Images, Images], steps: int) -> dict[str, Any]:
-    """Train by the mean absolute difference; the weights that were best on ``held_out`` pairs are kept.
+    """Train with the mean absolute error; the weights that were best on ``held_out`` pairs are kept.
 
-    Ends early where those get no better. Returns what is said of a training (see :class:`BestWeights`).
+    Training ends early where the held-out error no longer falls. Returns the details (see :class:`BestWeights`).
     """
     optimizer = torch.optim.AdamW(network.parameters(), _RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
@@ -74,9 +80,9 @@ def train_against_critic(
 ) -> dict[str, Any]:
     """Train until a critic cannot tell the network's pictures from ``public`` ones (hinge loss, Lim and Ye 2017).
 
-    No picture is known to belong to any ciphertext. ``seen`` are ciphertexts, both with the labels (N,) of
-    ``classes`` that the critic goes by. The weights whose pictures were the most like those ``held_out``
-    (N, C, H, W), as a whole, are kept. Returns the same as :func:`train_on_pairs`.
+    There are no pairs. ``seen`` are ciphertexts; both sets come with labels (N,) of ``classes`` for the critic. The
+    weights are kept whose pictures, as a set, were nearest to ``held_out`` (N, C, H, W). Returns the same as
+    :func:`train_on_pairs`.
     """
     critic = Critic(held_out.shape[1], classes)
     optimizers = [
@@ -111,7 +117,7 @@ def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 def apply(network: nn.Module, ciphertexts: Images) -> Images:
-    """What the network makes of ciphertexts, in evaluation mode."""
+    """Decrypt ciphertexts with the network in evaluation mode."""
     network.eval()
     with torch.inference_mode():
         starts = range(0, len(ciphertexts), _AT_ONCE)
@@ -130,7 +136,7 @@ class BestWeights:
         self.check(0)
 
     def check(self, step: int) -> bool:
-        """Measure now and then; whether nothing got better for so long that it is time to stop."""
+        """Measure at regular steps; returns whether training should stop because nothing improved."""
         self.last = step
         if step % self.every and step < self.steps:
             return False
@@ -141,7 +147,7 @@ class BestWeights:
         return step - self.step >= _PATIENCE * self.every
 
     def finish(self) -> dict[str, Any]:
-        """Go back to the best weights; say what it took, and whether it ``converged`` before the steps ran out."""
+        """Restore the best weights; returns details, with ``converged``: whether it stopped before all steps."""
         self.network.load_state_dict(self.state)
         return {
             "steps": self.last,
@@ -158,7 +164,7 @@ def _measure_difference(network: Inverter, pairs: tuple[Images, Images]) -> floa
 
 
 def _draw_batches(draw: Callable[[int], tuple[NDArray[Any], NDArray[Any]]]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches of whole rounds, each in a new order; what does not fill a batch is left for another round."""
+    """Batches of whole rounds, each in a new order; images that do not fill a batch are skipped in that round."""
     for number in count():
         first, second = map(torch.from_numpy, draw(number))
         order = torch.randperm(len(first))

@@ -1,1 +1,1 @@
-"""Attacks that hold a model: a classifier's front end, keyed models, a public network."""
+"""Attacks that use a model: a classifier's front end, keyed models, a public network."""

@@ -1,6 +1,6 @@
 """The report's own decryptor: the adaptation network of a classifier trained on encrypted images and labels.
 
-Needs torch and a run folder, so it is made per run and is not in the registry of attacks that need nothing.
+It needs torch and a run folder, so it is created per run and is not in the registry.
 """
 
 from pathlib import Path
@@ -12,14 +12,16 @@ from cipherlens.attacks.base import Attack, Images, View
 from cipherlens.errors import UsageError
 
 _BATCH = 128
+"""Images decrypted at a time: a limit on memory, set by hand."""
 
 
 def create_adaptation_attack(run: Path, round: int | None = None, owner: str | None = None) -> Attack:
     """Decrypt with the adaptation network of ``run``, after ``round`` rounds of training (None: all; 0: untrained).
 
-    CAS771 report, section 5.1. The network is only asked to help a classifier, so its pictures have colours of
-    their own: they are scored after the best affine fit per channel. ``owner``: of a run on images under several
-    keys, the fingerprint of the one that is attacked. Raises UsageError for a run without such a network.
+    CAS771 report, section 5.1. The network is trained only to help a classifier, so the gain and offset of its
+    channels are arbitrary. Its pictures are scored after the best affine fit per channel. ``owner`` is the
+    fingerprint of the attacked key, for a run on images under several keys. Raises UsageError for a run without
+    such a network.
     """
     from cipherlens.training.run.record import read_record
 

@@ -1,8 +1,8 @@
 """A pretrained network as prior: pictures must give it the statistics that natural images gave it.
 
 BatchNorm keeps mean and variance of every feature map over the images that a network was trained with. The attack
-changes a map from ciphertexts to pictures until the pictures' statistics are these. It knows no key, label or pair.
-(Yin et al., CVPR 2020, find images in this way; here it is one map for all of them.)
+changes a map from ciphertexts to pictures until the pictures have these statistics. It knows no key, label or pair.
+(Yin et al., CVPR 2020, find single images in this way; here it is one map for all of them.)
 """
 
 from dataclasses import replace
@@ -24,20 +24,23 @@ from cipherlens.training.engine.normalization import Normalization
 
 Start = Literal["random", "whitened", "ciphertexts"]
 STEPS = 100
+"""Gradient steps: a limit on time (minutes), set by hand."""
 _BATCH, _VALUES = (16, 256), 3_000_000
-"""Images of a step: as many as hold so many values, within these bounds."""
+"""Bounds of the images per step, and the values they hold within these bounds: a limit on memory, set by hand."""
 _RATE = 0.005
+"""Learning rate of Adam. Set by hand."""
 _LEAST_VARIANCE = 0.01
+"""Added to the variances of feature maps, so that nearly constant ones do not dominate. Set by hand."""
 
 
 def create_batchnorm_attack(
     network: nn.Module, given: Normalization, start: Start = "ciphertexts", steps: int = STEPS
 ) -> Attack:
-    """Decrypt with the map whose pictures suit ``network``, which takes plain images as ``given`` says.
+    """Decrypt with the map whose pictures match the BatchNorm statistics of ``network``.
 
-    ``start``: the map it begins with. "ciphertexts" is that of the covariance attack. "whitened" gives whitened
-    blocks the variances of natural images, "random" turns them at random before. Raises UsageError for a network
-    without BatchNorm.
+    ``given`` is the normalisation of plain images for the network. ``start`` is the initial map. "ciphertexts" is
+    that of the covariance attack. "whitened" gives whitened blocks the variances of natural images, "random"
+    rotates them at random before. Raises UsageError for a network without BatchNorm.
     """
     if not _list_layers(network):
         raise UsageError("the network has no BatchNorm layer to compare with", hint="give another, say a ResNet")
@@ -59,7 +62,7 @@ def create_batchnorm_attack(
 
 
 def begin(view: View, start: Start) -> BlockInverse:
-    """The map that is changed."""
+    """The initial map; see :func:`create_batchnorm_attack` for ``start``."""
     if start == "ciphertexts":
         found, _ = attack_covariance(view)
         assert isinstance(found, BlockInverse)
@@ -82,7 +85,7 @@ def begin(view: View, start: Start) -> BlockInverse:
 def refine(
     view: View, inverse: BlockInverse, network: nn.Module, given: Normalization, steps: int
 ) -> tuple[BlockInverse, list[float]]:
-    """Descend the mismatch over changes of the map; returns it with the mismatch at every step.
+    """Minimise the mismatch over changes of the map; returns the map, and the mismatch at every step.
 
     Changes are relative to the whitened blocks of the first pictures: directions that vary little need small ones.
     """

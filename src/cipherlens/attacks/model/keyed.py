@@ -1,9 +1,9 @@
-"""The key out of a keyed model, for whoever holds it and knows the plain network it was made of.
+"""Recovers the key from a keyed model, for an attacker who knows the plain network it was made of.
 
-A locked model answers on permuted images what the plain one answers on plain ones. Asked about images that are grey
-but for one bright pixel, the two give the same answers in another order: compared, they tell where each pixel went.
-No table and no weight of the locked model is read; who can merely use it, and has the plain network, has the key.
-A folded model differs from the plain one in its first layer, by the key's matrix.
+A locked model classifies permuted images as the plain one classifies plain ones. On grey images with one bright
+pixel both give the same answers in another order, which tells where each pixel went. No table and no weight of the
+locked model is read: use of it, and the plain network, are enough to find the key. A folded model differs from the
+plain one in its first layer, by the key's matrix.
 """
 
 import copy
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _GREY, _BRIGHT = 0.5, 8.0
-"""No model asks whether its input is a picture; the brighter the pixel, the clearer the answer."""
+"""Values of the image and its bright pixel. Set by hand: models accept any value; brighter is clearer."""
 _BATCH = 128
+"""Images asked about at a time: a limit on memory, set by hand."""
 
 
 def create_locked_attack(locked: "nn.Module", plain: "nn.Module") -> Attack:
-    """Decrypt with the permutation that a locked model gives away; ``plain`` is the network that was locked."""
+    """Decrypt with the permutation found in a locked model; ``plain`` is the network that was locked."""
 
     def run(view: View) -> tuple[Images, dict[str, Any]]:
         order, unsure = recover_order(locked, plain, view.plain_shape)
@@ -49,7 +50,7 @@ def create_locked_attack(locked: "nn.Module", plain: "nn.Module") -> Attack:
 
 
 def recover_order(locked: "nn.Module", plain: "nn.Module", shape: Sequence[int]) -> tuple[Order, int]:
-    """The permutation ``ct[i] = plain[order[i]]`` (H * W,), and how many pixels could not be told from others.
+    """The permutation ``ct[i] = plain[order[i]]`` (H * W,), and the number of ambiguous pixels.
 
     Both models take (N, C, H, W) of ``shape`` (C, H, W) and are asked H * W times.
     """
@@ -63,7 +64,7 @@ def recover_order(locked: "nn.Module", plain: "nn.Module", shape: Sequence[int])
 
 
 def _ask(model: "nn.Module", shape: Sequence[int]) -> Floats:
-    """What the model answers to one bright pixel on a grey image, for each pixel: (H * W, answers)."""
+    """Answers of the model to grey images with one bright pixel, one for each pixel: (H * W, answers)."""
     import torch
 
     channels, height, width = shape
@@ -81,7 +82,7 @@ def _ask(model: "nn.Module", shape: Sequence[int]) -> Floats:
 
 
 def create_folded_attack(folded: "nn.Module", plain: "nn.Module", std: Sequence[float]) -> Attack:
-    """Decrypt with the matrix that a folded model's first layer gives away.
+    """Decrypt with the matrix found in a folded model's first layer.
 
     ``plain`` is the network it was made of, ``std`` (C,) the normalisation it was trained with, both public.
     """
@@ -125,7 +126,7 @@ def _find_map(view: View, kept: Floats, public: Floats) -> tuple[Floats, Floats,
 
 
 def _match_columns(kept: Floats, public: Floats) -> tuple[Floats, Floats, dict[str, Any]]:
-    """The same where single values are moved and inverted: columns of the two layers are alike but for signs."""
+    """The same where single values are moved and inverted: columns of the two layers agree up to signs."""
     either = np.concatenate([public, -public], axis=1)
     nearest = squared_distances(kept.T, either.T).argmin(axis=1)
     size = kept.shape[1]

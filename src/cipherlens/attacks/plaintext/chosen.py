@@ -1,7 +1,7 @@
-"""Chosen plaintext: as few pictures as tell everything, encrypted by the victim, then solved as known pairs.
+"""Chosen plaintext: the victim encrypts as few pictures as determine the key, which are solved as known pairs.
 
-A rearrangement is asked by numbering the values that may change places, in as many digits as a value can hold; a
-matrix by blocks with one bright pixel each.
+For a rearrangement the pictures number the values that may change places, in digits that a value can hold. For a
+matrix every block has one bright pixel.
 """
 
 from typing import Any
@@ -17,7 +17,9 @@ from cipherlens.ciphers.structure import Bytes, Layout, find_layout
 from cipherlens.errors import UsageError
 
 _LEVELS = 256
+"""Values of a byte."""
 _ROUNDS_OF_LEVELS = 2
+"""Minimum pictures against `ffx`, each with the levels in other places. Set by hand."""
 
 
 def attack_chosen_plaintext(view: View) -> tuple[Images, dict[str, Any]]:
@@ -36,7 +38,7 @@ def attack_chosen_plaintext(view: View) -> tuple[Images, dict[str, Any]]:
 
 
 def design_queries(view: View) -> Bytes:
-    """Pictures (N, C, H, W) uint8 whose encrypted forms tell the key's effect."""
+    """Pictures (N, C, H, W) uint8 whose encrypted forms determine the key's effect."""
     shape = view.plain_shape
     if view.cipher in ("hill", "hill-mod256", "identity"):
         return _design_bright_pixels(view, shape)
@@ -48,7 +50,7 @@ def design_queries(view: View) -> Bytes:
 
 
 def _number_members(layout: Layout, shape: Shape) -> Bytes:
-    """Sample s shows of every member the digit s of its number."""
+    """Pictures in which sample s of every member is digit s of its number."""
     samples, groups, members = layout.places.shape
     base = (layout.top + 1) // 2 if layout.inverts else layout.top + 1
     digits = max(1, int(np.ceil(np.log(max(2, members)) / np.log(base) - 1e-9)))
@@ -71,14 +73,14 @@ def _design_bright_pixels(view: View, shape: Shape) -> Bytes:
 
 
 def _draw_pictures(view: View, shape: Shape) -> Bytes:
-    """Random pictures: they tell the places of patches by their lengths, and any matrix."""
+    """Random pictures, which determine the places of patches (by their lengths) and any matrix."""
     size = view.block**2 * shape[0]
     images = -(-size // (shape[1] * shape[2] // view.block**2)) + 1
     return np.random.default_rng(0).integers(0, _LEVELS, (images, *shape), dtype=np.uint8)
 
 
 def _design_levels(view: View, shape: Shape) -> Bytes:
-    """All levels, spread over the places of the blocks, twice in different ways."""
+    """Pictures of all levels, spread over the places of the blocks, twice in different ways."""
     places = index_blocks(shape, view.block)
     images = max(_ROUNDS_OF_LEVELS, -(-_LEVELS // len(places)))
     number = np.arange(images * len(places))[:, None] + len(places) * np.arange(places.shape[1])

@@ -1,7 +1,7 @@
-"""Known plaintext against everything that rearranges values, substitutes them, or multiplies blocks modulo 256.
+"""Known plaintext against ciphers that rearrange values, substitute them, or multiply blocks modulo 256.
 
-The scheme is public, so an attacker knows which values may have changed places; pairs of pictures in both forms say
-which did. How many pairs each scheme needs is in docs/attacks.md.
+The scheme is public, so an attacker knows which values may have changed places. Pairs of pictures in both forms
+tell which did. How many pairs each scheme needs is in docs/attacks.md.
 """
 
 from typing import Any
@@ -24,8 +24,8 @@ SOLVED = (*REARRANGEMENTS, "ffx", "hill-mod256")
 def attack_known_plaintext(view: View) -> Found:
     """Recover the key's effect from the view's pairs and decrypt everything; ``key_recovered`` in the details.
 
-    ``unsure`` counts what the pairs leave open and had to be guessed. Raises UsageError without pairs, or for a
-    cipher that it says nothing about.
+    ``unsure`` counts what the pairs leave open, which is guessed. Raises UsageError without pairs, or for a cipher
+    that the attack does not apply to.
     """
     if view.known_plain is None or view.known_ct is None:
         raise UsageError(f"an attack on {view.cipher} with known pictures needs pairs")

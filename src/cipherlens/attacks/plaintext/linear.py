@@ -1,7 +1,7 @@
 """Known plaintext against linear ciphers: matrices from pairs, over the reals or modulo 256.
 
-One 32x32 image holds 64 blocks of 4x4, four times what the 16x16 matrix of one channel needs; 8x8 blocks
-need four such images (or one of 224x224).
+One 32x32 image holds 64 blocks of 4x4, four times what the 16x16 matrix of one channel needs. Blocks of 8x8 need
+four such images (or one of 224x224).
 """
 
 from typing import Any
@@ -20,11 +20,12 @@ from cipherlens.ciphers.structure import Bytes
 
 Floats = NDArray[np.float64]
 _SAME_LENGTH = 1e-4
+"""Root mean square difference, over images, below which patches have the same lengths. Set by hand."""
 
 _BLOCKS_PER_UNKNOWN = 64
-"""More blocks than this times the matrix side add time, not accuracy."""
+"""Maximum blocks per row of the matrix; more add time, not accuracy. Set by hand."""
 _ROWS_PER_UNKNOWN = 32
-"""The same modulo 256, where n rows that are independent modulo 2 are enough."""
+"""The same modulo 256, where n rows that are independent modulo 2 are enough. Set by hand."""
 
 
 def solve_hill(view: View, plain: Images, ct: Images) -> tuple[Images, dict[str, Any]]:
@@ -41,9 +42,9 @@ def solve_hill(view: View, plain: Images, ct: Images) -> tuple[Images, dict[str,
 
 
 def solve_patches(view: View, plain: Images, ct: Images) -> tuple[Images, dict[str, Any]]:
-    """The same for one matrix on whole patches, all channels together, whose places may be permuted.
+    """As :func:`solve_hill` for one matrix on whole patches, all channels together, whose places may be permuted.
 
-    An orthogonal matrix changes no patch's length: by their lengths over all pairs the patches are put in order.
+    An orthogonal matrix keeps the length of every patch. The lengths over all pairs tell the order of the patches.
     """
     shape: Shape = (int(plain.shape[1]), int(plain.shape[2]), int(plain.shape[3]))
     places = index_blocks(shape, view.block)
@@ -64,7 +65,7 @@ def solve_patches(view: View, plain: Images, ct: Images) -> tuple[Images, dict[s
 def _match_lengths(known: Images, seen: Images) -> tuple[Order, int]:
     """For every patch of the ciphertexts the place in the plain images whose patches have the same lengths.
 
-    Also how many patches others are as near to: those may be in the wrong place.
+    It also gives the number of patches that have several such places, and may be assigned wrongly.
     """
     lengths = [np.linalg.norm(patches.astype(np.float64), axis=2).T for patches in (seen, known)]
     distances = squared_distances(*lengths)
@@ -102,7 +103,7 @@ def _channel_blocks(images: NDArray[Any], block: int, per_unknown: int) -> list[
 
 
 def _draw(count: int, limit: int) -> Order:
-    """At most ``limit`` of the numbers under ``count``, drawn at random: chosen blocks repeat at even distances."""
+    """At most ``limit`` numbers below ``count``, drawn at random: chosen blocks repeat at regular distances."""
     if count <= limit:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, limit, replace=False))
@@ -122,6 +123,6 @@ def _describe(rank: int, size: int) -> dict[str, Any]:
 
 
 def _solve(ct: Floats, plain: Floats) -> tuple[Floats, int]:
-    """Least-squares matrix from ciphertext to plaintext blocks, and the rank it rests on."""
+    """Least-squares matrix from ciphertext to plaintext blocks, and the rank of the ciphertext blocks."""
     matrix, _, rank, _ = np.linalg.lstsq(ct, plain, rcond=1e-7)
     return np.asarray(matrix, np.float64), int(rank)

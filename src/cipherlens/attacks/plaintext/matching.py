@@ -1,4 +1,4 @@
-"""Recovering where values went, and which were inverted, from pictures whose encrypted form is known."""
+"""Recovers where values went, and which were inverted, from known pairs."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,14 @@ from cipherlens.attacks.shared.distances import squared_distances
 from cipherlens.ciphers.structure import Bytes, Layout
 
 _CHUNK_VALUES = 20_000_000
+"""Distances computed at a time: a limit on memory, set by hand."""
 _MOST_PAIRS = 3_000_000_000
-"""Of units: 224x224 places can be compared with one another."""
+"""Maximum pairs of units that are compared, enough for all places of 224x224 pixels: a limit on time."""
 
 
 @dataclass(frozen=True)
 class Rearrangement:
-    """``ct[group, i] = plain[group, source[group, i]] ^ mask[group, i]`` on units; ``unsure`` are guesses."""
+    """``ct[group, i] = plain[group, source[group, i]] ^ mask[group, i]`` on units; ``unsure`` counts guesses."""
 
     source: NDArray[np.int64]
     mask: Bytes
@@ -31,8 +32,8 @@ class Rearrangement:
 def match(plain: Bytes, ct: Bytes, layout: Layout) -> Rearrangement:
     """The rearrangement that explains units (samples, groups, members) of known pairs.
 
-    Units that all pairs show with the same values cannot be told apart; which of them is which is guessed. Where
-    the pairs are not exact (noise, JPEG), the nearest unit is taken.
+    Units with the same values in all pairs cannot be told apart, and their order is guessed. Where the pairs are
+    not exact (noise, JPEG), the nearest unit is taken.
     """
     if not layout.moves:
         return _compare_signs(plain, ct, layout)
@@ -49,10 +50,10 @@ def _compare_signs(plain: Bytes, ct: Bytes, layout: Layout) -> Rearrangement:
 
 
 def _match_exactly(plain: Bytes, ct: Bytes, layout: Layout) -> Rearrangement | None:
-    """By sorting the values that each unit shows over all samples; None if some unit has no counterpart."""
+    """Match by sorting the values of each unit over all samples; None if some unit has no counterpart."""
     (known, known_flips), (seen, seen_flips) = (_canonical(units, layout) for units in (plain, ct))
     groups, members = plain.shape[1:]
-    # What shows the same values is told apart by chance, not by its place: most ciphers leave something in place.
+    # Ties are broken at random, not by place: most ciphers leave something in place.
     chance = np.random.default_rng(0).permutation(groups * members)
     orders = [
         _sort_units(units, before) for units, before in ((known, chance), (seen, np.arange(groups * members)))
@@ -73,7 +74,7 @@ def _match_exactly(plain: Bytes, ct: Bytes, layout: Layout) -> Rearrangement | N
 
 
 def _canonical(units: Bytes, layout: Layout) -> tuple[Bytes, NDArray[np.bool_]]:
-    """Units so inverted that the first sample is in the lower half of the levels, and which those are."""
+    """Units inverted where the first sample is in the upper half of the levels, and which those are."""
     flips = units[0] > layout.top // 2 if layout.inverts else np.zeros(units.shape[1:], bool)
     return units ^ np.where(flips, layout.top, 0).astype(np.uint8), flips
 
@@ -92,7 +93,7 @@ def _sort_units(units: Bytes, before: NDArray[np.int64]) -> NDArray[np.int64]:
 def _match_nearest(plain: Bytes, ct: Bytes, layout: Layout) -> Rearrangement:
     """For every unit of the ciphertexts the nearest unit of the plain images, upright or inverted.
 
-    Any guess will do if there are too many to compare each with each.
+    With more than _MOST_PAIRS pairs of units the result is a random guess.
     """
     if plain.shape[1] * plain.shape[2] ** 2 > _MOST_PAIRS:
         source = np.random.default_rng(0).permuted(np.indices(plain.shape[1:])[1], axis=1)

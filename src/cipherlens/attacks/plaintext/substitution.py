@@ -9,10 +9,11 @@ from cipherlens.ciphers.rearrangement import index_blocks
 from cipherlens.ciphers.structure import Bytes
 
 _LEVELS = 256
+"""Values of a byte."""
 
 
 def solve_substitution(plain: Bytes, ct: Bytes, target: Bytes, block: int) -> tuple[Bytes, dict[str, Any]]:
-    """Decrypt ``target`` with the substitution that pairs (N, C, H, W) uint8 show; what they do not show stays.
+    """Decrypt ``target`` with the substitution that pairs (N, C, H, W) uint8 show.
 
     A place of a block is substituted if any value changed there. Levels that no pair shows at such a place keep
     their value, and are counted in the details.

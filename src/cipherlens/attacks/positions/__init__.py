@@ -1,1 +1,1 @@
-"""Where pixels and values went: attacks on permutations."""
+"""Attacks on permutations of pixels and values."""

@@ -1,9 +1,9 @@
-"""Places of many pixels in the plane, from their nearest relations only.
+"""Embeds many pixels in the plane, from their nearest neighbours only.
 
-Who is most alike to whom is a graph that looks like the grid of the pixels. Its smoothest oscillations (Belkin and
-Niyogi, Neural Computation 15(6), 2003) draw it, the lengths of its edges straighten the drawing (stress
-majorisation, Gansner, Koren and North 2004), and phases.py finds the rows and columns in it. Nothing is known of
-natural images but that near pixels are alike, and correlations of all pairs of places need not fit into memory.
+The graph of the most correlated places looks like the grid of the pixels. The smoothest eigenvectors of its
+Laplacian embed it (Belkin and Niyogi, Neural Computation 15(6), 2003). Stress majorisation straightens the map by
+the lengths of its edges (Gansner, Koren and North 2004). phases.py finds the rows and columns. The attack assumes
+of natural images only that near pixels are alike. Correlations of all pairs of places need not fit into memory.
 """
 
 import numpy as np
@@ -13,26 +13,30 @@ from cipherlens.attacks.positions.phases import Plane, fill_grid, snap
 from cipherlens.ciphers.rearrangement import Order
 
 _STEPS_AWAY = np.sqrt([1.0] * 4 + [2.0] * 4 + [4.0] * 4)
-"""How far away, in pixels, the most alike places lie: beside, diagonally, two further."""
+"""Distances in pixels of the twelve nearest places of a grid: adjacent, diagonal, two apart."""
 _NEAREST = len(_STEPS_AWAY)
 _BESIDE = 4
+"""Places that are adjacent to a place of the grid: its neighbours in the graph of the Laplacian."""
 _ROWS = 1000
-"""Places compared with all others at a time."""
+"""Places compared with all others at a time: a limit on memory, set by hand."""
 _ITERATIONS = 40
+"""Iterations of stress majorisation. Set by hand."""
 _ANGLES = 180
+"""Rotations compared within a quarter turn, two per degree. Set by hand."""
 _SMALL = 1e-6
+"""Added to Laplacians, and the minimum length that is divided by, against singularity. Set by hand."""
 _PLANE = 0.3
-"""Share of triangles under which relations are not those of a plane."""
+"""Share of triangles below which the graph is not that of a plane. Set by hand."""
 _OBLONG = 2
-"""In longer pictures both of the smoothest oscillations lie along the longer side."""
+"""Maximum ratio of the sides: above 2 both smoothest eigenvectors vary along the longer side."""
 
 
 def arrange_lattice(samples: NDArray[np.float32], height: int, width: int) -> tuple[Order, float]:
-    """For every place of the picture the place in the ciphertext that belongs there; and how regular the map is.
+    """For every place of the picture the place in the ciphertext that belongs there, and the map's regularity.
 
-    ``samples`` (n, H * W): what each place shows, centred and of length one along n. The second is in [0, 1]: 1
-    where all places lie on whole rows and columns, 0 where the relations are not those of a plane, or one side is
-    more than twice the other: nothing is moved then. Which way up the picture lies is left open.
+    ``samples`` (n, H * W) are the values of each place, centred and of length one along n. The regularity is in [0,
+    1], and 1 where all places lie on whole rows and columns. It is 0 where the graph is not that of a plane, or one
+    side is more than twice the other; nothing is moved then. The orientation of the picture is left open.
     """
     near = find_nearest(np.ascontiguousarray(samples.T))
     if max(height, width) > _OBLONG * min(height, width) or _count_triangles(near) < _PLANE:
@@ -43,7 +47,7 @@ def arrange_lattice(samples: NDArray[np.float32], height: int, width: int) -> tu
 
 
 def find_nearest(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-    """(P, 12): the numbers of the most alike of vectors (P, n), the most alike first."""
+    """Numbers (P, 12) of the most similar of vectors (P, n), the most similar first."""
     found = []
     for start in range(0, len(vectors), _ROWS):
         alike = vectors[start : start + _ROWS] @ vectors.T
@@ -56,12 +60,12 @@ def find_nearest(vectors: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def _count_triangles(near: NDArray[np.int64]) -> float:
-    """The share of places whose two most alike are alike, too: nearly all in a plane, hardly any by chance."""
+    """Share of places whose two nearest neighbours are neighbours as well: near 1 in a plane, near 0 by chance."""
     return float((near[near[:, 0]] == near[:, 1:2]).any(axis=1).mean())
 
 
 def _draw(near: NDArray[np.int64], height: int, width: int) -> Plane:
-    """A map (P, 2) by the two smoothest oscillations over the graph: half a wave along each side of the picture."""
+    """Map (P, 2) by the two smoothest eigenvectors of the Laplacian: a half wave along each side of the picture."""
     from scipy.sparse import csr_array, diags_array, eye_array
     from scipy.sparse.linalg import eigsh
 
@@ -72,7 +76,7 @@ def _draw(near: NDArray[np.int64], height: int, width: int) -> Plane:
     laplacian = diags_array(graph.sum(axis=1)) - graph + _SMALL * eye_array(count)
     start = np.random.default_rng(0).normal(size=count)
     waves = eigsh(laplacian.tocsc(), k=3, sigma=0, which="LM", v0=start)[1][:, 1:]
-    # Where the sides are alike, any turn of the two waves is as smooth; upright they have the least fourth moments.
+    # With equal sides any rotation of the two eigenvectors is as smooth; the upright one has least fourth moments.
     angles = np.linspace(-np.pi / 4, np.pi / 4, _ANGLES, endpoint=False)
     turns = np.stack([[np.cos(angles), -np.sin(angles)], [np.sin(angles), np.cos(angles)]]).transpose(2, 0, 1)
     upright = waves @ min(turns, key=lambda turn: float(((waves @ turn) ** 4).sum()))
@@ -83,7 +87,7 @@ def _draw(near: NDArray[np.int64], height: int, width: int) -> Plane:
 
 
 def _straighten(plane: Plane, near: NDArray[np.int64]) -> Plane:
-    """Move the places (P, 2) until they lie as far from those most alike to them as such places do on a grid."""
+    """Move the places (P, 2) until their distances to their nearest places are those of a grid."""
     from scipy.sparse import csr_array, diags_array, eye_array
     from scipy.sparse.linalg import splu
 

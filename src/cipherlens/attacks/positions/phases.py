@@ -1,8 +1,8 @@
-"""Rows and columns in a map of pixels that is right from neighbour to neighbour, but slightly bent as a whole.
+"""Rows and columns of a map of pixels that is right from neighbour to neighbour, but slightly bent as a whole.
 
-As in a crystal: where in its row a place lies, as a phase, changes slowly over the map. The phases unwrapped (least
-squares, Ghiglia and Romero, JOSA A 11(1), 1994) tell by how much the map is bent; without the bend all places are
-whole numbers.
+The offset of a coordinate from whole numbers is a phase that changes slowly over the map. The unwrapped phases
+(least squares, Ghiglia and Romero, JOSA A 11(1), 1994) are the bend of the map. Without the bend all coordinates
+are whole numbers.
 """
 
 import numpy as np
@@ -13,11 +13,13 @@ from cipherlens.ciphers.rearrangement import Order
 
 Plane = NDArray[np.float64]
 _PASSES = 8
+"""Times that the bend is measured and removed. Set by hand."""
 _SPREAD = 1.0
-"""Pixels over which phases are averaged: more of them blur the bends."""
+"""Standard deviation in pixels of the average over phases: larger ones blur the bends. Set by hand."""
 _SHIFTS = 8
+"""Maximum whole number by which a map is shifted. Set by hand."""
 _MOST_LEFT = 4000
-"""Places that an assignment lays in seconds."""
+"""Maximum places that are put in empty cells by linear assignment: a limit on time (seconds)."""
 
 
 def snap(plane: Plane, height: int, width: int) -> tuple[Plane, float]:
@@ -38,7 +40,7 @@ def _choose_cells(plane: Plane, height: int, width: int) -> NDArray[np.int64]:
 
 
 def _measure_bend(place: Plane, cells: NDArray[np.int64], shape: tuple[int, int]) -> tuple[Plane, float]:
-    """How far the places (P,) are off whole numbers, smoothly over the map, up to a whole number; and coherence."""
+    """Smooth offset of coordinates (P,) from whole numbers, up to a whole number, and the mean coherence."""
     from scipy.ndimage import gaussian_filter
 
     wave = np.exp(2j * np.pi * place)
@@ -77,7 +79,7 @@ def unwrap(phases: Plane) -> Plane:
 
 
 def _shift(place: Plane, side: int) -> Plane:
-    """The places (P,) moved by the whole number with which the fewest lie outside 0 ... side - 1."""
+    """The coordinates (P,) moved by the whole number that brings them nearest to 0 ... side - 1."""
     moved = [place + number for number in range(-_SHIFTS, _SHIFTS + 1)]
     return min(moved, key=lambda places: float(np.abs(places - np.clip(places, -0.5, side - 0.5)).sum()))
 

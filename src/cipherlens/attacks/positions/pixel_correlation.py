@@ -1,11 +1,11 @@
-"""Ciphertext-only attack on fixed permutations of the pixels: neighbours look alike, wherever they went.
+"""Ciphertext-only attack on fixed permutations of the pixels: neighbours stay correlated, wherever they move.
 
-The correlation of two places over many ciphertexts tells how far apart they were. The nearest relations of all
-places draw a map of rows and columns (lattice.py), which needs no other pictures. Where public images are given,
-relations with near places and their likelihood put the last pixels right (near_fit.py). Few ciphertexts draw no
-regular map: then a coarse one, of all distances, is laid on that of the public images (embedding.py), and rows of
-the two correlation matrices are matched. No key, pair or label is used. A mirror image of the whole is told apart
-only where pictures and their mirror images differ in their statistics.
+The correlation of two places over many ciphertexts tells how far apart they were. The nearest neighbours of all
+places give a map of rows and columns (grid_directions.py), without other pictures. With public images, correlations
+with near places and their likelihood correct the last pixels (refinement.py). Few ciphertexts give no regular map.
+Then a coarse map of all distances is matched with that of the public images (shared/embedding.py), and so are rows
+of the two correlation matrices. No key, pair or label is used. The mirror image of the whole is recognised only
+where pictures and their mirror images differ in their statistics.
 """
 
 from dataclasses import dataclass
@@ -24,24 +24,26 @@ from cipherlens.ciphers.estimated_inverse import EstimatedInverse, PositionInver
 from cipherlens.ciphers.rearrangement import Order
 
 _HOPEFUL = 1.3
-"""Starts whose objective is more than so many times the best one's are given up."""
+"""Starts whose objective exceeds the best one by more than this factor are dropped. Set by hand."""
 _TRIAL_STEPS = 3
+"""Maximum reassignments from each start. Set by hand."""
 _STEPS = 30
+"""Maximum further reassignments from the best start. Set by hand."""
 _REGULAR = 0.7
-"""Maps of the nearest relations that are less regular are not believed."""
+"""Minimum regularity of a map of nearest neighbours; below it the coarse map is used. Set by hand."""
 _COMPARED = 4096
-"""Correlations of all pairs of so many places fit into memory, and an assignment of them takes seconds."""
+"""Maximum places for correlations of all pairs: they fit into memory, an assignment takes seconds."""
 MOST_PIXELS = 65536
-"""So many places can be compared with one another in minutes, a part of them at a time."""
+"""Maximum pixels: so many places can be compared with one another in minutes, a part at a time."""
 _SAMPLES = 2000
-"""More pictures, or channels of them, add little to the nearest relations, and each costs time."""
+"""Maximum channels of pictures for nearest neighbours: more add little and cost time. Set by hand."""
 
 
 @dataclass(frozen=True)
 class Arrangement:
     """``source`` (H * W,): for every place of the picture the place in the ciphertext that belongs there.
 
-    ``objective`` is the mean square difference of the two correlation matrices, ``starts`` what each start reached.
+    ``objective`` is the mean square difference of the two correlation matrices, ``starts`` that of each start.
     """
 
     source: Order
@@ -76,7 +78,7 @@ def find_source(view: View) -> tuple[Order, dict[str, Any]]:
 
 def _draw_samples(images: Images) -> NDArray[np.float32]:
     """Channels of images (N, C, H, W), at most _SAMPLES, evenly picked, standardised."""
-    channels = images.swapaxes(0, 1).reshape(-1, 1, *images.shape[2:])  # so that steps meet all colours
+    channels = images.swapaxes(0, 1).reshape(-1, 1, *images.shape[2:])  # so that even steps reach all colours
     evenly = np.linspace(0, len(channels), min(len(channels), _SAMPLES), endpoint=False).astype(np.int64)
     return _standardise(channels[evenly])
 
@@ -91,8 +93,8 @@ def correlate(images: Images) -> Floats:
 def _standardise(images: Images) -> NDArray[np.float32]:
     """Images (N, C, H, W) -> (N * C, H * W), so that places correlate by their products.
 
-    Each channel is first brought to the same brightness and contrast, which no permutation changes: what is left of
-    the correlation is that of near places.
+    Each channel is first brought to the same brightness and contrast, which no permutation changes. The remaining
+    correlation is that of near places.
     """
     flat = images.reshape(images.shape[0] * images.shape[1], -1).astype(np.float32)
     flat = flat - flat.mean(axis=1, keepdims=True)
@@ -103,10 +105,10 @@ def _standardise(images: Images) -> NDArray[np.float32]:
 
 
 def arrange(seen: Floats, prior: Floats, measured: bool = True) -> Arrangement:
-    """The arrangement of places under which ``seen`` is most like ``prior``, both (P, P), of places anywhere.
+    """The arrangement of places under which ``seen`` is most like ``prior``, both (P, P), for any set of places.
 
-    Rows of correlations decide which start is the right one, the likelihood about single places, if the prior was
-    ``measured`` on images: a parametric one is not that exact.
+    Rows of correlations choose the start. The likelihood then corrects single places, if the prior was ``measured``
+    on images; a parametric one is not exact enough.
     """
     laid = [(source, measure_misfit(seen, prior, source)) for source in lay_over(embed(seen), embed(prior))]
     enough = _HOPEFUL * min(reached for _, reached in laid)
@@ -118,7 +120,7 @@ def arrange(seen: Floats, prior: Floats, measured: bool = True) -> Arrangement:
 
 
 def _refine(seen: Floats, prior: Floats, source: Order, steps: int) -> tuple[Order, float]:
-    """Reassign all places by their correlation with all others as they lie now, as long as the fit gets better."""
+    """Reassign all places by their correlations with all others, as long as the objective falls."""
     best = measure_misfit(seen, prior, source)
     for _ in range(steps):
         found = assign(-(prior @ seen[source]))

@@ -1,7 +1,7 @@
-"""The last pixels of a permutation: every place by its relations with near places, then by the likelihood.
+"""Corrects the last pixels of a permutation by correlations with near places, then by the likelihood.
 
-For maps that are right in most places and shifted by a pixel or two in some, as lattice.py draws them. Relations
-over a distance are left out: they are small, and say little about single pixels.
+It is for maps of grid_directions.py, which are right in most places and shifted by a pixel or two in some.
+Correlations with distant places are left out: they are small, and say little about single pixels.
 """
 
 import numpy as np
@@ -12,17 +12,18 @@ from cipherlens.attacks.shared.swaps import Floats, rearrange, swap_pairs
 from cipherlens.ciphers.rearrangement import Order
 
 _WIDTHS = (5.0, 3.0, 2.0)
-"""Standard deviations, in pixels, of the windows in which relations are compared, one after the other."""
+"""Standard deviations in pixels of the windows for correlations, used one after the other. Set by hand."""
 _STEPS = 5
+"""Maximum reassignments in each window. Set by hand."""
 _NOISE = 0.3
-"""Added to the prior's diagonal before it is inverted: what a pixel's neighbours say nothing about."""
+"""Added to the prior's diagonal before inversion: variance that neighbours do not predict. Set by hand."""
 
 
 def fit_near(seen: Floats, prior: Floats, source: Order, height: int, width: int) -> Order:
-    """Reassign places until those in the windows around them are related as in ``prior``.
+    """Reassign places until their correlations with places in windows around them are as in ``prior``.
 
-    ``seen`` and ``prior`` are correlations (H * W, H * W), ``source`` (H * W,) says which place of ``seen`` lies in
-    every place of the picture.
+    ``seen`` and ``prior`` are correlations (H * W, H * W). ``source`` (H * W,) gives the place of ``seen`` in every
+    place of the picture.
     """
     for spread in _WIDTHS:
         window = _cut_window(height, width, spread)
@@ -38,13 +39,13 @@ def fit_near(seen: Floats, prior: Floats, source: Order, height: int, width: int
 
 
 def swap_likely(seen: Floats, prior: Floats, source: Order) -> Order:
-    """Swap places as long as the likelihood of the prior's Gaussian model grows: it is all about nearest places."""
+    """Swap places while the likelihood of the prior's Gaussian model grows; it depends mainly on near places."""
     precision = np.linalg.inv(prior + _NOISE * np.eye(len(prior))).astype(np.float32)
     return swap_pairs(precision, seen, source)
 
 
 def choose_way(seen: Floats, prior: Floats, source: Order, height: int, width: int) -> Order:
-    """The way up that fits ``prior`` best: of the eight of a square, the four of an oblong."""
+    """The orientation that fits ``prior`` best: of eight for a square, of four for a rectangle."""
     picture = source.reshape(height, width)
     turns = range(4) if height == width else (0, 2)
     ways = [np.rot90(side, turn).ravel() for side in (picture, picture[:, ::-1]) for turn in turns]
@@ -57,7 +58,7 @@ def measure_misfit(seen: Floats, prior: Floats, source: Order) -> float:
 
 
 def _cut_window(height: int, width: int, spread: float) -> NDArray[np.float32]:
-    """(H * W, H * W): how much places count for one another, themselves excluded."""
+    """Gaussian weights (H * W, H * W) of pairs of places by their distance; zero on the diagonal."""
     down, across = (np.subtract.outer(np.arange(side), np.arange(side)) for side in (height, width))
     fall = [np.exp(-(steps**2) / (2 * spread**2)) for steps in (down, across)]
     window = np.kron(*fall).astype(np.float32)

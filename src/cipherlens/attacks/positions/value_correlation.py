@@ -1,10 +1,10 @@
-"""Ciphertext-only attack on values that went anywhere in the picture, some of them inverted, under one key.
+"""Ciphertext-only attack on values that move anywhere in the picture, some of them inverted, under one key.
 
-Block scrambling with inversions and exchanged colours, half bytes under another key in every block, compositions of
-rearrangements: all of them put every value of a picture in one other place, the same in all pictures. Values that
-are strongly related over many ciphertexts were neighbours, or colours of one pixel; a spanning tree of the surest
-relations fixes the signs, and the map drawn from the relations is laid on that of public images (correlation.py).
-Lower half bytes are nearly noise: they are left out, and the middle is put in their place.
+It covers block scrambling with inversions and exchanged colours, half bytes under another key in every block, and
+compositions of rearrangements. All of them put every value of a picture in one other place, the same in all
+pictures. Values that are strongly correlated over many ciphertexts were neighbours, or colours of one pixel. A
+spanning tree of the strongest correlations fixes the signs. An embedding of the correlations is matched with that
+of public images (pixel_correlation.py). Lower half bytes are nearly noise: they are left out and set to the middle.
 """
 
 from typing import Any
@@ -19,12 +19,13 @@ from cipherlens.ciphers.blockmaps import merge_halves, split_halves
 from cipherlens.ciphers.structure import HALVES
 
 MOST_PLACES = 1365
-"""Correlations of all pairs of 4,096 values are as much as `correlation` takes on."""
+"""Maximum pixels of three colours: their 4,096 values are as many as `correlation` compares."""
 _MIDDLE = 0.5
+"""Value of the half bytes that are left out: the middle of [0, 1]."""
 
 
 def attack_value_correlation(view: View) -> tuple[Images, dict[str, Any]]:
-    """Find where all values of the view's ciphertexts belong, and which are inverted, and put them right."""
+    """Find the places of all values of the view's ciphertexts, and which are inverted, and undo both."""
     public = require_public(view)
     names = [part["name"] for part in view.params.get("ciphers", [{"name": view.cipher}])]
     halved = bool(set(names) & set(HALVES))
@@ -34,7 +35,7 @@ def attack_value_correlation(view: View) -> tuple[Images, dict[str, Any]]:
     upright = np.where(inverted, 1 - values, values)
     wanted = known[:, known.shape[1] // 2 :] if halved else known
     count = int(np.prod(wanted.shape[1:]))
-    kept = np.sort(np.argsort(-strength)[:count])  # the upper halves are the ones that are like others
+    kept = np.sort(np.argsort(-strength)[:count])  # upper half bytes correlate most
     found = arrange(correlate(_lay_out(upright[:, kept])), correlate(_lay_out(wanted)))
     images = upright[:, kept][:, found.source].reshape(len(ct), *wanted.shape[1:])
     if is_negative(images, wanted):
@@ -45,12 +46,12 @@ def attack_value_correlation(view: View) -> tuple[Images, dict[str, Any]]:
 
 
 def _lay_out(images: Images) -> Images:
-    """All values of an image in one row, as if they were pixels."""
+    """All values of an image in one row, like pixels."""
     return images.reshape(len(images), 1, 1, -1)
 
 
 def relate_values(values: Images) -> tuple[Signs, Floats]:
-    """Which of the values (N, n) are inverted, up to all of them, and how strongly each is related to another."""
+    """Which of the values (N, n) are inverted, up to all of them, and the strongest correlation of each."""
     centred = values - values.mean(axis=0)
     centred /= np.maximum(np.linalg.norm(centred, axis=0), 1e-6)
     related = centred.T @ centred
@@ -62,5 +63,8 @@ def relate_values(values: Images) -> tuple[Signs, Floats]:
 
 
 def moves_between_blocks(params: dict[str, Any]) -> bool:
-    """Whether one key moves values out of their blocks: within them ``covariance`` finds all in less time."""
+    """Whether one key moves values out of their blocks.
+
+    Within blocks ``covariance`` finds the same in less time.
+    """
     return not params.get("per_image") and bool(params.get("scramble", True))

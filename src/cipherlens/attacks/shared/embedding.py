@@ -1,4 +1,4 @@
-"""Places of pixels in the plane, drawn from how alike they are, and laid on the places of public images."""
+"""Embedding of positions in the plane by their correlations, and matching with that of public images."""
 
 from typing import Any
 
@@ -12,11 +12,13 @@ from cipherlens.ciphers.rearrangement import Order
 Plane = NDArray[np.float64]
 
 _NEIGHBOURS = 8
+"""Neighbours of each position in the graph of Isomap. Set by hand."""
 _ANGLES = 90
+"""Rotations compared within a quarter turn, one per degree. Set by hand."""
 
 
 def embed(correlation: Floats) -> Plane:
-    """Places (n, 2) whose distances are those along chains of the most alike places (Isomap).
+    """Isomap embedding (n, 2): distances are those of shortest paths among the most correlated positions.
 
     Tenenbaum, de Silva and Langford, Science 290, 2000. ``correlation`` is (n, n).
     """
@@ -40,9 +42,9 @@ def embed(correlation: Floats) -> Plane:
 
 
 def lay_over(seen: Plane, prior: Plane) -> list[Order]:
-    """Assignments of the places of one map (n, 2) to those of the other.
+    """Eight assignments between two embeddings (n, 2), one for each symmetry of the square.
 
-    For every place of ``prior`` the number of one of ``seen``, in the eight ways to lay a square on another.
+    Each gives, for every position of ``prior``, the index of a position of ``seen``.
     """
     seen, prior = (_square_up(plane) for plane in (seen, prior))
     quarter = np.array([[0.0, -1.0], [1.0, 0.0]])
@@ -52,7 +54,7 @@ def lay_over(seen: Plane, prior: Plane) -> list[Order]:
 
 
 def _square_up(plane: Plane) -> Plane:
-    """The plane turned so that its outline, a square, has upright sides: there the fourth moments are least."""
+    """The embedding rotated so that its square outline is upright: there the fourth moments are minimal."""
     angles = np.linspace(0, np.pi / 2, _ANGLES, endpoint=False)
     turns = np.stack([[np.cos(angles), -np.sin(angles)], [np.sin(angles), np.cos(angles)]]).transpose(2, 0, 1)
     moments = ((plane @ turns) ** 4).mean(axis=1).sum(axis=1)

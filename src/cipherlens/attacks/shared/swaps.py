@@ -14,7 +14,9 @@ State = TypeVar("State")
 _Rearranged = tuple[Order, Floats]
 
 _ROUNDS = 100
+"""Maximum rounds of swaps in one search. Set by hand."""
 _LEAST_GAIN = 1e-7
+"""Minimum gain of a swap, as a share of the objective's absolute value. Set by hand."""
 
 
 def swap_pairs(weights: Floats, seen: Floats, source: Order) -> Order:
@@ -46,9 +48,9 @@ def greedy_swap_search(
 ) -> State:
     """Improve ``state`` so that ``measure`` falls, until no pair helps.
 
-    ``propose`` is told the least gain that counts, and says which pairs (k, 2) gain more, the best ones first, none
-    sharing a place, and how pairs are made. They are made together, and half of them given up as long as together
-    they do not help.
+    ``propose`` takes the state and the minimum gain. It returns the pairs (k, 2) that gain more, best first and
+    disjoint, and a function that applies pairs. The pairs are applied together; while that does not lower
+    ``measure``, the worse half of them is dropped.
     """
     value = measure(state)
     for _ in range(_ROUNDS):
@@ -72,7 +74,7 @@ def rearrange(matrix: Floats, source: Order) -> Floats:
 
 
 def _price(weights: Floats, moved: Floats) -> Floats:
-    """(n, n): what each swap alone adds to the sum."""
+    """Change of the sum under each single swap, (n, n)."""
     product = weights @ np.swapaxes(moved, -1, -2)
     if product.ndim == 3:
         product = product.sum(axis=0)
@@ -89,7 +91,7 @@ def _measure_swaps(matrix: Floats) -> Floats:
 
 
 def choose_pairs(prices: Floats, least: float) -> Pairs:
-    """Pairs (k, 2), the best first, that gain more than ``least`` and share no place."""
+    """Disjoint pairs (k, 2), the best first, that gain more than ``least``."""
     partner = prices.argmin(axis=1)
     price = prices[np.arange(len(prices)), partner]
     order = np.argsort(price, kind="stable")

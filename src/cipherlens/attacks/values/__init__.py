@@ -1,1 +1,1 @@
-"""What was done to single values: substitution, inversion."""
+"""Attacks on changes of single values: substitution, inversion."""

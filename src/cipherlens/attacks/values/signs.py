@@ -1,10 +1,10 @@
 """Ciphertext-only attack on inverted values and exchanged colours under one key: neighbours vary together.
 
-Over many pictures a value and its neighbour are bright and dark together; where one of them was inverted, the other
-is dark when it is bright. The surest such relations that connect all values (a maximum spanning tree) fix all signs
-but that of the whole, which the brightness of natural images fixes. Colours of neighbouring pixels are matched
-in the same way, along a tree, and the order of them all by the colours of public images. One picture alone tells
-less: see feature_reconstruction.py.
+Over many pictures a value and its neighbour are bright and dark together. If one of them was inverted, it is dark
+when the other is bright. The strongest such correlations that connect all values (a maximum spanning tree) fix all
+signs up to a common one. The brightness of natural images fixes that one. Colours of neighbouring pixels are
+matched in the same way, along a tree. The colours of public images fix their order. One picture alone tells less:
+see single_image.py.
 """
 
 from itertools import permutations
@@ -20,9 +20,11 @@ from cipherlens.ciphers.structure import find_layout
 Signs = NDArray[np.bool_]
 
 _NATURAL_MEAN = 0.46
+"""Mean brightness of photos in units of [0, 1], used without public images. Set by hand."""
 _BINS = 64
+"""Bins of the histograms of brightness. Set by hand."""
 _PRODUCTS = 20_000_000
-"""So many products are in memory at a time."""
+"""Products computed at a time: a limit on memory, set by hand."""
 
 
 def attack_neighbours(view: View) -> tuple[Images, dict[str, Any]]:
@@ -44,8 +46,8 @@ def attack_neighbours(view: View) -> tuple[Images, dict[str, Any]]:
 def is_negative(images: Images, public: Images | None) -> bool:
     """Whether the negatives of the images have the more natural brightness.
 
-    That is: the likelier one under the histogram of public images; without any, a mean that is nearer to that of
-    photos.
+    With public images that is the likelier one under their histogram. Without any, it is the one whose mean is
+    nearer to that of photos.
     """
     grey = images.mean(axis=1)
     if public is None:
@@ -83,7 +85,7 @@ def find_signs(images: Images, units: Order, moves: bool) -> Signs:
 
 
 def _list_pairs(shape: tuple[int, ...], moves: bool) -> tuple[Order, Order]:
-    """Pairs of values of an image (C, H, W) that are alike: neighbours, and the colours of a pixel."""
+    """Pairs of values of an image (C, H, W) that are correlated: neighbours, and the colours of a pixel."""
     channels, places = shape[0], np.arange(int(np.prod(shape))).reshape(shape)
     pairs = []
     for c in range(channels):
@@ -95,7 +97,7 @@ def _list_pairs(shape: tuple[int, ...], moves: bool) -> tuple[Order, Order]:
 
 
 def spanning_tree(distance: Any) -> NDArray[np.int32]:
-    """For every unit the one before it on the minimum spanning tree of distances (n, n), dense or sparse."""
+    """Parent of every unit (negative at the root) on the minimum spanning tree of distances (n, n), also sparse."""
     from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
     tree = minimum_spanning_tree(distance)
@@ -104,7 +106,7 @@ def spanning_tree(distance: Any) -> NDArray[np.int32]:
 
 
 def propagate_signs(parent: NDArray[np.int32], differs: Signs) -> Signs:
-    """Signs of all units: products along the ways to the root, in as many steps as the longest way has digits."""
+    """Signs of all units: products along their paths to the root, in steps that double in length."""
     ancestor, signs = parent.copy(), differs & (parent >= 0)
     root = int(np.flatnonzero(parent < 0)[0])
     ancestor[parent < 0] = root
@@ -153,7 +155,7 @@ def _name_colours(images: Images, public: Images | None) -> Order:
 
 
 def _compare(first: Images, second: Images, orders: Order) -> Order:
-    """For pixels (N, C, ...) of two kinds: which colour of the second is each colour of the first, (..., C)."""
+    """For pixels (N, C, ...) of two places: the colour of the second (..., C) that matches each of the first."""
     products = np.einsum("nc...,nd...->...cd", first, second)
     scores = products[..., np.arange(products.shape[-1]), orders].sum(axis=-1)
     return np.asarray(orders[scores.argmax(axis=-1)])

@@ -1,8 +1,8 @@
 """Feature reconstruction (Chang and Wu 2020): inverted values and exchanged colours of each picture alone.
 
-No key, pair, label or second picture is needed, so a key for every image is no help against it. A picture and its
-negative look alike to it, and it cannot tell where a picture crosses the middle grey: what it shows is folded
-there. Scored after the best affine map for each image and channel.
+No key, pair, label or second picture is needed, so a key for every image is no help against it. It cannot tell a
+picture from its negative, nor where a picture crosses the middle grey: there its result is folded. Scored after the
+best affine map for each image and channel.
 """
 
 from itertools import permutations
@@ -15,6 +15,7 @@ from cipherlens.attacks.base import Images, View
 from cipherlens.ciphers.rearrangement import Order
 
 _VALUES = 20_000_000
+"""Approximate values of candidates held at a time: a limit on memory, set by hand."""
 
 
 def attack_features(view: View) -> tuple[Images, dict[str, Any]]:
@@ -25,8 +26,8 @@ def attack_features(view: View) -> tuple[Images, dict[str, Any]]:
 def attack_differences(view: View) -> tuple[Images, dict[str, Any]]:
     """The minimum-difference variant: each value as near as it can be to those found to its left and above.
 
-    Where only values were inverted it comes to the same as the basic one, for two values differ least if both are
-    on one side of the middle grey.
+    For merely inverted values it equals the basic variant, because two values differ least if both are on one side
+    of the middle grey.
     """
     count, channels, height, width = view.ciphertexts.shape
     orders = _list_orders(channels, moves=view.cipher == "pe" and bool(view.params.get("colour", True)))
@@ -42,7 +43,7 @@ def _list_orders(channels: int, moves: bool) -> Order:
 
 
 def _reconstruct(images: Images, orders: Order) -> Images:
-    """One diagonal after the other: their pixels depend only on those of earlier ones."""
+    """Reconstruct one diagonal after the other: their pixels depend only on those of earlier ones."""
     count, channels, height, width = images.shape
     flips = np.array(np.meshgrid(*[[False, True]] * channels, indexing="ij")).reshape(channels, -1).T
     found = np.zeros((count, channels, height + 1, width + 1), np.float32)

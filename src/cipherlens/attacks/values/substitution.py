@@ -1,9 +1,9 @@
-"""Ciphertext-only attack on FFX: what a substituted value was is told by the values around it.
+"""Ciphertext-only attack on FFX: values around a substituted value tell what it was.
 
-Chosen places of a block go through one secret table, the others stay. Places that are related to the rest of a
-block as in public images were left alone; from these the others are predicted. All occurrences of an encrypted
-level have one original, so that the mean of their predictions, over many blocks, tells which: levels are assigned
-to the means that public images show. Then the decrypted places help to predict each other, in a second round.
+Chosen places of a block go through one secret table, the others stay. Places that correlate with the rest of a
+block as in public images were left alone, and predict the others. All occurrences of an encrypted level have one
+original, so the mean of their predictions over many blocks tells which. Levels are assigned to the means that
+public images show. In further rounds the decrypted places help to predict each other.
 """
 
 from typing import Any
@@ -19,11 +19,15 @@ Values = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 _LEVELS = 256
+"""Values of a byte."""
 _RELATED = 0.5
-"""Places with less than so much of the relation that public images show were substituted."""
+"""Share of the correlation in public images below which a place counts as substituted. Set by hand."""
 _BEST_RELATED = 80
+"""Percentile of a place's shares that is compared with _RELATED. Set by hand."""
 _ROUNDS = 3
+"""Rounds of prediction and assignment. Set by hand."""
 _RIDGE = 1e-3
+"""Ridge of the regression, and the minimum correlation that is divided by. Set by hand."""
 
 
 def attack_levels(view: View) -> tuple[Images, dict[str, Any]]:
@@ -42,7 +46,7 @@ def attack_levels(view: View) -> tuple[Images, dict[str, Any]]:
 
 
 def find_substituted(ct: Values, public: Values) -> Mask:
-    """Which places of a block (n,) are less related to the others in ``ct`` (blocks, n) than in ``public``."""
+    """Which places of a block (n,) correlate less with the others in ``ct`` (blocks, n) than in ``public``."""
     seen, prior = (np.corrcoef(values + _noise(values), rowvar=False) for values in (ct, public))
     share = seen / np.where(np.abs(prior) < _RIDGE, _RIDGE, prior)
     np.fill_diagonal(share, 0.0)
@@ -50,7 +54,7 @@ def find_substituted(ct: Values, public: Values) -> Mask:
 
 
 def _noise(values: Values) -> Values:
-    """Too little to matter, enough for constant places to have a variance."""
+    """Noise that is negligible, but gives constant places a variance."""
     return np.random.default_rng(0).normal(0, 1e-4, values.shape).astype(np.float32)
 
 
@@ -58,7 +62,7 @@ def _undo_table(ct: Values, public: Values, chosen: Mask) -> Values:
     levels, known = (np.rint((_LEVELS - 1) * values[:, chosen]).astype(np.int64) for values in (ct, public))
     found = ct.copy()
     for number in range(_ROUNDS):
-        # At first only places that were left alone predict anything.
+        # In the first round only places that were left alone predict others.
         helpers = np.ones(len(chosen), bool) if number else ~chosen
         predicted, usual = (np.empty(levels.shape), np.empty(known.shape))
         for column, place in enumerate(np.flatnonzero(chosen)):
@@ -84,7 +88,7 @@ def _predict(inputs: Values, weights: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def _average(levels: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """How often each level occurs, and the mean of the values there; between known levels on a line."""
+    """How often each level occurs, and the mean of the values there, interpolated between known levels."""
     counts = np.bincount(levels.ravel(), minlength=_LEVELS)
     sums = np.bincount(levels.ravel(), values.ravel(), minlength=_LEVELS)
     seen = np.flatnonzero(counts)
