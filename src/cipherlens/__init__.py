@@ -1,4 +1,4 @@
-"""cipherlens: vision models on keyed, unreadable images, and what such images still give away.
+"""cipherlens: vision models on images encrypted with keyed transforms, and attacks that measure their leakage.
 
 >>> import numpy as np
 >>> import cipherlens as cl
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Looked up on first use: a client must not need torch, nor wait for it.
+# Imported on first use: a client needs no torch, and does not wait for its import.
 _LAZY = {
     "SealedDataset": "cipherlens.data.sealed.dataset",
     "View": "cipherlens.attacks",

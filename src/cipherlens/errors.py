@@ -1,15 +1,15 @@
 """One exception tree; every message says what to do, every class has its exit code.
 
-Exit codes: 0 ok, 1 failure, 2 usage, 3 key or authentication, 4 bad data, 5 audit threshold exceeded,
-6 partial (something was skipped), 130 interrupt.
+Exit codes: 0 ok, 1 failure, 2 usage, 3 key or authentication, 4 bad data, 5 audit threshold exceeded, 6 partial
+(something was skipped). An interrupt gives 130.
 """
 
 
 class CipherlensError(Exception):
     """Base of all errors that cipherlens raises on purpose.
 
-    ``hint`` is the way out, shown on a line of its own. ``parameters`` are those that it speaks of: the command
-    line names its options after them.
+    ``hint`` says what to do; it is shown on a separate line. ``parameters`` are the parameters that the hint
+    mentions; the command line shows the matching options.
     """
 
     exit_code = 1
@@ -25,7 +25,7 @@ class CipherlensError(Exception):
 
 
 class UsageError(CipherlensError):
-    """A name, option or combination that cannot work, whatever the data."""
+    """A name, option or combination that cannot work with any data."""
 
     exit_code = 2
 
@@ -59,9 +59,9 @@ class PartialResultError(CipherlensError):
 
 
 class PrecisionWarning(UserWarning):
-    """A result that rounding makes less exact than usual."""
+    """Rounding makes the result less exact than usual."""
 
 
 def unknown_name(kind: str, name: str, known: list[str]) -> UsageError:
-    """Error for a name that a registry does not hold: lists the valid ones."""
+    """Error for a name that a registry does not hold; it lists the valid names."""
     return UsageError(f"unknown {kind} {name!r}", hint=f"choose one of: {', '.join(sorted(known))}")

@@ -1,4 +1,4 @@
-"""Writing files so that a kill at any moment leaves either the old file or the new one."""
+"""Atomic file writes: a kill at any moment leaves either the old file or the new one."""
 
 import io
 import json
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 PRIVATE = 0o600
-_PUBLIC = 0o666  # less what the user's umask takes away
+"""Mode of a file that only its owner can read and write. Definition."""
+_PUBLIC = 0o666  # the user's umask is applied
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -25,7 +26,7 @@ def write_temporary(path: Path, *parts: bytes | memoryview) -> Path:
 
 
 def write_new(path: Path, *parts: bytes | memoryview, mode: int = _PUBLIC) -> None:
-    """Write a file that does not exist yet, whatever lies there; nothing half-written stays behind."""
+    """Write a new file; raises FileExistsError where the path exists, a link too. A failed write leaves no file."""
     descriptor = os.open(path, _NEW, mode)
     try:
         with os.fdopen(descriptor, "wb", buffering=0) as file:
@@ -43,14 +44,14 @@ def _write_all(file: io.FileIO, part: bytes | memoryview) -> None:
 
 
 def commit(temporary: Path, path: Path) -> None:
-    """Make sure that the content is on disk, then give it its name, durably."""
+    """Sync the temporary file to disk, rename it to ``path``, and sync the folder."""
     try:
         _sync(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if os.name == "posix":  # elsewhere a folder cannot be opened
+    if os.name == "posix":  # other systems cannot open a folder
         _sync(path.parent)
 
 
@@ -63,5 +64,5 @@ def _sync(path: Path) -> None:
 
 
 def canonical_json(value: Any) -> bytes:
-    """One byte string per value: sorted keys, no spaces, UTF-8. What checksums and MACs are taken over."""
+    """Canonical JSON for checksums and MACs: sorted keys, no spaces, UTF-8."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def name_processor() -> str:
-    """Model name of the processor, as the operating system tells it."""
+    """Model name of the processor, as the operating system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

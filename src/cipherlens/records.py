@@ -1,4 +1,4 @@
-"""A number is a record: what was run, where, with what, and how often."""
+"""Records of measurements: command, date, environment, results."""
 
 import datetime
 import json

@@ -1,4 +1,4 @@
-"""Values that somebody else may have written, checked against the types of a dataclass before they are used."""
+"""Check untrusted values against the types of a dataclass before they are used."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -20,7 +20,7 @@ Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 def parse(values: Any, kind: type[T]) -> T:
     """A dataclass from a mapping of its fields; lists become tuples where the field is one.
 
-    Raises ValueError, naming the field, for one that is missing, unknown, of another type or out of range.
+    Raises ValueError, naming the field, where a field is missing, unknown, of another type or out of range.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"a {type(values).__name__} where fields were expected")

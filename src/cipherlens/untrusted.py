@@ -1,7 +1,7 @@
-"""The one door for files that came from elsewhere: regular files only, no links below their folder, a size limit.
+"""Read untrusted files: regular files only, no links below their folder, a size limit.
 
-A sealed data set or a run folder may be handed over by somebody else. A link in it could name the client's key
-file, a device or a pipe; a huge file could fill the memory.
+A sealed data set or a run folder may come from another person. A link in it could point to the client's key file,
+a device or a pipe. A huge file could fill the memory.
 """
 
 import io
@@ -14,11 +14,12 @@ from typing import Any, BinaryIO, cast
 from cipherlens.errors import DataError
 
 JSON_LIMIT = 64 << 20
-"""Most bytes of a manifest, a journal, or a JSON file of a run."""
+"""Maximum bytes of a manifest, a journal, or a JSON file of a run. A limit on memory."""
 
 _PIECE = 1 << 24
+"""Bytes that are read at a time, so that a growing file is noticed. Chosen by hand."""
 
-# Where the system lacks these flags (Windows) it has no such links, or refuses them to ordinary users.
+# Windows lacks these flags. It has no such links, or refuses them to ordinary users.
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 _READ = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _FOLDER = _READ | getattr(os, "O_DIRECTORY", 0)
@@ -27,8 +28,8 @@ _FOLDER = _READ | getattr(os, "O_DIRECTORY", 0)
 def open_untrusted(path: Path, folder: Path | None = None) -> BinaryIO:
     """Open a regular file for reading, unbuffered.
 
-    With ``folder``, which ``path`` must be under, no part of the path below it may be a link. Without, links are
-    followed: the user named the path. Raises OSError, also for a folder, a pipe or a device.
+    With ``folder``, ``path`` must lie below it, and no part of the path below it may be a link. Without it, links
+    are followed, because the user named the path. Raises OSError, also for a folder, a pipe or a device.
     """
     descriptor = os.open(path, _READ) if folder is None else _open_below(folder, path.relative_to(folder).parts)
     try:
@@ -78,10 +79,10 @@ def read_untrusted(path: Path, limit: int, folder: Path | None = None) -> bytes:
 
 
 def parse_json(content: bytes | str) -> dict[str, Any]:
-    """A JSON object from UTF-8 text that somebody else may have written. Raises ValueError for anything else."""
+    """A JSON object from untrusted UTF-8 text. Raises ValueError for anything else."""
     try:
         value = json.loads(content)
-        json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair can be escaped, but not written
+        json.dumps(value, ensure_ascii=False).encode()  # an unpaired surrogate can be escaped, but not encoded
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
@@ -90,7 +91,7 @@ def parse_json(content: bytes | str) -> dict[str, Any]:
 
 
 def read_json(path: Path, folder: Path, hint: str) -> dict[str, Any]:
-    """The JSON object in a file below ``folder``; DataError if it is missing, damaged or no such file."""
+    """The JSON object in a file below ``folder``; DataError if the file is missing, damaged or not regular."""
     try:
         return parse_json(read_untrusted(path, JSON_LIMIT, folder))
     except (OSError, ValueError) as error:
@@ -98,7 +99,7 @@ def read_json(path: Path, folder: Path, hint: str) -> dict[str, Any]:
 
 
 def describe(error: Exception) -> str:
-    """The reason alone: an OSError's text repeats the path."""
+    """The reason of an error without the path, which an OSError's text repeats."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 

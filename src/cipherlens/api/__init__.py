@@ -1,1 +1,1 @@
-"""What puts several packages together: training that starts from what an attack found."""
+"""Functions that combine several packages, such as training that starts from the result of an attack."""

@@ -1,6 +1,6 @@
-"""Front ends from ciphertexts: the map that an attack finds, for training to start from.
+"""Front ends from ciphertexts: training starts from the map that an attack finds.
 
-Training knows no attacks; this puts the two together.
+Training does not import attacks; this module connects the two.
 """
 
 from math import lcm
@@ -16,16 +16,17 @@ from cipherlens.errors import UsageError
 from cipherlens.evaluation.load import PARAMETRIC, load_view
 
 _MOST_IMAGES = 1_000
+"""At most this many ciphertexts are given to the attack. Chosen by hand."""
 _MOST_VALUES = 60_000_000
-"""Ciphertexts that are looked at hold so many values: 1,000 images of 32x32, 400 of 224x224."""
+"""At most this many values are given to the attack, e.g. 398 images of 224x224. A limit on memory."""
 _STARTS, _LARGEST_BLOCK = 6, 8
-"""Searches from several starts, the best of which is kept; in larger blocks one takes a minute, and is alone."""
+"""Search starts, of which the best is kept; larger blocks get one, which takes a minute. Chosen by hand."""
 _BLOCKS_PER_PIXEL = 100
-"""Fewer than so many times n blocks of n pixels are refused: eight photos of 224x224 in blocks of 8, not nine."""
+"""At least 100 n blocks of n pixels are required: nine photos of 224x224 in blocks of 8 suffice, eight do not."""
 
 
 def choose_map_attack(dataset: SealedDataset) -> Attack | None:
-    """The attack that finds a map of the data set's scheme from ciphertexts alone; None where there is none."""
+    """The attack that finds a map of the data set's scheme from ciphertexts only; None where there is none."""
     cipher, params = dataset.spec.cipher, dataset.spec.params
     if cipher == "identity" or params.get("per_image"):
         return None
@@ -34,7 +35,7 @@ def choose_map_attack(dataset: SealedDataset) -> Attack | None:
 
 
 def explain_refusal(dataset: SealedDataset, split: str) -> str | None:
-    """Why no map can be found from the ciphertexts of a split, in words; None where one can."""
+    """Text that says why no map can be found from the ciphertexts of a split; None where one can be found."""
     spec, attack = dataset.spec, choose_map_attack(dataset)
     if attack is None:
         own = " with a key for each image" if spec.params.get("per_image") else ""
@@ -63,17 +64,17 @@ def choose_network(spec: DatasetSpec) -> tuple[str, int]:
 
 
 def count_starts(spec: DatasetSpec) -> int:
-    """From how many starts to search for a map of a scheme."""
+    """Number of starts of the search for a map of a scheme."""
     return _STARTS if choose_network(spec)[1] <= _LARGEST_BLOCK else 1
 
 
 def find_map(
     dataset: SealedDataset, split: str, public: str | None = None, seed: int = 0, max_pixels: int = MAX_PIXELS
 ) -> EstimatedInverse:
-    """The map that an attack finds from the ciphertexts of a split, evenly chosen.
+    """The map that an attack finds from evenly chosen ciphertexts of a split.
 
-    ``public`` names a source of photos that serve as prior; without them the attack's own is taken. No key, label
-    or plain image of the data set is used. Raises UsageError where no map can be found.
+    ``public`` names a source of photos that serve as prior; without it the attack's built-in prior is used. No key,
+    label or plain image of the data set is used. Raises UsageError where no map can be found.
     """
     reason = explain_refusal(dataset, split)
     if reason is not None:
@@ -88,7 +89,7 @@ def find_map(
 
 
 def count_images(dataset: SealedDataset, split: str) -> int:
-    """How many ciphertexts of a split are looked at."""
+    """Number of ciphertexts of a split that the attack is given."""
     channels, height, width = dataset.spec.padded_shape
     most = max(1, min(_MOST_IMAGES, _MOST_VALUES // (channels * height * width)))
     return min(most, len(dataset.split(split)))

@@ -1,4 +1,4 @@
-"""Sealed data sets of several owners, put together for one training."""
+"""Sealed data sets of several owners, joined for one training."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def create_owner(dataset: SealedDataset, split: str, kind: str) -> Owner:
 def join(
     datasets: Sequence[SealedDataset], split: str, kind: str
 ) -> tuple[JointSet, JointSet | None, tuple[Owner, ...]]:
-    """Training set, test set (None where somebody has none) and owners, of images under as many keys.
+    """Training set, test set (None where a data set has none) and owners; each data set has its own key.
 
     Raises UsageError where two have the same key, DataError or ShapeError where images or classes differ.
     """

@@ -1,4 +1,4 @@
-"""A network that was trained on natural images, as an attack takes it: with what it expects of them."""
+"""A network trained on natural images, with its input normalisation, for an attack."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def load_prior_network(network: str, weights: Path | None, shape: tuple[int, int, int]) -> "PriorNetwork":
-    """The network for images (C, H, W) of ``shape``, and how it is given them.
+    """The network for images of ``shape`` (C, H, W), and its input normalisation.
 
-    ``network`` is a run folder on plain images, or a model of timm's with its weights: from a file, or over the
-    network where ``weights`` is None. Raises UsageError for a run on encrypted images.
+    ``network`` is a run folder on plain images, or the name of a timm model. Its weights come from the file
+    ``weights``, or are downloaded where that is None. Raises UsageError for a run on encrypted images.
     """
     from cipherlens.models import create_model
     from cipherlens.training.front_end.start import choose_range
@@ -31,7 +31,7 @@ def load_prior_network(network: str, weights: Path | None, shape: tuple[int, int
     channels, height, width = shape
     model = create_model(
         network,
-        num_classes=1,  # the classifier is not asked
+        num_classes=1,  # the classifier is not used
         in_chans=channels,
         pretrained=weights is None,
         weights=weights,

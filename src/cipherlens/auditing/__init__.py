@@ -1,1 +1,1 @@
-"""Measuring what leaks: metrics, records, and the report that people read."""
+"""The audit: attacks with controls, thresholds, and the report."""

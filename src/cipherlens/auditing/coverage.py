@@ -1,4 +1,4 @@
-"""What an audit covers: the attacks that can run, and what was not run, and why."""
+"""Coverage of an audit: the attacks that can run, and those that were not run, with the reason."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ _TOO_LONG = "takes minutes: name it among the attacks"
 
 
 def choose_attacks(target: Target, names: Sequence[str]) -> list[Attack]:
-    """The attacks of these names, or all that can run; UsageError, listing those, for one that cannot."""
+    """The attacks of these names, or all that can run. Raises UsageError, listing those, for one that cannot."""
     able = target.list_attacks(slow=bool(names))
     unknown = sorted(set(names) - {attack.name for attack in able})
     if unknown:
@@ -31,7 +31,7 @@ def choose_attacks(target: Target, names: Sequence[str]) -> list[Attack]:
 
 
 def list_missing(target: Target, chosen: Sequence[Attack], late: Sequence[Job]) -> list[dict[str, Any]]:
-    """What was not run, and why: whole attacks (no budget), and budgets and controls that time was short for."""
+    """What was not run, and why: whole attacks (no budget), and budgets and controls that exceeded the time."""
     rows = []
 
     def add(attack: Attack, what: str, budget: int | None, reason: str) -> None:

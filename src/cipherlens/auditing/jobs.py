@@ -1,4 +1,4 @@
-"""The audit's work in processes of its own: attacks and their controls, each a job, the most telling first."""
+"""Run the jobs of an audit in worker processes: attacks and their controls, the most informative first."""
 
 import os
 import secrets
@@ -24,6 +24,7 @@ from cipherlens.evaluation.views import MAX_SCORED
 from cipherlens.keys import Key
 
 _PICTURES = 6
+"""At most this many reconstructed images of a job are kept for the report. Chosen by hand."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,15 @@ class Job:
 
     @property
     def name(self) -> str:
-        """For people who wait."""
+        """The job's name in the progress display."""
         return f"{self.attack}, controls" if self.budget is None else f"{self.attack}, {self.budget:,}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job gave: its two controls, or an evaluation without its reconstruction and a few pictures of that.
+    """The result of a job: its two controls, or an evaluation, with a few pictures instead of the reconstruction.
 
-    ``pictures`` are (C, H, W) uint8, by the number of their image.
+    ``pictures`` are (C, H, W) uint8, by image number.
     """
 
     job: Job
@@ -54,10 +55,10 @@ class Outcome:
 
 
 def plan_jobs(attacks: Sequence[Attack], total: int, seed: int, params: dict[str, Any] | None = None) -> list[Job]:
-    """All jobs on ``total`` images under a cipher's ``params``, in the order in which they are needed most.
+    """All jobs on ``total`` images under a cipher's ``params``, the most important first.
 
-    First the worst case: every attack with its most material, the threat models in turn. Then the controls, without
-    which no figure is to be believed. Then less and less material.
+    First comes the worst case: every attack at its largest budget, the threat models in turn. Then come the
+    controls, which validate all figures. Then come the smaller budgets, in falling order.
     """
     by_model = [[attack for attack in attacks if attack.threat_model == model] for model in THREAT_MODELS]
     turns = [attack for turn in zip_longest(*by_model) for attack in turn if attack is not None]
@@ -73,19 +74,19 @@ def plan_jobs(attacks: Sequence[Attack], total: int, seed: int, params: dict[str
 def run_jobs(
     target: Target, jobs: Sequence[Job], key: Key | None, workers: int, seconds: float
 ) -> Generator[Outcome, None, None]:
-    """Outcomes as they come, for so many ``seconds``; then the workers are ended, and nothing more comes.
+    """Yield outcomes as jobs finish, for at most ``seconds``; then the workers are stopped.
 
-    An outcome depends on its job alone, not on the number of workers or on other jobs (but for the stream control,
-    whose nonces are fresh by nature). ``key`` is the victim's, for attacks with chosen pictures.
+    An outcome depends on its job alone, not on the number of workers or on other jobs. The stream control is an
+    exception, because its nonces are random. ``key`` is the victim's, for attacks with chosen pictures.
     """
     if not jobs:
         return
-    # Under a name of its own, since several audits may run at once.
+    # The name is random, because several audits may run at once.
     with partial_folder(Path(gettempdir()) / f"audit-{secrets.token_hex(8)}") as folder:
         for name in _ARRAYS:
             if (images := getattr(target, name)) is not None:
                 np.save(folder / f"{name}.npy", images)
-        # Workers share the images as files; and a bound cipher cannot be passed on: it is the key.
+        # Workers share the images as files. A bound cipher holds the key and cannot be pickled.
         facts = {name: getattr(target, name) for name in ("cipher", "params", "prior")}
         started = min(workers, len(jobs))
         arguments = (facts, str(folder), started, None if key is None else key.to_bytes())
@@ -97,9 +98,9 @@ _target: Target
 
 
 def start_worker(facts: dict[str, Any], folder: str, workers: int, key: bytes | None) -> None:
-    """Keep what all jobs of a worker share: the target, with its images from the files of a folder.
+    """Load what all jobs of a worker share: the target, with its images from the files of a folder.
 
-    The last of the workers to open the files removes them, so that a killed audit leaves no plain images behind.
+    The last worker that opens the files removes them, so that a killed audit leaves no plain images on disk.
     """
     global _target  # noqa: PLW0603 (a worker process holds it)
     paths = {name: Path(folder) / f"{name}.npy" for name in _ARRAYS}
@@ -118,10 +119,10 @@ def start_worker(facts: dict[str, Any], folder: str, workers: int, key: bytes | 
 
 
 def run_job(job: Job) -> Outcome:
-    """Run one job; in a worker process, after :func:`start_worker`."""
+    """Run one job in a worker process, after :func:`start_worker`."""
     attack = ATTACKS[job.attack]
     if job.budget is None:
-        # The budget of chosen pictures is no number of images: the fewest images that controls take will do.
+        # A budget of chosen pictures is not a number of images, so the controls get the fewest images they take.
         size = 1 if attack.threat_model == "cpa" else max(default_budgets(attack, len(_target.plain)))
         return Outcome(job, controls=tuple(run_controls(attack, _target, size, job.seed)))
     evaluation = evaluate(attack, _target, job.budget, job.seed)
@@ -131,7 +132,7 @@ def run_job(job: Job) -> Outcome:
 
 
 def _keep_pictures(evaluation: Evaluation) -> dict[int, NDArray[np.uint8]]:
-    """The last few of the images that attacks with any material score, so that the same are shown for all."""
+    """The last few of the images that are scored at every budget, so that all attacks show the same ones."""
     places = np.flatnonzero(evaluation.scored < MAX_SCORED)[-_PICTURES:]
     shown = np.rint(255 * np.clip(np.nan_to_num(evaluation.reconstruction[places]), 0, 1)).astype(np.uint8)
     return dict(zip(evaluation.scored[places].tolist(), shown, strict=True))

@@ -1,4 +1,4 @@
-"""The audit: every attack that applies, at several budgets, with controls, into one report."""
+"""The audit: run every attack that applies, at several budgets, with controls, and build one report."""
 
 import datetime
 import time
@@ -27,11 +27,12 @@ from cipherlens.keys import Key
 from cipherlens.records import describe_environment
 
 _MOST_MINUTES = 1e6
+"""Upper limit of an audit's time, about two years. Chosen by hand."""
 
 
 @dataclass(frozen=True)
 class AuditConfig:
-    """How much an audit does: which attacks (none named: all that can run), in how many processes, for how long."""
+    """Settings of an audit: attacks (empty: all that can run), worker processes, time limit in minutes, seed."""
 
     attacks: tuple[str, ...] = ()
     workers: int = 1
@@ -61,7 +62,8 @@ def audit(
     """Run the attacks that apply to the data set's cipher; return the report's content and its pictures.
 
     ``key`` is the victim's, where ``target`` has one to encrypt chosen pictures. ``progress`` is called with the
-    number of jobs done, of all jobs, and what is being run. Raises UsageError for attacks that cannot be run here.
+    number of finished jobs, the number of all jobs, and the names of the running ones. Raises UsageError for
+    attacks that cannot run on this data set.
     """
     effort, accuracy = effort or AuditConfig(), [read_accuracy(run) for run in runs]
     attacks = choose_attacks(target, effort.attacks)
@@ -70,7 +72,7 @@ def audit(
     outcomes = _collect(target, jobs, key, effort, progress)
     seconds = time.monotonic() - started
     names = [attack.name for attack in attacks]
-    # Whoever was done first: by attack and material.
+    # Jobs finish in any order; the report sorts them by attack and budget.
     ordered = sorted(outcomes, key=lambda job: (names.index(job.attack), job.budget or 0))
     done = [outcomes[job] for job in ordered]
     evaluations = [outcome.evaluation for outcome in done if outcome.evaluation is not None]
@@ -99,13 +101,13 @@ def _collect(
     outcomes: dict[Job, Outcome] = {}
 
     def tell() -> None:
-        # Jobs are begun in this order, so the first that are not done are being run.
+        # Jobs start in this order, so the first unfinished ones are running.
         begun = [job.name for job in jobs if job not in outcomes][: effort.workers]
         if progress:
             progress(len(outcomes), len(jobs), "; ".join(begun))
 
     tell()
-    # Closed, so that an error or an interrupt here ends the workers too.
+    # Closing the generator stops the workers after an error or an interrupt.
     with closing(run_jobs(target, jobs, key, effort.workers, 60 * effort.minutes)) as running:
         for outcome in running:
             outcomes[outcome.job] = outcome
@@ -128,7 +130,7 @@ def _describe(dataset: SealedDataset) -> dict[str, Any]:
 
 
 def read_accuracy(run: Path) -> dict[str, Any]:
-    """What a run folder reached on its test images after its last epoch."""
+    """The test accuracy of a run folder after its last epoch, with its settings."""
     files = read_run_files(run)
     try:
         config, data, last = files.config, files.data, files.epochs[-1]
@@ -155,9 +157,9 @@ def read_accuracy(run: Path) -> dict[str, Any]:
 def _pick_pictures(
     target: Target, records: Sequence[dict[str, Any]], pictures: dict[str, dict[int, NDArray[np.uint8]]]
 ) -> list[PictureRow]:
-    """The same few images for all: every attack's with its most material, and the worst case's per threat model.
+    """The same few images for every attack at its largest budget, and for the worst case of each threat model.
 
-    ``pictures``: of every attack at every budget, by title and number of the image.
+    ``pictures`` holds those of every attack and budget, by title and image number.
     """
     largest = {record["attack"]: record for record in records}  # budgets grow
     worst = [record for record in find_worst(records).values() if record is not None]

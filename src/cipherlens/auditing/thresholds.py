@@ -1,4 +1,4 @@
-"""The limits that an audit may not exceed: how much may leak."""
+"""Thresholds of an audit: how much may leak."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from cipherlens.errors import CipherlensError, UsageError
 from cipherlens.evaluation.harness import Evaluation
 
 METRICS = {"ssim": (-1.0, 1.0), "psnr": (-100.0, 100.0), "exact_pixels": (0.0, 1.0)}
-"""What can be limited, and between which numbers a limit makes sense."""
+"""Metrics that can be limited, each with the smallest and largest limit. Definition of the metrics' ranges."""
 
 
 def parse_limits(texts: Sequence[str]) -> dict[str, float]:
@@ -25,7 +25,7 @@ def parse_limits(texts: Sequence[str]) -> dict[str, float]:
         if name not in METRICS:
             raise UsageError(f"unknown metric {name!r}", hint=f"choose one of: {', '.join(METRICS)}")
         least, most = METRICS[name]
-        if not least <= limits[name] <= most:  # nan is between no numbers
+        if not least <= limits[name] <= most:  # false for nan too
             raise UsageError(
                 f"a limit of {name} is between {least:g} and {most:g}, not {value}", hint="e.g. ssim=0.3"
             )
@@ -35,9 +35,10 @@ def parse_limits(texts: Sequence[str]) -> dict[str, float]:
 def check_thresholds(
     evaluations: Sequence[Evaluation], limits: dict[str, float], late: Sequence[Mapping[str, Any]] = ()
 ) -> list[dict[str, Any]]:
-    """For each limit the worst measured value, whether it exceeds the limit, and whether ``late`` ones are missing.
+    """For each limit the worst measured value, whether it exceeds the limit, and whether no job is missing.
 
-    Without any evaluation nothing is measured (None) where time was short; CipherlensError where no attack applies.
+    ``late`` lists what exceeded the time. If nothing was evaluated in time, the measured value is None. Raises
+    CipherlensError where no attack applies.
     """
     rows = []
     if limits and not evaluations and not late:
@@ -67,5 +68,5 @@ def _read(evaluation: Evaluation, metric: str) -> float:
 
 
 def _rank(measured: float) -> float:
-    """A figure that is no number could hide any: it counts as the worst."""
+    """The value to compare; nan counts as the worst."""
     return math.inf if math.isnan(measured) else measured

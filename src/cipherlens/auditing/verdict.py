@@ -1,4 +1,4 @@
-"""What an audit comes to, in words: the verdict, what limits it, what to do."""
+"""The verdict of an audit in words: the result, its limits, the advice."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,16 +15,16 @@ from cipherlens.auditing.wording import (
 )
 
 OUT_OF_TIME = "out of time"
-"""Why something was not run that only more time was needed for."""
+"""Reason for a job that was not run because the time was over."""
 
 
 def list_late(missing: Sequence[Record]) -> list[Record]:
-    """Of what was not run, what only more time was needed for."""
+    """The rows of ``missing`` that were not run because the time was over."""
     return [row for row in missing if row["reason"] == OUT_OF_TIME]
 
 
 def verdict_words(verdict: str, best: Record | None, attacked: bool) -> str:
-    """The verdict in a few sentences; ``best`` is the attack that it rests on."""
+    """The verdict in a few sentences; ``best`` is the attack on which it is based."""
     if not attacked:
         return "No attack was run, so this audit says nothing about these images."
     caution = "That is no proof that nobody can: other attacks may get further."
@@ -41,13 +41,13 @@ def verdict_words(verdict: str, best: Record | None, attacked: bool) -> str:
 
 
 def control_words(failed: Sequence[Record]) -> str:
-    """The warning that failed controls call for."""
+    """The warning about failed controls."""
     names = ", ".join(f"{control['attack']} on {control['control']}" for control in failed)
     return f"Do not believe these numbers: a control failed ({names})."
 
 
 def late_words(late: Sequence[Record]) -> str:
-    """What it means that time was too short for these."""
+    """The warning about jobs that exceeded the time."""
     names = list(dict.fromkeys(row["attack"] for row in late))
     return f"Time was too short for all of it ({list_words(names)}), so more may leak than was found."
 
@@ -55,7 +55,7 @@ def late_words(late: Sequence[Record]) -> str:
 def advise(
     cipher: str, verdict: str, worst: Mapping[str, Record | None], exceeded: bool, late: Sequence[Record] = ()
 ) -> list[str]:
-    """What to do, the most pressing first."""
+    """Advice, the most urgent first."""
     if cipher == "stream":
         return [
             "This is real encryption: keep the key, and the pictures stay private. No model can learn from them "
@@ -87,8 +87,8 @@ def advise(
     return advice + _STANDING_ADVICE
 
 
-# The costs are published ones for CIFAR-10: OpenFHE ResNet-20 1,145 s a picture, CKKS on a GPU 1.4 s; three-party
-# computation of VGG-16 on a LAN 0.5-2.1 s and 40-88 MB; an H100 as TEE usually below 7 % overhead.
+# The costs are published figures for one CIFAR-10 picture. FHE: OpenFHE ResNet-20 1,145 s, CKKS on a GPU 1.4 s.
+# MPC: VGG-16 among three parties on a LAN 0.5-2.1 s and 40-88 MB. TEE: an H100 usually below 7 % overhead.
 _STANDING_ADVICE = [
     "A keyed transform is obfuscation and access control, not encryption: it keeps pictures from a casual "
     "look and decides who can use a model. It does not keep out somebody who wants to look.",

@@ -1,4 +1,4 @@
-"""The plain words of an audit: who attacks, what a score means, what was gained, what to do."""
+"""Texts of an audit: threat models, controls, scores, accuracies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ Record = Mapping[str, Any]
 
 READABLE, PARTLY, UNREAD = "readable", "partly readable", "no attack of this audit read the pictures"
 LEVELS = {READABLE: SSIM_READABLE, PARTLY: SSIM_PARTIAL}
-"""Least SSIM of each verdict, the higher first."""
+"""Minimum SSIM of each verdict, the highest first."""
 
 
 @dataclass(frozen=True)
 class Attacker:
-    """One threat model: ``name`` for people, the field's ``term``, ``who`` begins a sentence, ``has`` a budget."""
+    """Texts of one threat model: plain ``name``, technical ``term``, subject ``who``, ``has`` with a budget."""
 
     name: str
     term: str
@@ -57,7 +57,7 @@ ATTACKERS = {
         "({budget})",
     ),
 }
-"""Threat models, from the attacker with the least to the one with the most."""
+"""Threat models, the weakest attacker first."""
 
 CONTROLS = {
     "identity": (
@@ -72,7 +72,7 @@ CONTROLS = {
 }
 
 METRICS = {"ssim": "similarity (SSIM)", "psnr": "PSNR in dB", "exact_pixels": "share of exact pixel values"}
-"""The measures that a limit can be set on."""
+"""Names of the metrics that can have a limit."""
 
 _EXACT, _CLOSE, _SEEN = "exactly the originals", "close to the originals", "one can see what is in the pictures"
 _OUTLINES = "outlines and colours show, some pictures can be recognised"
@@ -93,47 +93,47 @@ _UNITS = {
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """The text without line breaks and control codes, cut to ``limit`` signs."""
+    """The text without line breaks and control characters, cut to ``limit`` characters."""
     shown = "".join(sign if sign.isprintable() else "?" for sign in text)
     return shown if limit is None or len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
 def unit_words(attack: Record) -> str:
-    """What the attack's budget counts, in short: ``encrypted images``, ``known pairs``."""
+    """The unit of the attack's budget: ``encrypted images``, ``known pairs``."""
     return str(attack["budget_unit"]).replace("ciphertexts", "encrypted images")
 
 
 def title_words(attack: Record) -> str:
-    """What an attack at a budget is called above its pictures: ``covariance (1,000 ciphertexts)``."""
+    """Title of the pictures of an attack at a budget: ``covariance (1,000 ciphertexts)``."""
     return f"{attack['attack']} ({attack['budget']:,} {attack['budget_unit']})"
 
 
 def budget_words(attack: Record) -> str:
-    """The attack's material for a sentence: ``1,000 encrypted images``; known pairs are explained."""
+    """The attack's budget for a sentence: ``1,000 encrypted images``; known pairs are explained."""
     unit = unit_words(attack)
     singular, plural = _UNITS.get(unit, (unit.removesuffix("s"), unit))
     return f"{attack['budget']:,} {singular if attack['budget'] == 1 else plural}"
 
 
 def missing_words(row: Record) -> str:
-    """What was not run, for a list: an attack, an attack with its material, or its controls."""
+    """What was not run, for a list: an attack, an attack with its budget, or its controls."""
     if row["what"] == "controls":
         return f"the controls of {row['attack']}"
     return str(row["attack"]) if row["budget"] is None else f"{row['attack']} with {budget_words(row)}"
 
 
 def attacker_words(attack: Record) -> str:
-    """What the attacker of this attack has, in words, with its budget."""
+    """The attacker's knowledge and budget."""
     return ATTACKERS[attack["threat_model"]].has.format(budget=budget_words(attack))
 
 
 def similarity(ssim: float) -> str:
-    """SSIM with two decimals, or more where two would make it look perfect."""
+    """SSIM with two decimals, or three where two would round it to 1."""
     return f"{ssim:.3f}" if 0.995 <= ssim < 0.9995 else f"{ssim:.2f}"
 
 
 def score_words(attack: Record) -> str:
-    """What the pictures that an attack gave back look like."""
+    """The quality of the pictures that an attack reconstructed."""
     if not attack["beats_guessing"]:
         return _NOTHING
     if attack["exact_pixels"] == 1:
@@ -143,7 +143,7 @@ def score_words(attack: Record) -> str:
 
 
 def worst_words(attack: Record) -> str:
-    """One sentence: who gets what, from how much, how fast."""
+    """One sentence on an attack: attacker, result, budget, time."""
     got = _GOT[score_words(attack)]
     return (
         f"{ATTACKERS[attack['threat_model']].who} gets back {got}, "
@@ -158,29 +158,29 @@ def params_words(params: Record) -> str:
 
 
 def shape_words(shape: Sequence[int]) -> str:
-    """Width x height and colours of (C, H, W)."""
+    """Width, height and colours of (C, H, W)."""
     channels, height, width = shape
     colours = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
-    return f"{width} × {height} pixels, {colours}"  # noqa: RUF001 (the sign that people read)
+    return f"{width} × {height} pixels, {colours}"  # noqa: RUF001 (the multiplication sign)
 
 
 def list_words(items: Sequence[str], limit: int = 12) -> str:
-    """The first ``limit`` items, and how many more there are."""
+    """The first ``limit`` items, and the number of the others."""
     rest = len(items) - limit
     return ", ".join(items[:limit]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def duration_words(seconds: float) -> str:
-    """Seconds, or minutes from a minute and a half on; number and unit stay on one line."""
+    """Seconds, or minutes from 90 seconds on; a no-break space keeps number and unit on one line."""
     if seconds < 0.1:
         return "under 0.1\u00a0s"
     return f"{seconds:.1f}\u00a0s" if seconds < 90 else f"{seconds / 60:.1f}\u00a0min"
 
 
 def best_accuracies(cipher: str, accuracy: Sequence[Record]) -> dict[str, float]:
-    """Best accuracy on plain and on encrypted images, without and with adaptation, and of guessing, by name.
+    """Best accuracy by name: plain images, encrypted images without and with adaptation, and guessing.
 
-    Only what was measured is in it. Accuracies on images under another cipher than ``cipher`` do not count.
+    Only measured ones are included. Accuracies on images under another cipher than ``cipher`` do not count.
     """
     measured = [entry for entry in accuracy if entry["accuracy"] is not None]
     sealed = [entry for entry in measured if entry["cipher"] == cipher != "identity"]

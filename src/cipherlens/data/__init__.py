@@ -1,1 +1,1 @@
-"""Where images come from (sources) and what a client hands out (sealed data sets)."""
+"""Sources of plain images, and sealed data sets."""

@@ -1,4 +1,4 @@
-"""One image: decode, bring to size, pad. Everything here runs on the client, before encryption."""
+"""Decode, resize and pad one image. All of it runs on the client, before encryption."""
 
 import io
 import warnings
@@ -15,17 +15,21 @@ from cipherlens.untrusted import open_regular
 Pixels = NDArray[np.uint8]
 
 IGNORED = 255
-"""In a mask: a pixel without a class."""
+"""Value of a mask at pixels without a class, as in PASCAL VOC."""
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")
-"""All that is decoded, whatever a file is called: other decoders of Pillow run programs, or are hardly tested."""
+"""Formats that are decoded, whatever a file's name. Other decoders of Pillow run programs, or are hardly tested."""
 
 MAX_FILE_BYTES = 1 << 30
+"""Larger image files are refused. Chosen by hand."""
 MAX_PIXELS = 100_000_000
+"""Default of the largest image in pixels, 300 MB as RGB. A limit on memory."""
 MAX_SIZE = 16_384
+"""Largest side to which images can be resized. A limit on memory."""
 
 _PILLOW_PIXELS = 178_956_970  # above this Pillow itself refuses
 _MAX_ELONGATION = 8
+"""Longer images are cut to this ratio of the sides before resizing. A limit on memory."""
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323  # tags of TIFF
 
 _ON_ERROR = "repair or remove it, or skip it"
@@ -35,8 +39,8 @@ _ON_ERROR = "repair or remove it, or skip it"
 class Item:
     """One image of a source, not decoded yet. ``label`` is -1 where the source has none.
 
-    ``mask``: a class per pixel, for segmentation; its class ``ignored`` is decoded as ``IGNORED``. ``variant``: see
-    :func:`draw_variant`.
+    ``mask``: one class per pixel, for segmentation. Its class ``ignored`` is decoded as ``IGNORED``. ``variant``:
+    see :func:`draw_variant`.
     """
 
     name: str
@@ -58,8 +62,7 @@ class Item:
     def decode_mask(self, max_pixels: int = MAX_PIXELS) -> Pixels:
         """Classes (1, H, W), uint8.
 
-        Raises DataError naming the image if there is no mask, a damaged one, or one of more than ``max_pixels``
-        pixels.
+        Raises DataError naming the image if the mask is missing, damaged, or has more than ``max_pixels`` pixels.
         """
         classes, name = self.mask, f"the mask of {self.name}"
         if classes is None:
@@ -76,7 +79,7 @@ class Item:
 def _decode(content: bytes | Path, name: str, max_pixels: int, mode: str | None = None) -> Pixels:
     """Pixels (H, W, ...) of an encoded image, converted to Pillow's ``mode``."""
     try:
-        # Pillow's warnings do not say which image they are about; those of pixels are settled by max_pixels.
+        # Pillow's warnings do not name the image; max_pixels replaces its warning about large images.
         with warnings.catch_warnings(action="ignore"):
             file = io.BytesIO(content) if isinstance(content, bytes) else open_regular(content, MAX_FILE_BYTES)
             with file, Image.open(file, formats=FORMATS) as image:
@@ -90,7 +93,7 @@ def _decode(content: bytes | Path, name: str, max_pixels: int, mode: str | None 
         ) from None
     except Image.DecompressionBombError:
         raise _too_large(name, f"over {_PILLOW_PIXELS:,} pixels", max_pixels) from None
-    except Exception as error:  # decoders fail in many ways, MemoryError among them
+    except Exception as error:  # decoders raise many kinds, MemoryError among them
         raise DataError(
             f"{name} cannot be decoded: {str(error) or type(error).__name__}",
             hint=_ON_ERROR,
@@ -99,7 +102,7 @@ def _decode(content: bytes | Path, name: str, max_pixels: int, mode: str | None 
 
 
 def _check_pixels(image: Image.Image, name: str, max_pixels: int) -> None:
-    """Look at the header only. A TIFF is decoded by tiles, which may be larger than the image."""
+    """Check the size in the header. A TIFF is decoded by tiles, which may be larger than the image."""
     tags = getattr(image, "tag_v2", {})
     tile = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0)
     for width, height in (image.size, tile):
@@ -119,11 +122,11 @@ def _too_large(name: str, found: str, max_pixels: int) -> DataError:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What happens to an image before encryption.
+    """Preprocessing of an image before encryption.
 
-    ``size``: the shorter side is resized to it and the centre square is cut out. ``pad``: sides are filled up
-    to multiples of the cipher's block by repeating the last row and column. ``max_pixels``: images and masks of
-    more are refused before they are decoded. Raises UsageError for a size or limit that cannot be.
+    ``size``: the shorter side is resized to it, then the centre square is cropped. ``pad``: the last row and column
+    are repeated until the sides are multiples of the cipher's block. ``max_pixels``: larger images and masks are
+    refused before decoding. Raises UsageError for a size or limit out of range.
     """
 
     size: int | None = None
@@ -141,7 +144,7 @@ class Preprocess:
         return draw_variant(pixels if self.size is None else resize_and_crop(pixels, self.size), item.variant)
 
     def apply_to_mask(self, item: Item) -> Pixels:
-        """The mask of an image, brought to the same size and variant: (1, H, W), uint8."""
+        """The mask of an image, resized and augmented like the image: (1, H, W), uint8."""
         classes = item.decode_mask(self.max_pixels)
         check_shape(classes, (1, *item.decode(self.max_pixels).shape[1:]), f"the mask of {item.name}", "the image")
         if self.size is not None:
@@ -162,10 +165,10 @@ def _check_option(name: str, value: int, highest: int) -> None:
 
 
 def draw_variant(pixels: Pixels, variant: tuple[int, int]) -> Pixels:
-    """Variant (copy, image) of (C, H, W): mirrored half of the time, shifted by up to an eighth of the sides.
+    """Variant (copy, image) of (C, H, W): mirrored with probability 1/2, shifted by up to an eighth of the sides.
 
-    What a shift uncovers is filled with a reflection. Copy 0 is the image itself. A variant follows from its two
-    numbers: it is no secret.
+    A reflection fills the uncovered border. Copy 0 is the image itself. The two numbers seed the random draws, so a
+    variant is not secret.
     """
     if variant[0] == 0:
         return pixels
@@ -180,7 +183,7 @@ def draw_variant(pixels: Pixels, variant: tuple[int, int]) -> Pixels:
 def resize_and_crop(pixels: Pixels, size: int, resampling: Image.Resampling = Image.Resampling.BILINEAR) -> Pixels:
     """(C, H, W) -> (C, size, size), C = 3 or 1: resize of the shorter side, then centre crop.
 
-    Of a very long image only the centre is resized: all of it would be huge.
+    Only the centre of a very long image is resized, because the whole result would be huge.
     """
     pixels = _cut_long_side(pixels)
     _, height, width = pixels.shape
@@ -197,7 +200,7 @@ def resize_and_crop(pixels: Pixels, size: int, resampling: Image.Resampling = Im
 
 
 def _cut_long_side(pixels: Pixels) -> Pixels:
-    """The centre of (C, H, W), at most _MAX_ELONGATION times as long as wide; ordinary images as they are."""
+    """The centre of (C, H, W), at most _MAX_ELONGATION times as long as wide; other images are unchanged."""
     _, height, width = pixels.shape
     longest = _MAX_ELONGATION * min(height, width)
     top, left = max(0, height - longest) // 2, max(0, width - longest) // 2
@@ -205,7 +208,7 @@ def _cut_long_side(pixels: Pixels) -> Pixels:
 
 
 def pad_to(images: Pixels, shape: tuple[int, int, int]) -> Pixels:
-    """(N, C, H, W) -> (N, *shape): repeats the last row and column."""
+    """(N, C, H, W) -> (N, *shape) by repeating the last row and column."""
     extra = [target - side for target, side in zip(shape[1:], images.shape[2:], strict=True)]
     if not any(extra):
         return images

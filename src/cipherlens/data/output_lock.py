@@ -1,4 +1,4 @@
-"""One writer per output folder: a second one is told who the first is."""
+"""Lock an output folder: one writer at a time; a second one gets an error that names the first."""
 
 import errno
 import getpass
@@ -24,32 +24,35 @@ except ImportError:  # Windows: no lock
 
 LOCK = ".lock"
 _OWNER_LIMIT = 4096
+"""At most this many bytes of a lock file are read. A limit on memory."""
 _MOMENT = ".moment"
 _PATIENCE = 2.0
+"""Seconds to retry while another process makes or removes the folder. Chosen by hand."""
 _PAUSE = 0.005
+"""Seconds between two attempts to read a lock file that is not written yet. Chosen by hand."""
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
 
 
 @contextmanager
 def hold_folder(folder: Path, mode: int = 0o777) -> Iterator[None]:
-    """Make ``folder`` if it is missing and hold the lock file in it; one that was made and stays empty goes again.
+    """Make ``folder`` if it is missing, and lock it. A folder that was made here and stays empty is removed again.
 
-    The system releases the lock when the process ends, however it ends, so what a killed one left is no obstacle.
-    The file says who holds it: user, host, process and start. Raises CipherlensError, naming that, where another
-    process writes to the folder, UsageError where it is a file.
+    The system releases the lock when the process ends, even by a kill, so an old lock file does no harm. The file
+    names the holder: user, host, process and start. Raises CipherlensError, naming the holder, where another
+    process writes to the folder. Raises UsageError where it is a file.
     """
     descriptor, made = _take(folder, mode)
     try:
         yield
     finally:
         if not (made and _remove_if_empty(folder)) and descriptor is not None:
-            (folder / LOCK).unlink(missing_ok=True)  # while it is held: nobody can have opened it and wait
+            (folder / LOCK).unlink(missing_ok=True)  # while the lock is held, so that no other process holds it
         if descriptor is not None:
             os.close(descriptor)
 
 
 def list_content(folder: Path) -> list[Path]:
-    """What is in a folder besides the lock; nothing where it does not exist."""
+    """The content of a folder without the lock file; empty where the folder does not exist."""
     try:
         return [path for path in folder.iterdir() if path.name != LOCK]
     except FileNotFoundError:
@@ -57,31 +60,31 @@ def list_content(folder: Path) -> list[Path]:
 
 
 def refuse_inside(out: Path, folder: Path) -> None:
-    """Raise UsageError where ``out`` lies in a folder that is read from: its files would be taken for input."""
+    """Raise UsageError where ``out`` lies in the input folder, because its files would be read as input."""
     if out.resolve().is_relative_to(folder.resolve()):
         raise UsageError(f"{out} lies inside of {folder}", hint="choose a destination outside of it")
 
 
 def _remove_if_empty(folder: Path) -> bool:
-    """Remove a folder that holds the lock alone, in one step for others, who would lock what goes."""
+    """Remove a folder that holds the lock file only. It is renamed first, so that no other process locks it."""
     if list_content(folder):
         return False
     going = _name_beside(folder)
     try:
         folder.rename(going)
-    except OSError:  # a place where something is mounted
+    except OSError:  # for example a mount point
         return False
     deadline = time.monotonic() + _PATIENCE
     while going.exists() and time.monotonic() < deadline:
-        if list_content(going):  # somebody has put something into it in that moment
+        if list_content(going):  # another process has written a file in the meantime
             going.rename(folder)
             return True
-        _remove_bare(going)  # again where a process that was about to lock it has made its own file in it
+        _remove_bare(going)  # repeated, because another process may have made a new lock file in it
     return True
 
 
 def _take(folder: Path, mode: int) -> tuple[int | None, bool]:
-    """The open lock file (None where there are no locks), and whether the folder was made with it."""
+    """The open lock file (None where the system has no locks), and whether the folder was made here."""
     if fcntl is None:
         return None, _make_folder(folder, mode)
     _clear_moments(folder)
@@ -93,7 +96,7 @@ def _take(folder: Path, mode: int) -> tuple[int | None, bool]:
                 return descriptor, True
         descriptor = _open_lock(folder)
         if descriptor is None:
-            if time.monotonic() > deadline:  # a link to nowhere, or a folder that goes as often as it is made
+            if time.monotonic() > deadline:  # a broken link, or a folder that is removed again and again
                 raise UsageError(f"cannot make {folder}", hint="choose another folder")
             continue
         locked = _lock(descriptor)
@@ -104,7 +107,7 @@ def _take(folder: Path, mode: int) -> tuple[int | None, bool]:
         if not locked:
             owner = _read_owner(descriptor)
             os.close(descriptor)
-            if owner is None and time.monotonic() < deadline:  # just taken, and not written yet
+            if owner is None and time.monotonic() < deadline:  # taken, but not written yet
                 time.sleep(_PAUSE)
                 continue
             raise CipherlensError(
@@ -114,11 +117,11 @@ def _take(folder: Path, mode: int) -> tuple[int | None, bool]:
         if _is_current(descriptor, folder / LOCK):
             _write_owner(descriptor)
             return descriptor, False
-        os.close(descriptor)  # whoever held it has removed it in between
+        os.close(descriptor)  # the former holder has removed the file in between
 
 
 def _make_locked(folder: Path, mode: int) -> int | None:
-    """Make a folder that is locked from its first moment on; None where another process was faster."""
+    """Make a folder that is locked from the start; None where another process was faster."""
     new = _name_beside(folder)
     if not _make_folder(new, mode):
         return None
@@ -138,7 +141,7 @@ def _make_locked(folder: Path, mode: int) -> int | None:
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Whether the lock could be had; None where the file system has no locks."""
+    """Whether the lock was taken; None where the file system has no locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -151,12 +154,12 @@ def _lock(descriptor: int) -> bool | None:
 
 
 def _name_beside(folder: Path) -> Path:
-    """A name for the moment in which a folder comes or goes."""
+    """A temporary name for a folder that is being made or removed."""
     return folder.with_name(f".{folder.name}.{secrets.token_hex(8)}{_MOMENT}")
 
 
 def _clear_moments(folder: Path) -> None:
-    """Remove what a process that was killed in such a moment has left: folders with nothing but a lock in them."""
+    """Remove the temporary folders of killed processes; they hold a lock file only."""
     pattern = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{16}}{re.escape(_MOMENT)}")
     with suppress(OSError), os.scandir(folder.parent) as entries:
         for name in [entry.name for entry in entries if pattern.fullmatch(entry.name)]:
@@ -164,7 +167,7 @@ def _clear_moments(folder: Path) -> None:
 
 
 def _remove_if_free(folder: Path) -> None:
-    """Remove a bare folder whose lock no process holds."""
+    """Remove a folder without content whose lock no process holds."""
     with suppress(OSError):
         if not (folder / LOCK).exists():
             folder.rmdir()
@@ -185,7 +188,7 @@ def _remove_bare(folder: Path) -> None:
 
 
 def _make_folder(folder: Path, mode: int) -> bool:
-    """Make the folder and its parents; False where it is there, or another process has just removed a parent."""
+    """Make the folder and its parents; False where it exists, or where another process has removed a parent."""
     try:
         folder.parent.mkdir(mode, parents=True, exist_ok=True)
         folder.mkdir(mode)
@@ -203,7 +206,7 @@ def _make_folder(folder: Path, mode: int) -> bool:
 
 
 def _open_lock(folder: Path) -> int | None:
-    """The lock file, made if it is missing; None where the folder has just gone."""
+    """Open the lock file, and create it if it is missing; None where the folder was just removed."""
     try:
         return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
@@ -241,8 +244,8 @@ def _read_owner(descriptor: int) -> str | None:
 
 
 def name_user() -> str:
-    """The user's name, or number where there is none."""
+    """The user's name, or number where the user has no name."""
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
+    except (KeyError, OSError):  # a user without a name, in a container
         return str(os.getuid())

@@ -1,6 +1,6 @@
-"""Where unfinished results lie: one private folder beside the destination, which the next run clears.
+"""Unfinished results: one private folder beside the destination, which the next run clears.
 
-After a kill there may be plain pictures in it. Nothing of the user's is ever in the way, since names are random.
+After a kill it may hold plain pictures. It uses random names, so it never overwrites files of the user.
 """
 
 import os
@@ -16,9 +16,11 @@ from cipherlens.data.output_lock import hold_folder, list_content, name_user
 from cipherlens.errors import CipherlensError, UsageError
 
 PRIVATE_FOLDER = 0o700
+"""Mode of a folder that only its owner can open. Definition."""
 _OLD_SECONDS = 60.0
+"""A younger hidden folder may still be in use by another process, so it stays. Chosen by hand."""
 _ATTEMPTS = 100
-"""Between two of them another process of the user's has removed the folder; more than a few is no accident."""
+"""Attempts to make the folder, which other processes of the user may remove in between. Chosen by hand."""
 
 
 def name_base(parent: Path) -> Path:
@@ -28,10 +30,10 @@ def name_base(parent: Path) -> Path:
 
 @contextmanager
 def partial_folder(out: Path) -> Iterator[Path]:
-    """A new folder of mode 0700 for what is to become ``out`` in the end (see :func:`move_into_place`).
+    """A new folder of mode 0700 for results that will become ``out`` (see :func:`move_into_place`).
 
-    It is removed in any case; what killed runs left beside it is removed first. Raises CipherlensError where
-    another process is making ``out``.
+    It is removed in any case. The leftovers of killed runs are removed first. Raises CipherlensError where another
+    process is making ``out``.
     """
     discard_leftovers(out.parent)
     base = _make_base(out.parent)
@@ -49,7 +51,7 @@ def partial_folder(out: Path) -> Iterator[Path]:
 
 
 def discard_leftovers(parent: Path) -> list[Path]:
-    """Remove what killed runs left unfinished in ``parent``, and say what; what a process is at work on stays."""
+    """Remove the unfinished results of killed runs in ``parent`` and return their paths; those in use stay."""
     base, removed = name_base(parent), []
     if base.is_symlink():
         return []
@@ -58,12 +60,12 @@ def discard_leftovers(parent: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     for folder in found:
-        if folder.name.startswith(".") and not _is_old(folder):  # a process is just making or removing it
+        if folder.name.startswith(".") and not _is_old(folder):  # a process may be making or removing it
             continue
         try:
             with hold_folder(folder):
                 _clear(folder)
-        except CipherlensError:  # held by a process that lives
+        except CipherlensError:  # a running process holds it
             continue
         with suppress(OSError):
             folder.rmdir()
@@ -74,9 +76,9 @@ def discard_leftovers(parent: Path) -> list[Path]:
 
 
 def move_into_place(folder: Path, out: Path) -> None:
-    """Give a finished folder its name. Raises UsageError where something else has that name meanwhile."""
+    """Rename a finished folder to ``out``. Raises UsageError where that exists meanwhile and is not empty."""
     with suppress(OSError):
-        out.rmdir()  # only an empty one goes
+        out.rmdir()  # only an empty folder is removed
     try:
         folder.rename(out)
     except OSError:
@@ -99,7 +101,7 @@ def _clear(folder: Path) -> None:
 
 
 def _make_base(parent: Path) -> Path:
-    """Make the private folder; in a folder that everybody can write to, somebody else may have made it."""
+    """Make the private folder. Raises CipherlensError where another user owns it."""
     base = name_base(parent)
     for _ in range(_ATTEMPTS):
         try:
@@ -110,7 +112,7 @@ def _make_base(parent: Path) -> Path:
                 raise CipherlensError(f"{base} is somebody else's", hint="choose another place, or another TMPDIR")
             base.chmod(PRIVATE_FOLDER)
             return base
-        except FileNotFoundError:  # another process of the user's has just removed it
+        except FileNotFoundError:  # another process of the user has just removed it
             continue
         except FileExistsError:
             for place in (parent, base):

@@ -1,4 +1,4 @@
-"""What a run folder says of itself, read without torch: its record and the lines of its metrics."""
+"""Read the record and the metrics of a run folder, without torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +18,13 @@ _DAMAGED = "the run folder is damaged: copy it again, or train again"
 
 
 def name_round(round: int) -> str:
-    """File of the adaptation network as it left a round of multi-round training."""
+    """File name of the adaptation network after a round of multi-round training."""
     return f"adapt-round{round}.safetensors"
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Settings, data and provenance of a run, and one mapping per epoch; checked to be mappings, no more."""
+    """Settings, data and provenance of a run, and one mapping per epoch. Only the types are checked."""
 
     config: dict[str, Any]
     data: dict[str, Any]
@@ -34,12 +34,12 @@ class RunFiles:
 
     @property
     def can_decrypt(self) -> bool:
-        """Whether its adaptation network started from a map that reads the images."""
+        """Whether the run's adaptation network started from a map that reads the images."""
         return self.config.get("start", "random") != "random" or self.config.get("inverse") is not None
 
 
 def read_run_files(folder: Path) -> RunFiles:
-    """Read config.json and, where it is there, metrics.jsonl; DataError where one is damaged or a link."""
+    """Read config.json and, if present, metrics.jsonl. Raises DataError where one is damaged or a link."""
     record = read_json(folder / RECORD, folder, "is this a run folder? it may be damaged")
     parts = [record.get(name) for name in ("config", "data", "provenance")]
     if not all(isinstance(part, dict) for part in parts):
@@ -50,7 +50,7 @@ def read_run_files(folder: Path) -> RunFiles:
 
 
 def _list_other_keys(owners: Any, folder: Path) -> list[str]:
-    """Fingerprints of the further owners of a run on images under several keys."""
+    """Fingerprints of all owners but the first, of a run on images under several keys."""
     try:
         return [str(owner["provenance"]["key_fingerprint"]) for owner in (owners or [])[1:]]
     except (KeyError, TypeError):

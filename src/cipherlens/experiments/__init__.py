@@ -1,4 +1,4 @@
-"""The published tables and figures, as experiments that anybody can run again."""
+"""Experiments that reproduce the published tables and figures."""
 
 from cipherlens.experiments.settings import Settings, list_experiments, read_settings
 

@@ -1,4 +1,4 @@
-"""What experiments share: the client's key, sealed images, and trainings, which a rerun continues."""
+"""Common steps of experiments: the client's key, sealed images, and trainings, which a rerun continues."""
 
 import os
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One training: its seed, its data and settings (fields of TrainConfig), and its place in a grid."""
+    """One training: seed, data, run folder, settings (fields of TrainConfig), and values on the axes of a grid."""
 
     seed: int
     sealed: Path
@@ -30,14 +30,14 @@ class TrainingJob:
     axes: dict[str, Any] = field(default_factory=dict)
 
     def read_config(self) -> "TrainConfig":
-        """The settings of the training; UsageError for a misspelt one."""
+        """The settings of the training. Raises UsageError for an unknown one."""
         from cipherlens.training.config import TrainConfig
 
         return TrainConfig.from_json({**self.config, "seed": self.seed})
 
 
 def count_workers(threads: int) -> int:
-    """How many trainings of so many CPU threads run at once: one on an accelerator, else what the cores allow."""
+    """Number of trainings that run at once: one on an accelerator, else the cores divided by ``threads``."""
     import torch
 
     return 1 if torch.accelerator.is_available() else max(1, (os.cpu_count() or 1) // threads)
@@ -46,14 +46,14 @@ def count_workers(threads: int) -> int:
 def seal_images(
     source: str, out: Path, cipher: dict[str, Any], key: Key, options: SealOptions, report: Reporter
 ) -> None:
-    """Seal ``source`` into the folder ``out``, or finish that, on all cores; ``cipher`` is for create_cipher."""
+    """Seal ``source`` into the folder ``out``, or continue, on all cores; ``cipher`` is for create_cipher."""
     options = replace(options, workers=os.cpu_count() or 1)
     with report.bar(f"sealing {out.name}") as progress:
         seal(source, out, create_cipher(**cipher), key, options, progress)
 
 
 def load_or_make_key(out: Path) -> Key:
-    """The client's key of an experiment in the folder ``out``, which is made."""
+    """The client's key in the folder ``out`` of an experiment; folder and key are made if missing."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / "client.key"
     if not path.exists():
@@ -62,9 +62,9 @@ def load_or_make_key(out: Path) -> Key:
 
 
 def train_cells(cells: Sequence[TrainingJob], threads: int, report: Reporter) -> dict[str, dict[str, Any]]:
-    """Train all cells, or continue them, several at a time; what each reached, by the name of its folder.
+    """Train all cells, or continue them, several at a time; return their figures by folder name.
 
-    ``threads`` (at least 1) is the number of CPU threads of each.
+    ``threads`` (at least 1) is the number of CPU threads of each training.
     """
     trained = {}
     cells = [replace(cell, config={**cell.config, "threads": threads}) for cell in cells]
@@ -80,11 +80,11 @@ def train_cells(cells: Sequence[TrainingJob], threads: int, report: Reporter) ->
 
 
 def start_worker() -> None:
-    """A worker has nothing to prepare."""
+    """Do nothing: a worker needs no preparation."""
 
 
 def train_cell(cell: TrainingJob) -> tuple[str, dict[str, Any]]:
-    """Train one cell, or continue it; runs in a worker process of its own."""
+    """Train one cell, or continue it, in a worker process."""
     from cipherlens.training.fit import fit
 
     dataset = SealedDataset.open(cell.sealed)

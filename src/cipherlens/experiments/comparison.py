@@ -1,4 +1,4 @@
-"""Schemes side by side: what a network learns from each, with which help, at what cost, and what it gives away."""
+"""Compare schemes: accuracy with and without adaptation or key, cost of encryption, and leakage."""
 
 import statistics
 import time
@@ -25,15 +25,17 @@ from cipherlens.models.adaptation.kinds import LEARNED
 ADAPTED = ("er", *LEARNED)
 DERIVED = ("locked", "folded")
 WAYS = ("none", *ADAPTED, *DERIVED)
-"""How a network is helped: not at all, by an adaptation network, or by the key (no training on ciphertexts)."""
+"""Ways to use a network: alone, with an adaptation network, or with the key (no training on ciphertexts)."""
 PLAIN = "identity"
 _TIMED, _REPEATS = 256, 5
+"""Images and repetitions of which the encryption time is taken. Chosen by hand."""
 _KNOWN_PAIRS = 10
+"""At most this many known pictures are given to an attack. Chosen by hand."""
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """One cipher with one network, and the ways it is tried in."""
+    """One cipher with one network, and the ways to use it."""
 
     cipher: dict[str, Any]
     model: str
@@ -46,7 +48,7 @@ class Scheme:
 
     @property
     def folder(self) -> str:
-        """Where its images lie."""
+        """Folder of its sealed images."""
         return "sealed-" + self.label.replace(" ", "-").replace("=", "")
 
     def name_run(self, way: str, seed: int) -> str:
@@ -150,7 +152,7 @@ def _derive(way: str, plain: Path, out: Path, dataset: SealedDataset, key: Key) 
 
 
 def _time_encryption(bound: BoundCipher, target: Target) -> float:
-    """Milliseconds an image, median."""
+    """Median milliseconds per image."""
     plain, seconds = target.plain[:_TIMED], []
     for _ in range(_REPEATS):
         started = time.perf_counter()
@@ -160,7 +162,7 @@ def _time_encryption(bound: BoundCipher, target: Target) -> float:
 
 
 def _attack(target: Target) -> list[dict[str, Any]]:
-    """What the attacks that exist for the cipher reconstruct from all ciphertexts, or with a few known pictures."""
+    """Results of the attacks on the cipher, from all ciphertexts, or with a few known pictures."""
     found = []
     total = len(target.plain)
     for attack in target.list_attacks():

@@ -1,4 +1,4 @@
-"""ER-CNN's eavesdropper: how well the adaptation network decrypts, round by round, beside the covariance attack."""
+"""ER-CNN's eavesdropper: decryption by the adaptation network after each round, and by the covariance attack."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +30,12 @@ OPTIONS = (
 )
 UNTRAINED = "adaptation, untrained"
 _PICTURES = 6
+"""Rows of the figure, one per image. Chosen by hand."""
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Sealed data: the encrypted classes, readable and encrypted; and the classes for pretraining, if any."""
+    """Sealed data: the encrypted classes, plain and encrypted, and the classes for pretraining, if any."""
 
     plain: Path
     sealed: Path
@@ -44,7 +45,7 @@ class Folders:
 def run_decryption(settings: Settings, out: Path, threads: int, report: Reporter) -> dict[str, Any]:
     """Run (or continue) a decryption experiment in the folder ``out``; returns what was measured."""
     check_options(settings, OPTIONS)
-    options, out = settings.options, out.resolve()  # runs remember where the weights that they start from lie
+    options, out = settings.options, out.resolve()  # runs record the path of their initial weights
     chosen = _choose_outside(settings)
     encrypted = tuple(options.get("classes", ())) if chosen is None else chosen.chosen
     folders = _seal_all(settings, encrypted, out, report)
@@ -102,7 +103,7 @@ def _seal_all(settings: Settings, encrypted: tuple[str, ...], out: Path, report:
 
 
 def _choose_outside(settings: Settings) -> Choice | None:
-    """Classes outside a pretraining set, where the experiment asks for them (approach two)."""
+    """Classes outside a pretraining set (approach two), or None where the experiment does not use them."""
     asked = settings.options.get("outside")
     if asked is None:
         return None
@@ -113,7 +114,7 @@ def _choose_outside(settings: Settings) -> Choice | None:
 def _pretrain(
     settings: Settings, folders: Folders, out: Path, threads: int, report: Reporter
 ) -> tuple[Path | None, dict[str, Any] | None]:
-    """The weights that backbones start from, a file or a training on other classes' plain images; how that went."""
+    """Initial weights of the backbones, from a file or a training on other classes, and its figures."""
     options = settings.options
     if "weights" in options:
         return find_weights(options["weights"]), None
@@ -134,7 +135,7 @@ def _load_target(settings: Settings, folders: Folders) -> tuple[Target, Any]:
 def _attack_all(
     settings: Settings, out: Path, target: Target, labels: Any, trained: dict[str, dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], dict[str, Evaluation]]:
-    """Every decryptor on the same ciphertexts: scores, and for the first seed the pictures."""
+    """Run every attack on the same ciphertexts: scores, and for the first seed the pictures."""
     first, rounds = settings.options["seeds"][0], int(settings.options["train"]["rounds"])
     attacks: list[tuple[str, int | None, float, Attack]] = [("covariance", None, 0.0, ATTACKS["covariance"])]
     for seed in settings.options["seeds"]:

@@ -1,4 +1,4 @@
-"""Grids of trainings on one key's images: every cell is a run folder of its own, so that a rerun continues."""
+"""Grids of trainings on images of one key; every cell has its own run folder, so that a rerun continues."""
 
 import itertools
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ from cipherlens.experiments.settings import Settings, check_options, find_weight
 SEALED = {"plain": "sealed-plain", "sealed": "sealed"}
 """Folders of the sealed data."""
 BACKBONES = ("random", "pretrained")
-"""Whether a network starts from its weights, where the experiment gives it some."""
+"""Whether a network starts from random weights, or from those that the experiment names."""
 IMAGES = ("plain", "sealed", "adapted")
 """Plain images; sealed ones; sealed ones with an adaptation network of the cipher's block in front."""
 
 
 def run_grid(settings: Settings, out: Path, threads: int, report: Reporter) -> dict[str, Any]:
-    """Run (or continue) all cells in the folder ``out``, with so many CPU ``threads`` each; what was measured."""
+    """Run (or continue) all cells in the folder ``out``, with ``threads`` CPU threads each; return the figures."""
     check_options(settings, ("cipher", "limit", "size", "seeds", "base", "axes", "weights"))
     out = out.resolve()
     cells = list_cells(settings, out)
@@ -50,7 +50,7 @@ def run_grid(settings: Settings, out: Path, threads: int, report: Reporter) -> d
 
 
 def prepare_images(settings: Settings, out: Path, report: Reporter) -> None:
-    """Seal the source twice under one key, readable and with the experiment's cipher, in the folders ``SEALED``."""
+    """Seal the source twice under one key, plain and with the experiment's cipher, in the folders ``SEALED``."""
     key = load_or_make_key(out)
     options = settings.options
     sealing = SealOptions(Preprocess(options.get("size")), limit=options.get("limit"))
@@ -59,7 +59,7 @@ def prepare_images(settings: Settings, out: Path, report: Reporter) -> None:
 
 
 def list_cells(settings: Settings, out: Path) -> list[TrainingJob]:
-    """All cells: the product of the axes, for every seed. Raises UsageError for what no training can be."""
+    """All cells: the product of the axes, for every seed. Raises UsageError for invalid values."""
     axes: dict[str, Sequence[Any]] = settings.options["axes"]
     cells = []
     for values in itertools.product(*axes.values()):
@@ -89,7 +89,7 @@ def list_cells(settings: Settings, out: Path) -> list[TrainingJob]:
 
 
 def _summarize(cells: list[TrainingJob], trained: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row per place in the grid, over its seeds."""
+    """One row per point of the grid, summarised over its seeds."""
     rows = []
     for _, group in itertools.groupby(cells, key=lambda cell: cell.axes):
         members = list(group)

@@ -1,4 +1,4 @@
-"""From an experiment's kind to the code that runs it, and its result in lines."""
+"""Run an experiment by its kind, and describe its results in lines of text."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ KINDS = ("access", "segmentation", "grid", "decryption", "comparison", "leakage"
 
 
 def run_settings(settings: Settings, out: Path, threads: int, report: Reporter) -> tuple[dict[str, Any], list[str]]:
-    """Run an experiment in the folder ``out``: what was measured, JSON-able, and lines to read."""
+    """Run an experiment in the folder ``out``; return its results as JSON values, and lines of text."""
     if settings.kind not in KINDS:
         raise unknown_name("kind of experiment", settings.kind, list(KINDS))
     if settings.kind == "grid":

@@ -1,4 +1,4 @@
-"""The leaderboard: what every scheme gives away to every attack that applies, at growing budgets."""
+"""The leaderboard: leakage of every scheme to every attack that applies, at growing budgets."""
 
 import hashlib
 import json
@@ -35,10 +35,10 @@ from cipherlens.files import canonical_json, write_atomic
 from cipherlens.keys import Key
 
 _MOST = {"coa": 10_000, "kpa": 100}
-"""Larger budgets add nothing: a hundred known pictures give the key where they can."""
+"""Largest budget per threat model; a hundred known pictures give the key where any number does."""
 _SETTINGS = "settings.json"
 _EXACT = 0.99
-"""Share of exact values with the right key: real ciphers round."""
+"""Minimum share of exact values with the right key; float ciphers round some. Chosen by hand."""
 
 
 def run_leakage(settings: Settings, out: Path, report: Reporter) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def run_leakage(settings: Settings, out: Path, report: Reporter) -> dict[str, An
 
 
 def _require_same(path: Path, images: Sequence[NDArray[np.uint8]]) -> None:
-    """Remember what is attacked in this folder; UsageError where something else was."""
+    """Record the attacked images in this folder. Raises UsageError where it holds attacks on other images."""
     facts = {
         name: {"shape": list(part.shape), "sha256": hashlib.sha256(part.tobytes()).hexdigest()}
         for name, part in zip(("attacked", "public"), images, strict=True)
@@ -141,7 +141,7 @@ def _summarize(scored: Sequence[tuple[Trial, dict[str, Any]]]) -> list[dict[str,
 
 
 def _has_key(result: dict[str, Any]) -> bool:
-    """Whether the attack says that it has the key, and the pictures say so too."""
+    """Whether the attack reports that it has the key, and the pictures confirm it."""
     return bool(result["details"].get("key_recovered")) and bool(result["exact_pixels"] > _EXACT)
 
 

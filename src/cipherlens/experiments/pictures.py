@@ -1,4 +1,4 @@
-"""Rows of what a segmentation model says, with and without the key."""
+"""Pictures of a segmentation model's outputs, with and without the key."""
 
 import colorsys
 import io
@@ -17,6 +17,7 @@ COLUMNS = (
     *("right key, as the provider has it", "right key, put back", "wrong key, put back"),
 )
 _BORDER = 3
+"""White border of an image in pixels. Chosen by hand."""
 
 
 def write_masks_picture(
@@ -29,7 +30,7 @@ def write_masks_picture(
 
 
 def write_rows(path: Path, columns: list[NDArray[np.uint8]]) -> None:
-    """Write a PNG with a row per image; ``columns`` are (N, H, W, 3) uint8, one after the other."""
+    """Write a PNG with a row per image; each of ``columns`` is (N, H, W, 3) uint8."""
     edges = ((0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0))
     bordered = [np.pad(column, edges, constant_values=255) for column in columns]
     rows = np.concatenate([np.concatenate(list(column), axis=0) for column in bordered], axis=1)
@@ -39,7 +40,7 @@ def write_rows(path: Path, columns: list[NDArray[np.uint8]]) -> None:
 
 
 def _choose_colours(classes: int) -> NDArray[np.uint8]:
-    """(256, 3): a hue per class, black for pixels without one."""
+    """Colours (256, 3): one hue per class, black for pixels without a class."""
     table = np.zeros((256, 3), np.uint8)
     for index in range(classes):
         table[index] = [

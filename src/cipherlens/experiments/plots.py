@@ -14,9 +14,9 @@ _MARKERS = "os^vDPX*"
 
 
 def draw_grid(path: Path, title: str, rows: Sequence[Row], axes: dict[str, Sequence[Any]]) -> None:
-    """Accuracy (mean, with the range over seeds) along the longest axis of numbers, a line for all else; as PNG.
+    """Plot accuracy (mean, with the range over seeds) along the longest numeric axis, as PNG.
 
-    Without such an axis: bars.
+    There is one line for each combination of the other axes. Without a numeric axis, bars are drawn.
     """
     numeric = {name: values for name, values in axes.items() if all(map(_is_number, values))}
     across = max(numeric, key=lambda name: len(numeric[name])) if numeric else None
@@ -31,7 +31,7 @@ def draw_grid(path: Path, title: str, rows: Sequence[Row], axes: dict[str, Seque
 def draw_rounds(
     path: Path, title: str, histories: dict[str, Sequence[float]], rounds: int, rows: Sequence[Row]
 ) -> None:
-    """Several rounds of training, as PNG: test accuracy by epoch, and SSIM of what the adaptation network shows.
+    """Plot several rounds of training, as PNG: test accuracy by epoch, and SSIM of the adaptation network's output.
 
     ``histories`` are accuracies by run; ``rows`` are decryptors with ``name``, ``seed``, ``ssim``, ``guess_ssim``.
     """
@@ -50,9 +50,9 @@ def draw_rounds(
 
 
 def draw_leakage(path: Path, title: str, rows: Sequence[Row]) -> None:
-    """SSIM against the budget, as PNG: a plot for each threat model, a line for each scheme with its range.
+    """Plot SSIM against the budget, as PNG: a plot for each threat model, a line with range for each scheme.
 
-    Chosen pictures, of which every attack asks as many as it needs, are no curve.
+    Attacks with chosen pictures are not plotted, because each asks for as many as it needs.
     """
     models = list(dict.fromkeys(row["threat_model"] for row in rows if row["threat_model"] != "cpa"))
     schemes = list(dict.fromkeys(row["scheme"] for row in rows))
@@ -61,7 +61,7 @@ def draw_leakage(path: Path, title: str, rows: Sequence[Row]) -> None:
             chosen = [row for row in rows if row["threat_model"] == model]
             for number, scheme in enumerate(schemes):
                 mine = [row for row in chosen if row["scheme"] == scheme]
-                # A scheme that nothing attacks in this way is in the legend all the same.
+                # A scheme without such an attack is in the legend too.
                 _draw_scheme(plot, scheme, mine, number)
             guesses = [row["guess_ssim"] for row in chosen if row["alignment"] == "none"]
             if guesses:
@@ -75,13 +75,13 @@ def draw_leakage(path: Path, title: str, rows: Sequence[Row]) -> None:
 
 
 def _draw_scheme(plot: Any, scheme: str, rows: Sequence[Row], number: int) -> None:
-    """The best attack at each budget: the one that is farthest above guessing."""
+    """Plot the best attack at each budget: the one with the largest gain over guessing."""
     gains = sorted(rows, key=lambda row: (row["budget"], row["ssim"]["mean"] - row["guess_ssim"]))
     farthest = {row["budget"]: row["ssim"] for row in gains}
     budgets, best = list(farthest), list(farthest.values())
     means = [ssim["mean"] for ssim in best]
     spread = [[s["mean"] - s["min"] for s in best], [s["max"] - s["mean"] for s in best]]
-    # Twenty colours, light and dark ones in turn, and eight markers: no two schemes look alike.
+    # Twenty colours, alternately dark and light, and eight markers distinguish the schemes.
     look = {"color": f"C{number // 2 % 10}", "alpha": 0.5 if number % 2 else 1.0, "marker": _MARKERS[number % 8]}
     plot.errorbar(budgets, means, spread, capsize=3, label=scheme, **look)
 
@@ -155,7 +155,7 @@ def _draw_bars(plot: Any, rows: Sequence[Row]) -> None:
 
 
 def describe(row: Row, without: str | None = None) -> str:
-    """A row's place in the grid in words."""
+    """A row's values on the axes of the grid, as text."""
     parts = [
         f"{value}" if isinstance(value, str) else f"{name} {value}"
         for name, value in row["axes"].items()

@@ -1,4 +1,4 @@
-"""PrivDL's experiments: what a network says on shuffled images, without the key, with it, and with a wrong one."""
+"""PrivDL's experiments: accuracy on shuffled images without the key, with it, and with wrong keys."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -28,13 +28,16 @@ from cipherlens.training.keyed_runs.lock import lock_run
 from cipherlens.training.run.load import Run, evaluate, load_run
 
 WRONG_KEYS = 5
+"""Wrong keys with which the locked model is tested. Chosen by hand."""
 _BATCH = 128
+"""Images in a batch when logits are compared. A limit on memory."""
 _PICTURES = 5
+"""Test images in the picture of masks. Chosen by hand."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """The same images sealed twice under one key: readable, and shuffled."""
+    """The same images sealed twice under one key: plain, and shuffled."""
 
     out: Path
     key: Key
@@ -48,12 +51,12 @@ class Data:
 
 
 def run_privdl(settings: Settings, out: Path, threads: int, report: Reporter) -> dict[str, Any]:
-    """Run (or continue) an experiment in the folder ``out``; returns what was measured, JSON-able."""
+    """Run (or continue) an experiment in the folder ``out``; returns the results as JSON values."""
     check_options(settings, ("models", "augment"))
     configs = {model: _read_config(model, threads, **o) for model, o in settings.options["models"].items()}
     if open_source(settings.source).masked != (settings.kind == "segmentation"):
         raise UsageError(f"{settings.source} is not for {settings.name}", hint="segmentation needs masks")
-    out = out.resolve()  # runs remember where the weights that they start from lie
+    out = out.resolve()  # runs record the path of their initial weights
     data = _prepare(settings, out, report)
     measured = {}
     for model, (config, finetune_epochs) in configs.items():
@@ -91,7 +94,7 @@ def run_privdl(settings: Settings, out: Path, threads: int, report: Reporter) ->
 def _read_config(
     model: str, threads: int, finetune_epochs: int | None = None, **options: Any
 ) -> tuple[TrainConfig, int | None]:
-    """A model's training, and the epochs of fine-tuning on shuffled images, if the experiment has that row."""
+    """A model's settings, and its epochs of fine-tuning on shuffled images, or None without fine-tuning."""
     return TrainConfig(model=model, threads=threads, **options), finetune_epochs
 
 
@@ -123,7 +126,7 @@ def _train(config: TrainConfig, dataset: SealedDataset, out: Path, report: Repor
 
 
 def _measure_rows(plain: Path, finetuned: Path | None, locked: Path, data: Data) -> dict[str, dict[str, Any]]:
-    """One figure per row of the table, of the weights after the last epoch."""
+    """One figure per row of the table, for the weights after the last epoch."""
     readable, shuffled = data.plain.split("test"), data.shuffled.split("test")
     rows = {
         "plain images": [_score(load_run(plain, "last"), readable)],
@@ -152,10 +155,10 @@ def _summarize(scores: list[float]) -> dict[str, Any]:
 
 
 def compare(plain: Path, locked: Path, data: Data) -> dict[str, Any]:
-    """The plain run on plain images against the locked one on shuffled images, in float32, on all test images.
+    """Compare the plain run on plain images with the locked one on shuffled images: all test images, in float32.
 
-    ``same`` counts the decisions (images, or pixels) on which both agree; ``relative_error`` is the largest logit
-    difference over the largest logit.
+    ``same`` is the number of decisions (images, or pixels) on which both agree. ``relative_error`` is the largest
+    logit difference divided by the largest logit.
     """
     runs = (load_run(plain, "last"), load_run(locked, "last", data.bound))
     first, second = (replace(run, precision="float32") for run in runs)
@@ -174,7 +177,7 @@ def compare(plain: Path, locked: Path, data: Data) -> dict[str, Any]:
 
 
 def draw_masks(plain: Path, locked: Path, data: Data, path: Path) -> Path:
-    """Write a picture of some test images and what is made of them (``COLUMNS``)."""
+    """Write a picture of some test images with the predicted masks (``COLUMNS``)."""
     readable, shuffled = data.plain.split("test"), data.shuffled.split("test")
     chosen = pick_evenly(len(readable), _PICTURES)
     bound, wrong = data.bound, next(_draw_wrong_keys(data))
@@ -197,7 +200,7 @@ def _logits(run: Run, split: SealedSplit, chosen: NDArray[np.int64]) -> Tensor:
 
 
 def _put_back(logits: Tensor, bound: BoundCipher) -> Tensor:
-    """Maps (N, C, H, W) of a locked model in true order; logits (N, C) as they are."""
+    """Output maps (N, C, H, W) of a locked model in true order; logits (N, C) unchanged."""
     if logits.ndim == 2:
         return logits
     inverse = torch.from_numpy(bound.inverse)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""How experiments talk to the person who waits for them."""
+"""Progress reports of experiments."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -10,7 +10,7 @@ from cipherlens.training.engine.metrics import Progress
 
 @dataclass(frozen=True)
 class Reporter:
-    """``say`` a line; ``bar`` opens a progress bar fed with (done, total); ``train`` feeds one from training."""
+    """``say`` prints a line. ``bar`` opens a progress bar, which takes (done, total); ``train`` updates one."""
 
     say: Callable[[str], None]
     bar: Callable[[str], AbstractContextManager[Callable[[int, int], None]]]

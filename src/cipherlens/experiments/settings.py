@@ -1,4 +1,4 @@
-"""What an experiment is: a TOML file with a section for each scale."""
+"""Settings of experiments: TOML files with a section for each scale."""
 
 import importlib.util
 import os
@@ -19,7 +19,7 @@ DATA_VARIABLE = "CIPHERLENS_DATA"
 class Settings:
     """One experiment at one scale.
 
-    ``options`` is the rest of the scale's section, for the module of its ``kind`` to read. ``published`` holds the
+    ``options`` is the rest of the scale's section; the module of the ``kind`` reads it. ``published`` holds the
     figures of the paper in percent, by row.
     """
 
@@ -46,8 +46,8 @@ def list_experiments() -> list[str]:
 def read_settings(name: str, scale: str, source: str | None = None) -> Settings:
     """Settings of an experiment; ``source`` replaces its own.
 
-    A source ``data:NAME`` lies in the folder that the environment variable CIPHERLENS_DATA names. Raises UsageError
-    for an unknown name or scale, DataError where the data is not there.
+    A source ``data:NAME`` is in the folder named by the environment variable CIPHERLENS_DATA. Raises UsageError for
+    an unknown name or scale, DataError where the data is missing.
     """
     if name not in list_experiments():
         raise unknown_name("experiment", name, list_experiments())
@@ -67,7 +67,7 @@ def read_settings(name: str, scale: str, source: str | None = None) -> Settings:
 
 
 def check_options(settings: Settings, known: Iterable[str]) -> None:
-    """Raise UsageError for an option that the experiment's kind does not have: it is misspelt."""
+    """Raise UsageError for an option that the experiment's kind does not have."""
     unknown = sorted(set(settings.options) - set(known))
     if unknown:
         raise UsageError(
@@ -77,15 +77,15 @@ def check_options(settings: Settings, known: Iterable[str]) -> None:
 
 
 def name_cipher(cipher: dict[str, Any]) -> str:
-    """A cipher of a TOML file in words: its name and parameters."""
+    """Name and parameters of a cipher from a TOML file, as text."""
     params = {name: value for name, value in cipher.items() if name != "name"}
     return " ".join([str(cipher["name"]), *(f"{name}={value}" for name, value in params.items())])
 
 
 def find_weights(source: str) -> Path:
-    """A weights file: a path, or ``package:NAME``, the one .pth file that an installed package brings along.
+    """A weights file: a path, or ``package:NAME`` for the only .pth file of an installed package.
 
-    Raises DataError where it is not there.
+    Raises DataError where the package has no such file.
     """
     kind, _, name = source.partition(":")
     if kind != "package":
@@ -99,7 +99,7 @@ def find_weights(source: str) -> Path:
 
 
 def resolve(source: str) -> str:
-    """A place; ``data:NAME`` lies in the folder of CIPHERLENS_DATA. Raises DataError where that is not there."""
+    """The path of a source; ``data:NAME`` is in the folder of CIPHERLENS_DATA. Raises DataError without it."""
     kind, _, name = source.partition(":")
     if kind != "data":
         return source

@@ -22,16 +22,18 @@ from cipherlens.files import canonical_json, write_atomic
 from cipherlens.keys import Key
 
 SCORED = 200
+"""Images that are scored beside the known pairs, or with chosen pictures. Chosen by hand."""
 KEY_PER_IMAGE = {"per_image": True}
-"""What attacks and their scoring are told where every image has a key of its own, if the scheme has it or not."""
+"""Parameters for attacks and scoring where every image has its own key, even if the scheme has no such option."""
 _CONTROLLED = 1000
+"""Images in the two controls of an attack. Chosen by hand."""
 
 
 @dataclass(frozen=True)
 class Trial:
     """One attack on one scheme with one key and budget; without a budget, the attack's two controls.
 
-    ``apart``: FEW_IMAGES images, each under a key of its own and attacked alone.
+    ``apart``: FEW_IMAGES images, each encrypted under its own key and attacked alone.
     """
 
     out: Path
@@ -43,14 +45,14 @@ class Trial:
 
     @property
     def path(self) -> Path:
-        """Where its result is kept."""
+        """File of the result."""
         size = "controls" if self.budget is None else "apart" if self.apart else f"budget{self.budget}"
         scheme = name_cipher(self.cipher).replace(" ", "-").replace("=", "")
         return self.out / "trials" / f"{scheme}-{self.attack}-{size}-key{self.seed}.json"
 
 
 def read_images(source: Source, split: str, count: int) -> NDArray[np.uint8]:
-    """At most ``count`` images of a split, evenly spread, in random order: the first few are of all classes too."""
+    """At most ``count`` evenly spread images of a split, in random order, so that the first few are mixed."""
     chosen = np.random.default_rng(0).permutation(pick_evenly(source.splits[split], count))
     items = source.read(split, chosen.tolist())
     return np.stack([Preprocess(None).apply(item) for item in items])
@@ -60,14 +62,14 @@ _images: tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def start_worker(source: str, most: int, prior: int) -> None:
-    """Read the images that all trials of a worker share."""
+    """Load the images that all trials of a worker share."""
     global _images  # noqa: PLW0603 (a worker process holds them)
     opened = open_source(source)
     _images = read_images(opened, "test", most), read_images(opened, "train", prior)
 
 
 def run_trial(trial: Trial) -> None:
-    """Run one trial and keep its result; runs in a worker process of its own."""
+    """Run one trial in a worker process and write its result."""
     if trial.budget is None:
         found = _run_controls(trial, *_images)
     elif trial.apart:
@@ -108,7 +110,7 @@ def _attack(trial: Trial, budget: int, plain: NDArray[np.uint8], public: NDArray
 
 
 def seal_images(params: dict[str, Any], key: Key, plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> Target:
-    """Images (N, C, H, W) as ciphertexts under ``key``, for an attack that has ``public`` images."""
+    """Encrypt images (N, C, H, W) under ``key``, as the target of an attack that has ``public`` images."""
     cipher = create_cipher(**params)
     bound = cipher.bind(key, (int(plain.shape[1]), int(plain.shape[2]), int(plain.shape[3])))
     ct = bound.encrypt(plain, [f"test/{number}" for number in range(len(plain))])

@@ -1,4 +1,4 @@
-"""Keyed models: networks that work on encrypted images, locked (any CNN) or folded (patch embeddings)."""
+"""Keyed models: networks for encrypted images, locked (any CNN) or folded (patch embeddings)."""
 
 from cipherlens.keyed.fold import fold
 from cipherlens.keyed.lock import FeatureMap, LockedModel, lock

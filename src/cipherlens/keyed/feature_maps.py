@@ -1,4 +1,4 @@
-"""Pictures of a locked model's feature maps: what they hold above, how they are stored below."""
+"""Pictures of a locked model's feature maps: in true order above, as stored below."""
 
 import io
 from pathlib import Path
@@ -11,12 +11,15 @@ from cipherlens.files import write_atomic
 from cipherlens.keyed.inspection import CapturedMap
 
 _CHANNELS = 8
+"""Channels per picture. Chosen by hand."""
 _SIDE = 96
+"""Smaller maps are enlarged by a whole factor, up to this side in pixels. Chosen by hand."""
 _BORDER = 2
+"""White border of a channel in pixels. Chosen by hand."""
 
 
 def write_feature_maps(folder: Path, maps: list[CapturedMap]) -> list[Path]:
-    """One PNG per feature map, ``NN-layer.png``: its eight most varied channels, restored above, stored below."""
+    """Write a PNG per feature map, ``NN-layer.png``: its eight most varied channels, restored and stored."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for number, captured in enumerate(maps):

@@ -1,7 +1,7 @@
-"""``fold``: a key into the patch embedding, so that a plain-trained model takes encrypted images (Kiya lab).
+"""``fold``: fold a key into the patch embedding, so that a plain-trained model takes encrypted images (Kiya lab).
 
-A model whose first layer cuts an image into patches and multiplies each by a matrix can take the inverse of a
-block-wise affine cipher into that matrix: same answers, same speed, no training.
+The first layer of such a model multiplies each patch by a matrix. The inverse of a block-wise affine cipher can be
+folded into that matrix. The outputs and the speed stay the same, without training.
 """
 
 import copy
@@ -18,7 +18,7 @@ from cipherlens.errors import PrecisionWarning, ShapeError, UsageError
 from cipherlens.keyed.blockmap import BlockMap, find_block_map
 
 POOR_CONDITION = 500.0
-"""Above it the rounding of weights and ciphertext to float32 may move logits by 1e-4 (ConvMixer at 357: 6e-5)."""
+"""Condition number above which float32 rounding may change logits by 1e-4 (measured: ConvMixer at 357, 6e-5)."""
 
 
 def fold(
@@ -26,23 +26,23 @@ def fold(
 ) -> nn.Module:
     """A copy of ``model`` that gives on images encrypted by ``bound`` what ``model`` gives on plain ones.
 
-    ``model`` was trained on ``(x - mean) / std`` with x in [0, 1] (per channel; 0 and 1 by default); the copy is
-    given the ciphertext itself, integer ones as ct / 255. Its first layer must be a convolution on the image that
-    cuts patches (kernel equal to stride, no padding), with patches that hold whole blocks of the cipher. Block
-    scrambling folds into the position embedding of timm's vision transformers where patch and block are the same.
+    ``model`` was trained on ``(x - mean) / std`` with x in [0, 1] (per channel; 0 and 1 by default). The copy takes
+    the ciphertext itself, an integer one as ct / 255. The first layer must be a convolution on the image that cuts
+    patches (kernel equal to stride, no padding). Patches must hold whole blocks of the cipher. Block scrambling
+    folds into the position embedding of timm's vision transformers where patch and block are the same.
 
-    Warns (PrecisionWarning) of a key whose matrix has a condition number above 500: the inverse multiplies what
-    float32 rounds off by up to that number, and logits may differ by more than 1e-4 of the largest.
+    Warns (PrecisionWarning) where the key's matrix has a condition number above 500. The inverse amplifies float32
+    rounding by up to that number, and logits may differ by more than 1e-4 of the largest.
 
-    Raises UsageError, with the reason, for a cipher or model that this cannot work for. Whoever holds the folded
-    and the plain model can read the key out of their difference.
+    Raises UsageError, with the reason, for a cipher or model that cannot be folded. Whoever holds the folded and
+    the plain model can compute the key from their difference.
     """
     channels = bound.shape[0]
     mean, std = tuple(mean or (0.0,) * channels), tuple(std or (1.0,) * channels)
     if len(mean) != channels or len(std) != channels or min(std) <= 0:
         raise UsageError(f"mean and std need {channels} numbers each, std above 0, not {mean} and {std}")
     found = find_block_map(bound)
-    with torch.inference_mode(False):  # tensors made there could not be trained later
+    with torch.inference_mode(False):  # inference tensors could not be trained later
         return _fold(copy.deepcopy(model), bound, found, mean, std)
 
 
@@ -66,7 +66,7 @@ def _fold(
 
 
 def _find_stem(model: nn.Module, bound: BoundCipher) -> tuple[str, nn.Conv2d]:
-    """The only layer that is given the image itself, and its name."""
+    """The only layer whose input is the image itself, and its name."""
     parameter = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     example = torch.zeros(1, *bound.shape, dtype=parameter.dtype, device=parameter.device)
     seen: list[tuple[str, nn.Module]] = []
@@ -117,7 +117,7 @@ def _check_patch(name: str, stem: nn.Conv2d, found: BlockMap) -> tuple[int, int]
 
 
 def _move_positions(model: nn.Module, name: str, found: BlockMap, bound: BoundCipher) -> None:
-    """Permute a position embedding as the cipher moves patches."""
+    """Permute the position embedding as the cipher permutes patches."""
     from timm.models.vision_transformer import VisionTransformer
 
     stem = model.get_submodule(name)
@@ -144,7 +144,7 @@ def _move_positions(model: nn.Module, name: str, found: BlockMap, bound: BoundCi
 def _fold_into(
     stem: nn.Conv2d, found: BlockMap, patch: tuple[int, int], mean: NDArray[np.float64], std: NDArray[np.float64]
 ) -> None:
-    """Weights and bias for ciphertext: x = (ct - shift) @ inverse, then (x - mean) / std, then the old ones."""
+    """Set weights and bias for ciphertext: x = (ct - shift) @ inverse, then (x - mean) / std, then the layer."""
     weight = stem.weight.detach().double().cpu().numpy()
     outputs, channels, block = weight.shape[0], weight.shape[1], found.block
     scaled = weight / std[:, None, None]

@@ -1,4 +1,4 @@
-"""Look into a locked model: its stored feature maps, beside what they hold."""
+"""Capture the feature maps of a locked model, as stored and in true order."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from cipherlens.keyed.lock import FeatureMap, LockedModel
 
 @dataclass(frozen=True)
 class CapturedMap:
-    """A feature map of one image as it is stored, and put back in order: both (C, H, W) float32."""
+    """A feature map of one image, as stored and in true order; both (C, H, W) float32."""
 
     feature_map: FeatureMap
     stored: NDArray[np.float32]
@@ -30,7 +30,7 @@ class _Capture(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         if n.name in self.wanted:
-            self.found[n.name] = result[0].detach().float().cpu().clone()  # before anybody writes into it
+            self.found[n.name] = result[0].detach().float().cpu().clone()  # before it is changed in place
         return result
 
 

@@ -1,4 +1,4 @@
-"""Keys: 32 random bytes, their files, and the keystream everything else is expanded from."""
+"""Keys: 32 random bytes, key files, and the keystream from which all other key material is expanded."""
 
 from cipherlens.keys.key import Key
 from cipherlens.keys.stream import KeyStream

@@ -13,7 +13,9 @@ from cipherlens.errors import KeyFailureError, UsageError
 from cipherlens.keys.keyfile import read_key_file, write_key_file
 
 KEY_BYTES = 32
+"""Length of a key: 256 bits, the key length of ChaCha20 (RFC 8439)."""
 FINGERPRINT_BYTES = 16
+"""Length of a fingerprint: 128 bits. Chosen by hand."""
 _SALT = b"cipherlens/v1"
 
 
@@ -57,7 +59,7 @@ class Key:
 
     @property
     def fingerprint(self) -> str:
-        """Public name of the key: 32 hexadecimal digits that say nothing about its bytes."""
+        """Public name of the key: 32 hexadecimal digits that reveal nothing about its bytes."""
         return self._derive(b"fingerprint", FINGERPRINT_BYTES).hex()
 
     def subkey(self, label: str) -> "Key":
@@ -81,5 +83,5 @@ class Key:
         return f"Key(fingerprint={self.fingerprint!r})"
 
     def __reduce__(self) -> NoReturn:
-        # A key inside a pickle is a key inside a checkpoint or a cache: refuse, so that it cannot happen unseen.
+        # A pickled key could end up in a checkpoint or a cache unnoticed.
         raise TypeError("a Key cannot be pickled or copied into a file; save it with key.save(path)")

@@ -1,4 +1,4 @@
-"""Key files: typed text with a version, a comment, a checksum, and optionally a passphrase.
+"""Key files: text with a version, a comment, a checksum, and optionally a passphrase.
 
     cipherlens-key: 1
     comment: ward 3, camera 2
@@ -32,19 +32,22 @@ VERSION = "1"
 WARNING = "# SECRET. Whoever holds this file can decrypt your images. Never give it to a provider."
 _PROTECTED = "argon2id-aes256gcm"
 _COST = {"memory-kib": 65536, "passes": 3, "lanes": 4}
-# A hostile file must not be able to ask for all memory, nor for hours.
+"""Cost of Argon2id: the second recommended option of RFC 9106 (64 MiB, 3 passes, 4 lanes)."""
 _COST_LIMIT = {"memory-kib": 1 << 20, "passes": 16, "lanes": 16}
+"""Largest cost that a key file may ask for; it limits memory and time. Chosen by hand."""
 _MAX_BYTES = 1 << 20
+"""At most this many bytes of a key file are read. A limit on memory."""
 _NUMBER = re.compile("[0-9]{1,9}")
 _LONGEST_COMMENT = 1_000
+"""Maximum characters of a comment. Chosen by hand."""
 
 
 def write_key_file(
     path: Path, secret: bytes, fingerprint: str, passphrase: str | None = None, comment: str = ""
 ) -> None:
-    """Create ``path`` with mode 0600; raises UsageError if it exists. Nothing is left behind on failure.
+    """Create ``path`` with mode 0600. Raises UsageError if it exists. A failure leaves no file.
 
-    The file is read back before this returns: a key that cannot be read again is lost with all it encrypts.
+    The file is read back before this returns, because all images would be lost with an unreadable key.
     """
     write_secret(path, format_key(secret, fingerprint, passphrase, comment).encode())
     try:
@@ -58,7 +61,7 @@ def write_key_file(
 
 
 def write_secret(path: Path, content: bytes) -> None:
-    """Create a file that only its owner can read, from the first byte on; raises UsageError if it exists."""
+    """Create a file that only its owner can read, from the first byte on. Raises UsageError if it exists."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -79,9 +82,9 @@ def write_secret(path: Path, content: bytes) -> None:
 
 
 def read_key_file(path: Path, passphrase: str | None = None) -> tuple[bytes, str]:
-    """The secret of a key file, and the fingerprint that it states.
+    """The secret of a key file, and its stated fingerprint.
 
-    Raises KeyFailureError for damage, a wrong or a missing passphrase.
+    Raises KeyFailureError for a damaged file, or a wrong or missing passphrase.
     """
     fields = read_fields(path)
     if fields["protection"] == "none":
@@ -92,9 +95,9 @@ def read_key_file(path: Path, passphrase: str | None = None) -> tuple[bytes, str
 
 
 def read_fields(path: Path) -> dict[str, str]:
-    """The public and sealed fields of a key file, checksum verified; needs no passphrase."""
+    """All fields of a key file, after its checksum was verified; needs no passphrase."""
     try:
-        with path.open("rb") as file:  # the user's own file, which may well be a link or a pipe
+        with path.open("rb") as file:  # the user's own file, which may be a link or a pipe
             text = file.read(_MAX_BYTES).decode("utf-8")
     except OSError as error:
         raise KeyFailureError(
@@ -103,7 +106,7 @@ def read_fields(path: Path) -> dict[str, str]:
     except UnicodeDecodeError:
         raise KeyFailureError(f"{path} is not a cipherlens key file", hint="name a file made by keygen") from None
     body, mark, checksum = text.rpartition("checksum: ")
-    # Lines end with a line feed and nothing else: a comment may hold other signs that Python would break at.
+    # Lines end with a line feed only. A comment may hold other characters at which splitlines() would split.
     lines = [line for line in body.split("\n") if line and not line.startswith("#")]
     fields = dict(line.split(": ", 1) for line in lines if ": " in line)
     if "cipherlens-key" not in fields:
@@ -184,7 +187,7 @@ def _associated(header: Mapping[str, str]) -> bytes:
 def _decode(path: Path, fields: Mapping[str, str], name: str) -> bytes:
     try:
         return base64.b64decode(fields.get(name, ""), validate=True)
-    except ValueError:  # binascii.Error is one; so is text that is not ASCII
+    except ValueError:  # binascii.Error, or text that is not ASCII
         raise KeyFailureError(f"{path}: damaged key file (field {name})", hint="restore a backup") from None
 
 

@@ -1,7 +1,7 @@
 """The keystream: ChaCha20 under a labelled subkey, expanded to integers, permutations and matrices.
 
-Byte-exact and independent of the version of any numerical library: a word is eight keystream bytes read
-as an unsigned little-endian integer, and every draw below consumes words in order.
+The results are byte-exact and do not depend on the version of any numerical library. A word is eight keystream
+bytes read as an unsigned little-endian integer. Every draw below consumes words in order.
 """
 
 import numpy as np
@@ -13,6 +13,7 @@ from cipherlens.errors import UsageError
 from cipherlens.keys.key import Key
 
 WORD_BITS = 64
+"""Bits of a word of eight keystream bytes. Definition."""
 
 
 class KeyStream:
@@ -35,15 +36,16 @@ class KeyStream:
         return np.frombuffer(self.bytes(8 * count), dtype="<u8").astype(np.uint64)
 
     def integers(self, high: int, count: int) -> NDArray[np.int64]:
-        """``count`` unbiased integers in [0, high): words at or above the largest multiple of ``high`` are
-        skipped, the others taken modulo ``high``.
+        """``count`` unbiased integers in [0, high).
+
+        Words at or above the largest multiple of ``high`` are skipped, the others taken modulo ``high``.
         """
         if not 0 < high <= 2**63:
             raise UsageError(f"cannot draw integers below {high}", hint="give a bound between 1 and 2**63")
         limit = 2**WORD_BITS - (2**WORD_BITS % high)
         parts: list[NDArray[np.uint64]] = []
         missing = count
-        # Exactly the missing number is drawn, so that the result does not depend on how draws are batched.
+        # Only the missing number is drawn, so that the result does not depend on the batching of draws.
         while missing:
             words = self.words(missing)
             kept = words if limit == 2**WORD_BITS else words[words < np.uint64(limit)]
@@ -93,7 +95,7 @@ class KeyStream:
     def normals(self, count: int) -> NDArray[np.float64]:
         """``count`` nearly normal floats: the sum of twelve uniforms minus six (Irwin-Hall).
 
-        Sums instead of a logarithm and a cosine, whose last digit differs between C libraries.
+        A logarithm or a cosine is not used, because their last digits differ between C libraries.
         """
         total: NDArray[np.float64] = self.uniforms(12 * count).reshape(count, 12).sum(axis=1)
         return total - 6.0
@@ -101,8 +103,8 @@ class KeyStream:
     def orthogonal_matrix(self, size: int) -> NDArray[np.float64]:
         """A (size, size) float64 orthogonal matrix, close to Haar-distributed.
 
-        A product of Householder reflections of normal vectors of length size, size - 1, ..., 1 (Stewart
-        1980) rather than a QR decomposition, whose result depends on the LAPACK in use.
+        A product of Householder reflections of normal vectors of length size, size - 1, ..., 1 (Stewart 1980).
+        A QR decomposition is not used, because its result depends on the LAPACK version.
         """
         matrix = np.eye(size)
         for start in range(size):

@@ -1,4 +1,4 @@
-"""Networks: own small ones, any timm backbone, and the adaptation network that can stand in front of them."""
+"""Networks: small ones of this project, any timm backbone, and adaptation networks in front of them."""
 
 from cipherlens.models.adaptation.network import AdaptationNetwork, AdaptedModel, OwnersModel
 from cipherlens.models.backbones import SEGMENTATION_MODELS, create_adaptation, create_model

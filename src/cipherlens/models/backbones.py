@@ -1,4 +1,4 @@
-"""Models by name: an explicit registry of own networks, and timm for every other name."""
+"""Models by name: a registry of this project's networks, and timm for every other name."""
 
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -38,9 +38,9 @@ SIZED_MODELS: dict[str, Callable[..., nn.Module]] = {
     "privconv-128-4": partial(PrivConv, 128, 4, kernel=5),
     "vit-cifar": create_small_vit,
 }
-"""Own models that are made for one size of images."""
+"""Models of this project with a fixed image size."""
 SEGMENTATION_MODELS = ("unet", "unet-small")
-"""Own models that give a class per pixel."""
+"""Models of this project that give a class per pixel."""
 
 
 def create_model(
@@ -57,15 +57,18 @@ def create_model(
 ) -> nn.Module:
     """Classifier (N, in_chans, H, W) float -> logits (N, num_classes), in training mode.
 
-    ``adapt_block`` puts an AdaptationNetwork with blocks of that many pixels in front (submodules ``adapt``
-    and ``backbone``): ER-CNN's, or with ``adaptation`` "le", "ele" or "pe" that of another scheme, behind which the
-    backbone has 16 input channels, or with "positions" one for pixel permutations, or with "whitened" one that
-    whitens blocks and learns a rotation. ``legacy_padding`` puts ER-CNN's windows off the grid. ``pretrained`` lets
-    timm fetch its weights over the network; ``weights`` reads a local file instead. ``small_stem`` (timm's ResNets,
-    DenseNets and ConvNeXts) keeps 32 x 32 images from being shrunk at once. ``image_size`` (height, width in
-    pixels) fits models of fixed input size, such as ViTs, to it and raises ShapeError where the model cannot take
-    such images. Raises UsageError for an unknown name or a combination that cannot work, DataError for weights that
-    do not fit.
+    ``adapt_block`` puts an adaptation network with blocks of that side in front (submodules ``adapt`` and
+    ``backbone``). ``adaptation`` names its kind. "er" is ER-CNN's. "le", "ele" and "pe" are those of these schemes,
+    and give the backbone 16 input channels. "positions" is for pixel permutations. "whitened" whitens blocks and
+    learns a rotation. ``legacy_padding`` adds the padding of ER-CNN's public code, which shifts its windows off the
+    block grid.
+
+    ``pretrained`` lets timm download its weights; ``weights`` reads a local file instead. ``small_stem`` (timm's
+    ResNets, DenseNets and ConvNeXts) replaces the stem, so that 32 x 32 images are not downsampled at once.
+    ``image_size`` (height, width in pixels) sets the size of models with a fixed input size, such as ViTs.
+
+    Raises ShapeError where the model cannot take images of that size. Raises UsageError for an unknown name or an
+    invalid combination, DataError for weights that do not fit.
     """
     if num_classes < 1 or in_chans < 1:
         raise UsageError(f"a model needs num_classes >= 1 and in_chans >= 1, got {num_classes}, {in_chans}")
@@ -98,7 +101,7 @@ def create_model(
 def create_adaptation(
     kind: str, block: int, in_chans: int, image_size: tuple[int, int] | None = None, legacy_padding: bool = False
 ) -> nn.Module:
-    """An adaptation network alone (see :func:`create_model`)."""
+    """An adaptation network without a backbone (see :func:`create_model`)."""
     if kind not in ADAPTATIONS:
         raise unknown_name("adaptation network", kind, list(ADAPTATIONS))
     if kind == "er":

@@ -22,7 +22,7 @@ class PreActivationBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, out_channels, H/stride, W/stride)."""
         activated = self.relu1(self.bn1(x))
-        # He et al. 2016b, section 4: the projection forks off after the activation, the identity before it.
+        # He et al. 2016b, section 4: a projection starts after the activation, an identity shortcut before it.
         carried = x if self.shortcut is None else self.shortcut(activated)
         residual: Tensor = self.conv2(self.relu2(self.bn2(self.conv1(activated))))
         return carried + residual
@@ -32,7 +32,7 @@ class PreResNet(nn.Module):
     """Pre-activation ResNet of ``depth = 6 n + 2`` layers (He et al., Identity Mappings, ECCV 2016).
 
     Three stages of n basic blocks with 16, 32 and 64 channels: 0.27 M parameters at depth 20, 1.73 M at 110.
-    Made for 32 x 32 images; any size of at least 4 x 4 works, as the last pooling is global.
+    It is designed for 32 x 32 images. Any size of at least 4 x 4 works, because the last pooling is global.
     """
 
     def __init__(self, depth: int, num_classes: int, in_chans: int = 3) -> None:

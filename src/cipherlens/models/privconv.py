@@ -1,6 +1,7 @@
-"""PrivConv (Qi, MaungMaung and Kiya 2022): a ConvMixer that learns to put scrambled blocks back in order.
+"""PrivConv (Qi, MaungMaung and Kiya 2022): a ConvMixer that learns to undo block scrambling.
 
-Only its abstract is public: where the permutation sits and how it is kept one are ours, after ELE-AdaptNet.
+Only its abstract was available. The place of the permutation and its penalty are this project's choices, after
+ELE-AdaptNet.
 """
 
 import torch
@@ -10,11 +11,11 @@ from cipherlens.models.adaptation.learned import penalise_permutation
 
 
 class PrivConv(nn.Module):
-    """Patches, a learnable matrix (patches, patches) that mixes their places, ConvMixer layers, pooling.
+    """Patch embedding, a learnable matrix (patches, patches) that mixes positions, ConvMixer layers, pooling.
 
-    ConvMixer: Trockman and Kolter 2022. (N, in_chans, H, W) float of the one size that it was made for -> logits
-    (N, num_classes). ``penalty``, taken at each forward pass in training mode, is zero where the matrix is a
-    permutation.
+    ConvMixer: Trockman and Kolter 2022. Images (N, in_chans, H, W) float of the fixed ``image_size`` -> logits
+    (N, num_classes). ``penalty`` is computed at each forward pass in training mode. It is zero where the matrix is
+    a permutation.
     """
 
     def __init__(

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 KEPT_AT_THE_END = 0.5
+"""Probability that the last block keeps its residual branch, as in the ShakeDrop paper."""
 
 
 class _Shake(torch.autograd.Function):
-    """Forward by one number per image, backward by another."""
+    """Scales features by one number per image, and gradients by another."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, ahead: Tensor, back: Tensor) -> Tensor:
@@ -29,7 +30,8 @@ class _Shake(torch.autograd.Function):
 class ShakeDrop(nn.Module):
     """Keep a residual branch with probability ``kept``, else scale it by a number from [-1, 1] per image.
 
-    Gradients of the scaled ones are scaled by a number from [0, 1]. In evaluation mode all times ``kept``.
+    Gradients of a scaled branch are scaled by a number from [0, 1] per image. In evaluation mode the branch is
+    multiplied by ``kept``.
     """
 
     def __init__(self, kept: float) -> None:
@@ -69,7 +71,7 @@ class _Block(nn.Module):
 
 
 class ShakePyramidNet(nn.Module):
-    """``depth`` = 6 n + 2 layers; the width grows from 16 by ``alpha`` in all, evenly over the 3 n blocks.
+    """``depth`` = 6 n + 2 layers; the width grows from 16 to 16 + ``alpha``, evenly over the 3 n blocks.
 
     (N, in_chans, H, W) float -> logits (N, num_classes). Block k of K is kept with probability 1 - k / K / 2.
     """

@@ -1,4 +1,4 @@
-"""A small vision transformer, for 32x32 images."""
+"""A small vision transformer for 32 x 32 images."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""Stems for small images: networks made for 224 x 224 pixels shrink theirs fourfold before the first block."""
+"""Stems for small images: networks for 224 x 224 pixels downsample by four before the first block."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,10 @@ from cipherlens.errors import UsageError
 
 
 def shrink_stem(model: nn.Module, name: str, in_chans: int) -> None:
-    """Replace the stem of a timm network by a fresh one for small images, in place.
+    """Replace the stem of a timm network by a newly initialised one for small images, in place.
 
-    ResNets and DenseNets get one 3 x 3 convolution of stride 1 without pooling (He et al. 2016, section 4.2),
-    ConvNeXts patches of 2 x 2 pixels instead of 4 x 4. Raises UsageError for other networks.
+    ResNets and DenseNets get one 3 x 3 convolution of stride 1 without pooling (He et al. 2016, section 4.2).
+    ConvNeXts get patches of 2 x 2 pixels instead of 4 x 4. Raises UsageError for other networks.
     """
     for family, shrink in _list_families().items():
         if isinstance(model, family):

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 DEPTH = 4
+"""Number of times that the sides are halved, as in Ronneberger et al. 2015."""
 
 
 class DoubleConvolution(nn.Sequential):
-    """Two times 3 x 3 convolution, batch normalisation, ReLU; sides stay."""
+    """Twice a 3 x 3 convolution, batch normalisation and ReLU; the sides are kept."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
@@ -23,10 +24,10 @@ class DoubleConvolution(nn.Sequential):
 
 
 class UNet(nn.Module):
-    """Ronneberger et al. 2015 with padded convolutions and batch normalisation, so that sides are kept.
+    """U-Net (Ronneberger et al. 2015) with batch normalisation, and with padded convolutions, which keep the sides.
 
-    Four times down by max pooling, four times up by transposed convolutions; ``width`` channels at full
-    resolution, twice as many per level. Image sides must be multiples of 16.
+    It halves the sides four times by max pooling, and doubles them four times by transposed convolutions. It has
+    ``width`` channels at full resolution, twice as many per level. Image sides must be multiples of 16.
     """
 
     def __init__(self, num_classes: int, in_chans: int = 3, *, width: int) -> None:

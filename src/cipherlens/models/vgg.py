@@ -3,15 +3,17 @@
 from torch import Tensor, nn
 
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+"""Channels of the convolutions in each stage (Simonyan and Zisserman 2015, configuration D)."""
 HIDDEN = 4096
+"""Width of the classifier's hidden layers, as in PrivDL's published code."""
 
 
 class VGG16(nn.Module):
     """Thirteen 3 x 3 convolutions, each with batch normalisation, in five stages that halve the sides.
 
     Simonyan and Zisserman 2015, configuration D, with the classifier of PrivDL's published code
-    (512-4096-4096-classes, dropout 0.5): 33.6 M parameters with 10 classes. Made for 32 x 32 images: the
-    classifier follows a flattened 1 x 1 map.
+    (512-4096-4096-classes, dropout 0.5): 33.6 M parameters with 10 classes. It takes 32 x 32 images only, because
+    the classifier follows a flattened 1 x 1 map.
     """
 
     def __init__(self, num_classes: int, in_chans: int = 3) -> None:

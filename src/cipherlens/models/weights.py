@@ -1,4 +1,4 @@
-"""Weights from a local file into a model, without ever running a pickle's code."""
+"""Load weights from a local file into a model, without running code of a pickle."""
 
 import pickle
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ PICKLE_SUFFIXES = (".pth", ".pt")
 def read_weights(path: Path | str) -> dict[str, Tensor]:
     """Tensors by name from a ``.safetensors`` or (weights only) ``.pth``/``.pt`` file, on the CPU.
 
-    Checkpoints that hold them under ``state_dict`` or ``model``, or with a ``module.`` prefix, are unwrapped.
+    Checkpoints with the tensors under ``state_dict`` or ``model``, or with a ``module.`` prefix, are unwrapped.
     Raises UsageError for another suffix, DataError for a missing or damaged file.
     """
     path = Path(path)
@@ -55,10 +55,9 @@ def _unwrap(loaded: Any) -> Mapping[Any, Any]:
 def load_weights(model: nn.Module, path: Path | str) -> None:
     """Load a weights file into ``model`` in place.
 
-    A file without ``adapt.*`` tensors goes into the backbone of an adapted model. Where the file was trained
-    on another number of classes the model keeps its fresh classifier. A file of the same network under other names
-    altogether is read in order. Anything else that does not fit is a
-    DataError that names the tensors.
+    A file without ``adapt.*`` tensors is loaded into the backbone of an adapted model. Where the file has another
+    number of classes, the model keeps its new classifier. If all names differ, tensors of the same network are
+    matched by position. Raises DataError, naming the tensors, for any other file that does not fit.
     """
     weights = read_weights(path)
     target = model
@@ -80,19 +79,19 @@ def load_weights(model: nn.Module, path: Path | str) -> None:
 def _rename_in_order(
     target: nn.Module, expected: Mapping[str, Tensor], found: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """A file of the same network under other names altogether: by position, if shapes (but the head's) agree."""
+    """Rename tensors by position where all names differ, and all shapes except the head's agree."""
     if set(expected) & set(found) or len(expected) != len(found):
         return found
     renamed = dict(zip(expected, found.values(), strict=True))
     heads = _find_other_heads(target, expected, renamed)
-    # The vectors of a layer have one shape; the last part of the name (weight, bias, ...) tells them apart.
+    # The vectors of a layer have one shape; the last part of the name (weight, bias, ...) distinguishes them.
     kinds = all(a.rpartition(".")[2] == b.rpartition(".")[2] for a, b in zip(expected, found, strict=True))
     same = all(renamed[name].shape == tensor.shape for name, tensor in expected.items() if name not in heads)
     return renamed if same and kinds else found
 
 
 def describe_mismatch(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
-    """What keeps ``found`` from being loaded as ``expected``, naming the tensors; empty if nothing does."""
+    """Text on the tensors of ``found`` that differ from ``expected`` in name or shape; empty if none does."""
     missing = [name for name in expected if name not in found]
     surplus = [name for name in found if name not in expected]
     shapes = [

@@ -1,4 +1,4 @@
-"""Training on sealed images: configuration, exact resume, run folders, prediction."""
+"""Training on sealed images: configuration, resume, run folders, prediction."""
 
 from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.batches import ImageSet

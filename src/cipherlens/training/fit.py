@@ -1,4 +1,4 @@
-"""Train a model into a run folder, or continue where it was left."""
+"""Train a model into a run folder, or continue an interrupted run."""
 
 import json
 import time
@@ -36,6 +36,7 @@ from cipherlens.training.run.record import (
 from cipherlens.training.trainer import Trainer
 
 CURVES_EVERY_SECONDS = 30.0
+"""The curves are drawn again after this time during training. Chosen by hand."""
 FindMaps = Callable[[], Sequence[EstimatedInverse]]
 
 
@@ -49,12 +50,12 @@ class FitResult:
 
     @property
     def best(self) -> EpochMetrics:
-        """The epoch whose weights are best.safetensors: chosen on the test set, hence optimistic."""
+        """The epoch of best.safetensors; it is chosen on the test set, so its accuracy is optimistic."""
         return get_best(self.history)
 
     @property
     def last(self) -> EpochMetrics:
-        """The final epoch, whose weights are last.safetensors."""
+        """The final epoch, that of last.safetensors."""
         return self.history[-1]
 
 
@@ -71,20 +72,22 @@ def fit(
 ) -> FitResult:
     """Train ``config.model`` on ``train_set`` into the folder ``out``; with the same arguments, continue there.
 
-    The folder holds config.json, metrics.jsonl, best and last.safetensors, checkpoint/, curves.png and
-    MODEL_CARD.md; nothing in it is a pickle. A run continued after an interruption at any moment ends with
-    the weights of an uninterrupted one: bit for bit on a CPU with the same number of threads. A finished run
-    returns at once. ``provenance`` says what the data is (JSON values, such as cipher and key fingerprint;
-    never a key) and, like the settings, must be the same on resuming: otherwise UsageError. ``progress`` is
-    called during training; what it raises ends the call and loses at most the current epoch. ``bound`` is the
-    pixel permutation of a run whose model is locked (``config.lock``); nothing of it is stored.
-    ``find_maps`` is called once, for ``config.start`` "ciphertexts": it gives the map that the adaptation network
-    starts from. The map is stored beside the weights, in a folder that only its owner can read. ``owners``: the
-    sets are JointSets of as many owners, and there is one map for each.
+    The folder holds config.json, metrics.jsonl, best.safetensors, last.safetensors, checkpoint/, curves.png and
+    MODEL_CARD.md; none of them is a pickle. A run may be interrupted at any moment. The continued run ends with the
+    weights of an uninterrupted one: bit for bit on a CPU with the same number of threads. A finished run returns at
+    once.
 
-    Raises UsageError for settings that cannot work or another run in the folder, DataError or ShapeError for
-    data that does not fit or a damaged folder, CipherlensError when the loss is no longer a number, or where
-    another process trains in ``out``.
+    ``provenance`` describes the data in JSON values, such as cipher and key fingerprint, never a key. Like the
+    settings, it must be the same when a run continues; otherwise UsageError is raised. ``progress`` is called
+    during training. An exception from it ends the call and loses at most the current epoch. ``bound`` is the pixel
+    permutation of a run whose model is locked (``config.lock``); nothing of it is stored. ``find_maps`` is called
+    once, for ``config.start`` "ciphertexts". It returns the maps from which the adaptation networks start. They are
+    stored beside the weights, in a folder that only its owner can read. With ``owners``, the sets are JointSets of
+    these owners, and there is one map for each.
+
+    Raises UsageError for invalid settings or another run in the folder, DataError or ShapeError for data that does
+    not fit or a damaged folder. Raises CipherlensError when the loss is not finite, or where another process trains
+    in ``out``.
     """
     _check_sets(config, train_set, test_set)
     if (config.lock is None) != (bound is None):
@@ -182,7 +185,7 @@ def _train_rest(
         trainer.set_front_ends(maps)
     if checkpoint is None and trainer.config.start == "whitened":
         trainer.whiten()
-    if not (out / RECORD).exists():  # not before the model is built: a misspelt name must not claim the folder
+    if not (out / RECORD).exists():  # after the model is built, so that a wrong name leaves the folder unused
         write_record(out, trainer.record)
     if maps is not None:
         write_maps(out, trainer.record, maps)
@@ -201,7 +204,7 @@ def _train_rest(
 
 
 def _get_maps(record: RunRecord, out: Path, find_maps: FindMaps | None) -> Sequence[EstimatedInverse] | None:
-    """What the adaptation networks start from: what is stored, else the file, else what is found now."""
+    """The initial maps of the adaptation networks: the stored ones, else the file, else those found now."""
     if not record.config.can_decrypt:
         return None
     stored = read_maps(out, record)
@@ -221,4 +224,4 @@ def _remove_leftovers(out: Path) -> None:
 
 
 def _ignore(event: Progress) -> None:
-    """Progress of a caller who asked for none."""
+    """Ignore progress, for a caller without a callback."""

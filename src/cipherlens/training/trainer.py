@@ -1,4 +1,4 @@
-"""A model in training: it starts rounds, continues from a checkpoint, runs epochs and stores itself."""
+"""The trainer of one run: it starts rounds, restores checkpoints, runs epochs and stores the model."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -49,12 +49,12 @@ class Trainer:
         self.test_batches = None if test_set is None else ImageBatches(test_set, device, budget)
 
     def start_round(self, round: int, weights: dict[str, Tensor]) -> None:
-        """Fresh backbone and optimizer; the adaptation network comes from ``weights``, if they hold one."""
+        """Create a new backbone and optimizer; ``weights`` give the adaptation network, if they hold one."""
         self._place_model(round, initial_weights=True)
         self.model.load_state_dict(select_carried(weights), strict=False)
 
     def set_front_ends(self, maps: Sequence[EstimatedInverse]) -> None:
-        """Let the adaptation networks, one for each owner, give the pictures that the maps find."""
+        """Set the adaptation networks, one for each owner, to the maps."""
         assert isinstance(self.model, AdaptedModel)
         pretrained = self.config.pretrained or self.config.weights is not None
         picture = choose_range(self.model.backbone, self.record.data.shape[0], pretrained)
@@ -66,13 +66,13 @@ class Trainer:
             set_front_end(one, inverse, normalization, picture)
 
     def whiten(self) -> None:
-        """Let the adaptation network whiten the blocks of the training images."""
+        """Set the adaptation network to whiten the blocks of the training images."""
         assert isinstance(self.model, AdaptedModel) and isinstance(self.model.adapt, WhitenedAdaptation)
         adapt = self.model.adapt
         adapt.set_affine(*find_whitening(self.train_batches.images, self.record.normalization, adapt.block))
 
     def restore(self, position: Position, checkpoint: Checkpoint) -> None:
-        """Stand where an uninterrupted run would be before the epoch at ``position``."""
+        """Restore the state of an uninterrupted run before the epoch at ``position``."""
         if position.epoch == 1:
             self.start_round(position.round, checkpoint.weights)
             return
@@ -88,7 +88,7 @@ class Trainer:
         self.model = model.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = create_optimizer(self.config, self.model)
         given = self.record.normalization
-        if self.record.owners:  # the joint set normalises each owner's images in its own way
+        if self.record.owners:  # the joint set normalises the images of each owner
             given = create_normalization("none", self.train_batches.images)
         self.forward = Forward(self.model, given, self.device, self.precision)
 
@@ -118,15 +118,15 @@ class Trainer:
         )
 
     def summarize(self, metrics: EpochMetrics) -> Progress:
-        """The event that says an epoch is on disk."""
+        """The progress event of an epoch that is stored on disk."""
         steps = -(-len(self.train_batches.images) // self.config.batch_size)
         position = Position(metrics.round, metrics.epoch)
         return Progress(position, self.config.rounds, self.config.epochs, steps, steps, metrics.train_loss, metrics)
 
     def store(self, out: Path, history: list[EpochMetrics]) -> None:
-        """Write the weights after the last epoch of ``history``, then the checkpoint that makes it count.
+        """Write the weights after the last epoch of ``history``, then the checkpoint that completes the epoch.
 
-        In this order: a kill in between repeats the epoch and writes the same weights again.
+        The order matters: after a kill in between, the epoch is repeated and writes the same weights again.
         """
         weights = self.model.state_dict()
         if get_best(history) is history[-1]:

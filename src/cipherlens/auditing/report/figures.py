@@ -17,7 +17,9 @@ from PIL import Image
 from cipherlens.auditing.wording import LEVELS, Record, printable, unit_words
 
 _LONGEST_SIDE = 256
-_LONGEST_LABEL = 50  # what fits into a plot
+"""Longest side of a picture in the report in pixels; it limits the page's size. Chosen by hand."""
+_LONGEST_LABEL = 50
+"""Characters of a label that fit into a plot. Chosen by hand."""
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _MARKERS = "osD^vP*"
 
@@ -45,7 +47,7 @@ def display_ciphertext(ct: NDArray[Any]) -> NDArray[np.uint8]:
 def picture_uri(image: NDArray[np.uint8]) -> str:
     """(C, H, W) uint8 as a PNG data URI; the first three channels, or the first where there are fewer.
 
-    Of an image with a side above 256 every second, third, ... pixel is kept: averaging would turn noise to grey.
+    An image with a side above 256 is subsampled by a whole factor, because averaging would turn noise into grey.
     """
     step = -(-max(image.shape[1:]) // _LONGEST_SIDE)
     kept = image[: 3 if len(image) >= 3 else 1, ::step, ::step]
@@ -113,7 +115,7 @@ def _mark_levels(axes: Any) -> None:
 
 
 def _tick_budgets(axes: Any, budgets: Sequence[int]) -> None:
-    """Ticks at the measured budgets, without those that would touch their left neighbour."""
+    """Ticks at the measured budgets, without those whose labels would overlap."""
     axes.set_xscale("symlog" if budgets[0] < 1 else "log", **({"linthresh": 1} if budgets[0] < 1 else {}))
     ratio = max(1.3, (budgets[-1] / max(1, budgets[0])) ** 0.09)
     ticks = [budgets[0]]
@@ -148,7 +150,7 @@ def _plot_accuracy(axes: Any, accuracy: Sequence[Record]) -> None:
 
 
 def _draw(plot: Callable[[Any], None], height: float) -> str:
-    """One plot with the library's own style, whatever the user's settings; text as outlines, no fonts needed."""
+    """One plot in matplotlib's default style, independent of the user's settings; text is drawn as outlines."""
     buffer = io.BytesIO()
     with mpl.rc_context():
         mpl.rcdefaults()

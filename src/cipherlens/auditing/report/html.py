@@ -1,4 +1,4 @@
-"""The report's page: one self-contained file of HTML that people read."""
+"""The report as one self-contained HTML page."""
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -12,14 +12,14 @@ from cipherlens.auditing.verdict import list_late
 from cipherlens.evaluation.views import FEW_IMAGES
 
 _STRIP = 4
-"""Pictures side by side; more would be too small on a phone."""
+"""Pictures side by side; more would be too small on a phone. Chosen by hand."""
 _HEADLINES = {
     words.READABLE: "These encrypted images can be read without the key",
     words.PARTLY: "These encrypted images can be read in part without the key",
     words.UNREAD: "No attack of this audit read these images",
 }
 _MORE = (("MS-SSIM", "ms_ssim"), ("ST-LPIPS", "st_lpips"))
-"""Measures that not every audit has."""
+"""Metrics that not every audit has."""
 _FILTERS = (
     words.attacker_words,
     words.budget_words,
@@ -37,7 +37,7 @@ _FILTERS = (
 
 
 def render(report: dict[str, Any], pictures: Sequence[PictureRow], failed: Sequence[words.Record]) -> str:
-    """The page of a concluded report; ``failed`` are the controls that did."""
+    """The page of a concluded report; ``failed`` are the failed controls."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {function.__name__: function for function in _FILTERS}
     source = files("cipherlens.auditing.report").joinpath("templates/report.html.j2").read_text("utf-8")
@@ -67,7 +67,7 @@ def render(report: dict[str, Any], pictures: Sequence[PictureRow], failed: Seque
 
 
 def _find_best_guess(attacks: Sequence[words.Record]) -> float:
-    """What guessing reaches; a few images say nothing of the others, unless there are no more."""
+    """Best SSIM of guessing. Attacks that scored fewer than FEW_IMAGES count only if there are no others."""
     several = [attack for attack in attacks if attack["n"] >= FEW_IMAGES] or attacks
     return max((attack["guess_ssim"] for attack in several), default=0.0)
 
@@ -75,7 +75,7 @@ def _find_best_guess(attacks: Sequence[words.Record]) -> float:
 def _find_strips(
     worst: Mapping[str, words.Record | None], titles: Sequence[str], rows: Sequence[Sequence[str | None]]
 ) -> dict[str, list[tuple[str | None, ...]]]:
-    """For each threat model a few originals and what its worst case made of them, side by side."""
+    """For each threat model a few originals and their reconstructions by its worst case, side by side."""
     strips = {}
     for model, attack in worst.items():
         if attack is not None and (title := words.title_words(attack)) in titles:

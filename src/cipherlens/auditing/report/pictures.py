@@ -13,8 +13,11 @@ from cipherlens.evaluation.target import Target
 from cipherlens.files import write_atomic
 
 _TRIPLES = 12
+"""At most this many triples are drawn. Chosen by hand."""
 _PER_ROW = 3
+"""Triples in a row. Chosen by hand."""
 _TARGET_SIDE = 96
+"""Smaller images are enlarged by a whole factor, up to about this side in pixels. Chosen by hand."""
 
 
 def write_comparison(path: Path, target: Target, evaluation: Evaluation) -> None:

@@ -1,4 +1,4 @@
-"""The audit as two files: report.json for machines, and one self-contained report.html that people read."""
+"""Write the audit as two files: report.json for programs, and a self-contained report.html for people."""
 
 import json
 import math
@@ -21,9 +21,9 @@ _FORMAT = ("cipherlens-audit", 1)
 def write_report(report: dict[str, Any], pictures: Sequence[PictureRow], out: Path) -> Path:
     """Write report.json and report.html into the folder ``out``; return the path of report.html.
 
-    ``report`` is the record of an audit and gets the keys ``worst`` (per threat model that was tried, the attack
-    that read most, or None if none beat guessing), ``verdict``, ``verdict_text`` and ``advice``. Numbers that JSON
-    does not have are written as null. Nothing is written unless both files could be made.
+    ``report`` is the record of an audit. It gets the keys ``worst``, ``verdict``, ``verdict_text`` and ``advice``.
+    ``worst`` holds, for each threat model that was tried, the attack with the highest SSIM, or None if none beat
+    guessing. Numbers that are not finite are written as null. Nothing is written unless both files could be made.
 
     Raises:
         DataError: for a record of another format, or an attack without a score.
@@ -56,7 +56,7 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
         f"{conclusions.late_words(late) + ' ' if late else ''}"
         f"{conclusion['advice'][0]}",
     ]
-    # Parameters come from a manifest that others may have written: no line breaks or terminal codes from there.
+    # Parameters come from an untrusted manifest; line breaks and control characters are removed.
     return [words.printable(line) for line in lines]
 
 
@@ -89,7 +89,7 @@ def _conclude(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_worst(attacks: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
-    """Per threat model that was tried the attack with the highest SSIM; among equals the one that needs least."""
+    """For each threat model that was tried the attack with the highest SSIM; among equals the smallest budget."""
     worst: dict[str, dict[str, Any] | None] = {}
     for model in words.ATTACKERS:
         tried = [attack for attack in attacks if attack["threat_model"] == model]
@@ -100,7 +100,7 @@ def find_worst(attacks: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any] | 
 
 
 def _judge(worst: dict[str, dict[str, Any] | None]) -> tuple[str, dict[str, Any] | None]:
-    """Verdict, and the attack it rests on: the least equipped attacker who reaches that level."""
+    """Verdict, and the attack on which it is based: the weakest attacker who reaches that level."""
     successful = [attack for attack in worst.values() if attack is not None]
     for verdict, level in words.LEVELS.items():
         for attack in successful:
@@ -114,7 +114,7 @@ def _failed_controls(report: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _describe_worst(report: dict[str, Any], model: str) -> str:
-    """One phrase on what this kind of attacker got."""
+    """One phrase on the best result in a threat model."""
     tried = [attack for attack in report["attacks"] if attack["threat_model"] == model]
     if not tried:
         return "not tried"
@@ -126,7 +126,7 @@ def _describe_worst(report: dict[str, Any], model: str) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """The value with None for the numbers that JSON does not have."""
+    """The value with None in place of numbers that are not finite."""
     if isinstance(value, dict):
         return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,1 +1,1 @@
-"""Sealed data sets: written, read, undone."""
+"""Sealed data sets: write, read, decrypt."""

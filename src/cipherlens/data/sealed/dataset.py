@@ -1,4 +1,4 @@
-"""Reading a sealed data set: what a provider, an auditor, and the client who decrypts work on."""
+"""Read a sealed data set, for providers, auditors, and clients who decrypt."""
 
 import hashlib
 import os
@@ -20,8 +20,8 @@ from cipherlens.untrusted import describe, open_untrusted
 class SealedDataset:
     """A sealed data set on disk: manifest and safetensors shards, memory-mapped.
 
-    ``SealedDataset.open(path)`` checks the manifest; with the client's key also that it was not altered.
-    A shard is compared with its hash when it is read.
+    ``SealedDataset.open(path)`` checks the manifest; with the client's key it also checks the MAC. A shard is
+    compared with its hash when it is read.
     """
 
     def __init__(self, root: Path, manifest: Manifest) -> None:
@@ -33,7 +33,7 @@ class SealedDataset:
     def open(cls, root: str | Path, key: Key | None = None) -> "SealedDataset":
         """Open a folder made by ``encrypt``.
 
-        Raises DataError for anything damaged, KeyFailureError if ``key`` is another one.
+        Raises DataError for a damaged data set, KeyFailureError for another key.
         """
         return cls(Path(root), read_manifest(Path(root), key))
 
@@ -46,15 +46,15 @@ class SealedDataset:
         return counts
 
     def verify(self) -> None:
-        """Compare all shards with the manifest; raises DataError naming the first that is missing or differs."""
+        """Compare all shards with the manifest. Raises DataError naming the first that is missing or differs."""
         for shard in self.manifest.shards:
             self.load_shard(shard)
 
     def load_shard(self, shard: Shard, copied: bool = False) -> dict[str, NDArray[Any]]:
-        """The checked tensors of a shard: memory-mapped, or ``copied``, so that nobody can change them any more.
+        """The checked tensors of a shard: memory-mapped, or ``copied`` and so independent of the file.
 
-        The file is opened once, so what was checked is what is returned. Raises DataError where it is missing, a
-        link, or not what the manifest says.
+        The file is opened once, so the returned bytes are the checked ones. Raises DataError where it is missing, a
+        link, or differs from the manifest.
         """
         try:
             with open_untrusted(self.root / SHARDS / shard.file, self.root) as file:
@@ -76,7 +76,7 @@ class SealedDataset:
         return tensors
 
     def split(self, name: str) -> "SealedSplit":
-        """One split, shards checked. Raises UsageError, listing the splits, for an unknown one."""
+        """One split, with its shards checked. Raises UsageError, listing the splits, for an unknown one."""
         if name not in self.spec.counts:
             raise UsageError(f"no split {name!r}", hint=f"its splits: {', '.join(self.spec.counts)}")
         return SealedSplit(self, self.list_shards(name))
@@ -105,7 +105,7 @@ class SealedSplit:
         return int(self._starts[-1])
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[Any]:
-        """Encrypted images (n, C, H, W) at these positions of the split, any order."""
+        """Encrypted images (n, C, H, W) at these positions of the split, in any order."""
         indices = np.asarray(indices, np.int64)
         out = np.empty((len(indices), *self.shape), self.dtype)
         owner = np.searchsorted(self._starts, indices, side="right") - 1
@@ -127,7 +127,7 @@ class SealedSplit:
 
 
 def _check_tensors(tensors: dict[str, NDArray[Any]], spec: DatasetSpec, shard: Shard) -> None:
-    """Raise ValueError unless a shard holds what the manifest says, KeyError where a tensor is missing."""
+    """Raise ValueError unless a shard agrees with the manifest, KeyError where a tensor is missing."""
     expected = {
         "images": ((shard.n, *spec.ct_shape), spec.ct_dtype),
         "labels": ((shard.n,), "int64"),
@@ -138,7 +138,7 @@ def _check_tensors(tensors: dict[str, NDArray[Any]], spec: DatasetSpec, shard: S
         tensor = tensors[name]
         if tensor.shape != shape or tensor.dtype != dtype:
             raise ValueError(f"{name} are {tensor.dtype} {tensor.shape}, the manifest says {dtype} {shape}")
-    if not spec.masked:  # labels beside masks are not used, and earlier versions stored any
+    if not spec.masked:  # with masks, labels are not used, and earlier versions stored any value
         check_labels(tensors["labels"], spec.classes, spec.masked, shard.file)
     if tensors["index"].min(initial=0) < 0:
         raise ValueError("a negative position")

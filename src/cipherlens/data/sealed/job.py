@@ -1,4 +1,4 @@
-"""Planning a sealing job: everything about it is fixed before the first image is encrypted."""
+"""Plan a sealing job: it is fixed before the first image is encrypted."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,15 +17,15 @@ from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
 
 MASK_CIPHERS = ("pixel-permutation", "identity")
-"""Ciphers that treat a mask as they treat an image: they move pixels and leave values alone."""
+"""Ciphers that take data with masks: they move pixels and keep values, so masks are moved like images."""
 
 SHARD_BYTES = 16 << 20
-"""About this much ciphertext goes into one shard: large enough to read fast, small enough to redo."""
+"""Ciphertext per shard, about: large enough to read fast, small enough to redo. Chosen by hand."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A spec, its shards, the opened source, and the spec as earlier versions tagged it (by the source's name)."""
+    """A spec, its shards, the opened source, and the spec as earlier versions tagged it: by the source's name."""
 
     spec: DatasetSpec
     tasks: list[ShardTask]
@@ -34,9 +34,9 @@ class Job:
 
 
 def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> Job:
-    """Fix everything about a job before the first image is encrypted. ``source`` is canonical.
+    """Plan a job before the first image is encrypted. ``source`` is canonical.
 
-    Raises DataError for a source that could be sealed but not read again: class names or labels that are none.
+    Raises DataError for invalid class names or labels, with which the sealed data set could not be read.
     """
     whole = open_source(source)
     opened = narrow(whole, options)
@@ -87,7 +87,7 @@ def _cut(indices: np.ndarray[Any, Any], size: int) -> list[np.ndarray[Any, Any]]
 def _first_shape(
     source: Source, chosen: dict[str, np.ndarray[Any, Any]], options: SealOptions
 ) -> tuple[int, int, int]:
-    """Shape of the first image that can be decoded: all others must have it."""
+    """Shape of the first image that can be decoded; all others must have the same shape."""
     for split, indices in chosen.items():
         for index in indices:
             try:
@@ -101,6 +101,6 @@ def _first_shape(
 
 
 def find_image_folder(source: str) -> Path | None:
-    """The folder whose files, all of them, are the images of a canonical source; None where it has no such."""
+    """The folder of a canonical source that is an image folder; None for other sources."""
     folder = Path(source.partition("?hold_out=")[0])
     return folder if folder.is_dir() and not any(folder.glob("*.parquet")) else None

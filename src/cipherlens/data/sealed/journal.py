@@ -1,7 +1,7 @@
 """The journal of an unfinished sealing job: one authenticated line per finished shard.
 
-A job that is killed leaves whole shards and this file; the same command reads it and goes on. A last line
-cut short by the kill is dropped, any other line that does not verify stops the job.
+A killed job leaves complete shards and this file; the same command reads it and continues. A truncated last line
+is dropped. Any other line that does not verify stops the job.
 """
 
 import hmac
@@ -41,16 +41,16 @@ class Journal:
         self._append({"shard": asdict(shard)})
 
     def resume(self, specs: Sequence[DatasetSpec]) -> tuple[DatasetSpec, dict[str, Shard]]:
-        """The recorded one of ``specs`` (the same job, as this and earlier versions write it), and its shards.
+        """The recorded one of ``specs``, and its finished shards by file name.
 
-        Shards already made are given by file name. Raises KeyFailureError if the job was begun with another key,
-        DataError if it was another job or the journal was altered.
+        ``specs`` describe the same job as this and earlier versions write it. Raises KeyFailureError if the job was
+        begun with another key, DataError if it was another job or the journal was altered.
         """
         try:
             lines = read_untrusted(self._path, JSON_LIMIT, self._path.parent).split(b"\n")
         except OSError as error:
             raise DataError(f"cannot read {self._path}: {describe(error)}", hint=_BEGIN_ANEW) from None
-        if lines[-1]:  # cut short by a kill: drop it, so that what is appended starts on a line of its own
+        if lines[-1]:  # truncated by a kill: drop it, so that the next record starts on a new line
             with self._open(os.O_RDWR) as file:
                 file.truncate(os.fstat(file.fileno()).st_size - len(lines[-1]))
         records = [self._verify(line) for line in lines[:-1]]
@@ -71,7 +71,7 @@ class Journal:
         return spec, {shard.file: shard for shard in shards}
 
     def remove(self) -> None:
-        """The job is done."""
+        """Remove the journal of a finished job."""
         self._path.unlink()
 
     def _append(self, record: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ _BEGIN_ANEW = "remove the unfinished data set and encrypt it again"
 
 
 def _find_spec(recorded: Any, specs: Sequence[DatasetSpec]) -> DatasetSpec | None:
-    # What a spec did not have when the job began has its default.
+    # Fields that an earlier version did not record have their defaults.
     defaults = {field.name: field.default for field in fields(DatasetSpec) if field.default is not MISSING}
     found = json.dumps(defaults | dict(recorded or {}), sort_keys=True)
     return next((spec for spec in specs if json.dumps(asdict(spec), sort_keys=True) == found), None)

@@ -1,8 +1,8 @@
-"""The manifest of a sealed data set: what a provider may know, checked before anything is believed.
+"""The manifest of a sealed data set: the facts that a provider may know. It is checked before it is used.
 
-``manifest.json`` names format version, cipher and public parameters, key fingerprint, shapes, dtype, classes,
-and every shard with its SHA-256. ``checksum`` finds accidents without a key; ``mac`` (HMAC-SHA256 under a
-subkey) finds tampering, for the holder of the key.
+``manifest.json`` names format version, cipher and public parameters, key fingerprint, shapes, dtype, classes, and
+every shard with its SHA-256. ``checksum`` detects accidental damage without a key. ``mac`` (HMAC-SHA256 under a
+subkey) detects tampering, for the holder of the key.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ from cipherlens.untrusted import JSON_LIMIT, describe, parse_json, read_untruste
 
 FORMAT = "cipherlens-sealed"
 VERSION = 1
+"""Format version; manifests of other versions are refused. Definition."""
 FILE_NAME = "manifest.json"
 SHARDS = "shards"
 RESTORE = "copy it again from where it was made, restore a backup, or encrypt again"
@@ -48,9 +49,9 @@ class Shard:
 
 @dataclass(frozen=True)
 class CipherSpec:
-    """How images were prepared and encrypted: what a client needs, besides the key, to do it again.
+    """Preprocessing and encryption of images: what a client needs, besides the key, to repeat them.
 
-    ``plain_shape`` is that of the resized image, ``padded_shape`` the one that was encrypted.
+    ``plain_shape`` is the shape of the resized image, ``padded_shape`` the shape that was encrypted.
     """
 
     cipher: str
@@ -62,12 +63,12 @@ class CipherSpec:
     pad: bool
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of this class, JSON-able: what a run folder says of its training data."""
+        """The fields of this class as JSON values, which a run folder records of its training data."""
         return {field.name: _jsonable(getattr(self, field.name)) for field in fields(CipherSpec)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "CipherSpec":
-        """Inverse of :meth:`to_json`; raises DataError if something is missing or of the wrong kind."""
+        """Inverse of :meth:`to_json`. Raises DataError if a field is missing or of the wrong type."""
         names = {field.name for field in fields(CipherSpec)}
         try:
             return parse({name: value for name, value in values.items() if name in names}, CipherSpec)
@@ -75,16 +76,16 @@ class CipherSpec:
             raise DataError(f"how the images were encrypted is not recorded: {error}") from None
 
     def create_cipher(self) -> Cipher:
-        """The cipher, without a key. Raises DataError where the record names none that there is."""
+        """The cipher, without a key. Raises DataError where the record names no known cipher."""
         try:
             cipher = create_cipher(self.cipher, **self.params)
-            repr(cipher.params)  # of a composition this goes as deep as it does
-        except Exception as error:  # parameters of any type, from a file that anybody may have written
+            repr(cipher.params)  # fails here for a composition that is nested too deeply
+        except Exception as error:  # parameters of any type, from an untrusted file
             raise DataError(f"the record names no known cipher: {error}", hint=RESTORE) from None
         return cipher
 
     def bind(self, key: Key, check: bool = True) -> BoundCipher:
-        """The bound cipher; raises KeyFailureError if the key is another one, unless told not to ``check``."""
+        """The bound cipher. With ``check``, raises KeyFailureError for a key of another fingerprint."""
         if check:
             check_fingerprint(self.key_fingerprint, key)
         return self.create_cipher().bind(key, self.padded_shape)
@@ -96,9 +97,9 @@ def _jsonable(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class DatasetSpec(CipherSpec):
-    """What a data set is: everything that is known before the first image is encrypted.
+    """Specification of a data set, complete before the first image is encrypted.
 
-    ``to_json`` gives the fields of :class:`CipherSpec` alone.
+    ``to_json`` returns the fields of :class:`CipherSpec` only.
     """
 
     ct_shape: ImageShape
@@ -107,21 +108,21 @@ class DatasetSpec(CipherSpec):
     counts: dict[SplitName, Count]
     shard_images: Side
     source_tag: str
-    """Keyed digest of the source's name and files: tells the client whether a job is the same, others nothing."""
+    """Keyed digest of the source's name and files. Only the client can compare it with a source."""
     masked: bool = False
-    """Whether every image has a mask, a class per pixel, rearranged like the image."""
+    """Whether every image has a mask (one class per pixel), rearranged like the image."""
     augment: Count = 0
-    """Variants of each training image that follow the images themselves."""
+    """Variants of each training image; they follow the images themselves."""
 
 
 def choose_split(spec: DatasetSpec) -> str:
-    """The split that attacks look at where nobody says: the test images, if there are any."""
+    """The default split of attacks: the test images, if there are any, else the first split."""
     return "test" if "test" in spec.counts else next(iter(spec.counts))
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A specification (format version 1 calls it the plan), and the shards that hold the images."""
+    """A specification (the key "plan" in format version 1), and the shards that hold the images."""
 
     spec: DatasetSpec
     shards: tuple[Shard, ...] = field(default=())
@@ -147,7 +148,7 @@ def write_manifest(root: Path, manifest: Manifest, key: Key) -> None:
 
 
 def read_manifest(root: Path, key: Key | None = None) -> Manifest:
-    """Read and check ``manifest.json``; with a key its fingerprint and MAC too.
+    """Read and check ``manifest.json``; with a key also its fingerprint and MAC.
 
     Raises DataError for a damaged or tampered manifest, KeyFailureError for another key.
     """
@@ -192,11 +193,11 @@ def check_fingerprint(fingerprint: str, key: Key) -> None:
 
 
 def parse_manifest(path: Path, content: dict[str, Any]) -> Manifest:
-    """JSON content -> Manifest; DataError where a field is missing, of the wrong kind, or contradicts another."""
+    """JSON content -> Manifest. Raises DataError where a field is missing, of the wrong type, or inconsistent."""
     try:
         if set(content) != {"format", "version", "plan", "shards"}:
             raise ValueError(f"its fields are {', '.join(sorted(content))}")
-        parse(content["plan"], DatasetSpec)  # its fields, and no others
+        parse(content["plan"], DatasetSpec)  # refuses missing and additional fields
         manifest = parse({"spec": content["plan"], "shards": content["shards"]}, Manifest)
         for shard in manifest.shards:
             if not _SHARD_NAME.fullmatch(shard.file):

@@ -1,4 +1,4 @@
-"""Sealing: encrypt a source into a sealed data set, in worker processes, resumable at any moment."""
+"""Encrypt a source into a sealed data set, in worker processes; interrupted jobs resume."""
 
 import time
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from cipherlens.keys import Key
 
 @dataclass(frozen=True)
 class SealReport:
-    """What a job did. ``skipped`` names what this run skipped and why; ``skipped_images`` counts all runs."""
+    """Result of a job. ``skipped``: names and reasons in this run. ``skipped_images``: number in all runs."""
 
     images: int
     skipped_images: int
@@ -48,9 +48,10 @@ def seal(
 ) -> SealReport:
     """Encrypt ``source`` (as :func:`open_source` takes it) into the folder ``out``.
 
-    Interrupted, the same call goes on where it was; finished, it checks what is there and returns. ``progress`` is
-    called with images done and in total. Raises DataError for a bad image unless ``on_error`` is ``"skip"``, or
-    where the source has changed since the job began, CipherlensError where another process writes to ``out``.
+    After an interruption, the same call continues the job. After the end, it checks the data set and returns.
+    ``progress`` is called with the number of finished images and of all images. Raises DataError for a bad image,
+    unless ``on_error`` is ``"skip"``, and where the source has changed since the job began. Raises CipherlensError
+    where another process writes to ``out``.
     """
     options = options or SealOptions()
     started = time.monotonic()
@@ -58,7 +59,7 @@ def seal(
     if (folder := find_image_folder(source)) is not None:
         refuse_inside(out, folder)
     job = plan_job(source, cipher, key, options)
-    finished = _find_finished(out, job, key)  # without the lock, since that can be had only where one may write
+    finished = _find_finished(out, job, key)  # without the lock, which needs write access
     if finished is None:
         with hold_folder(out):
             finished = _find_finished(out, job, key)  # another process may have finished it meanwhile
@@ -114,7 +115,7 @@ def _report(
 
 
 def _find_finished(out: Path, job: Job, key: Key) -> Manifest | None:
-    """The manifest of the same job where it is done; DataError where it is damaged, or another one lies there."""
+    """The manifest of the same job where it is finished. Raises DataError for a damaged or another data set."""
     if not (out / FILE_NAME).exists() or Journal(out, key).exists():
         return None
     manifest = read_manifest(out, key)
@@ -140,9 +141,9 @@ def _require_same(out: Path, found: DatasetSpec, job: Job) -> None:
 
 
 def _prepare(out: Path, job: Job, key: Key) -> tuple[DatasetSpec, dict[str, Shard]]:
-    """What an earlier run of the same job left: its spec and intact shards; refuse any other content."""
+    """Spec and intact shards of an earlier run of the same job. Any other content is refused."""
     journal = Journal(out, key)
-    if (out / FILE_NAME).exists():  # killed between the manifest and the end of the journal
+    if (out / FILE_NAME).exists():  # the job was killed between writing the manifest and removing the journal
         manifest = read_manifest(out, key)
         _require_same(out, manifest.spec, job)
         spec, done = manifest.spec, {shard.file: shard for shard in manifest.shards}
@@ -160,14 +161,14 @@ def _prepare(out: Path, job: Job, key: Key) -> tuple[DatasetSpec, dict[str, Shar
 
 
 def _is_empty(out: Path) -> bool:
-    """Whether nothing lies in ``out`` but what a job that was killed at its very beginning has made."""
+    """Whether ``out`` is empty, or holds only the empty shard folder of a job killed at its start."""
     content = list_content(out)
     begun = [path for path in content if path.name == SHARDS and path.is_dir() and not any(path.iterdir())]
     return len(begun) == len(content)
 
 
 def _require_places(out: Path, job: Job) -> None:
-    """Raise DataError where a shard cannot be written because something else has its name."""
+    """Raise DataError where a shard cannot be written, because a link or folder has its name."""
     shards = out / SHARDS
     if not shards.exists() and not shards.is_symlink():
         shards.mkdir()

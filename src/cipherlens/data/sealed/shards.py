@@ -1,4 +1,4 @@
-"""Making shards: decode, encrypt, write, in this process or in workers."""
+"""Make shards: decode, encrypt and write, in this process or in workers."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -58,9 +58,9 @@ class ShardTask:
 
 @dataclass(frozen=True)
 class Made:
-    """A shard under its temporary name, the images skipped (name and reason), how many were looked at.
+    """A shard under its temporary name, the skipped images (name and reason), the number of processed images.
 
-    The parent syncs and renames it, so that workers need not wait for the disk.
+    The parent syncs and renames the file, so that workers do not wait for the disk.
     """
 
     shard: Shard
@@ -71,9 +71,9 @@ class Made:
 
 @dataclass(frozen=True)
 class ShardMaker:
-    """Makes shards of one job; holds no key, so it can travel to a worker process.
+    """Makes shards of one job. It holds no key, so it can be sent to a worker process.
 
-    Shards are written as ``out``, which the parent holds.
+    Shards are written below ``out``, which the parent has locked.
     """
 
     source: str
@@ -82,7 +82,7 @@ class ShardMaker:
     options: SealOptions
 
     def open(self, key: Key) -> Source:
-        """The job's source, for a process of its own. Raises DataError where it is not the spec's any more."""
+        """Open the job's source in a worker. Raises DataError where it has changed since the spec was made."""
         source = open_source(self.source)
         if self.spec.source_tag not in tag_source(key, self.source, source, self.options):
             raise DataError("the source has changed since the job began", hint="encrypt it again when it rests")
@@ -142,12 +142,12 @@ class ShardMaker:
 
 
 def name_images(split: str, positions: Iterable[int]) -> list[str]:
-    """What images are called where each has a key of its own."""
+    """Image ids, SPLIT/POSITION, for ciphers with a key per image."""
     return [f"{split}/{position}" for position in positions]
 
 
 def check_classes(mask: NDArray[np.uint8], classes: int, name: str) -> None:
-    """Raise DataError unless every pixel of a mask has one of the classes, or none."""
+    """Raise DataError unless every pixel of a mask has one of the classes, or is IGNORED."""
     found = int(np.where(mask == IGNORED, 0, mask).max(initial=0))
     if found >= classes:
         raise DataError(
@@ -158,7 +158,7 @@ def check_classes(mask: NDArray[np.uint8], classes: int, name: str) -> None:
 
 
 def encrypt_masks(bound: BoundCipher, masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Masks (N, H, W) rearranged like the images, for ciphers that only rearrange pixels (all channels alike)."""
+    """Masks (N, H, W) rearranged like the images, for ciphers that rearrange pixels in all channels alike."""
     channels, height, width = bound.shape
     padded = pad_to(masks[:, None], (1, height, width))
     repeated = np.broadcast_to(padded, (len(masks), channels, height, width))
@@ -167,23 +167,23 @@ def encrypt_masks(bound: BoundCipher, masks: NDArray[np.uint8]) -> NDArray[np.ui
 
 
 def tag_source(key: Key, spec: str, source: Source, options: SealOptions) -> tuple[str, str]:
-    """Keyed digests of a source: of its name and files, and of its name alone, as earlier versions wrote it.
+    """Keyed digests of a source: of its name and files, and of its name only, as earlier versions wrote it.
 
-    ``spec`` is canonical. Names, sizes and times of the files show that it has changed.
+    ``spec`` is the source's canonical name. Names, sizes and times of the files show whether it has changed.
     """
     named = [spec, options.keep_names]
     return tag(key, [*named, source.files]), tag(key, named)
 
 
 def narrow(source: Source, options: SealOptions) -> Source:
-    """The classes asked for, with variants of training images."""
+    """The source with the requested classes only, and with variants of training images."""
     return augment(select(source, options.classes), options.augment)
 
 
 def make_shards(
     maker: ShardMaker, tasks: list[ShardTask], key: Key, workers: int, source: Source
 ) -> Iterator[Made]:
-    """Make shards in up to ``workers`` processes, in any order; in this one from ``source``, the job's own."""
+    """Make shards in up to ``workers`` processes, in any order; one worker is this process, with ``source``."""
     workers = min(workers, len(tasks))
     if workers <= 1:
         bound = maker.spec.bind(key)
@@ -196,7 +196,7 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(maker: ShardMaker, secret: bytes) -> None:
-    # The key reaches a worker through the pipe it was started with, never through arguments or files.
+    # The key reaches a worker through a pipe, not through the command line or a file.
     key = Key(secret)
     _worker.update(maker=maker, bound=maker.spec.bind(key), source=maker.open(key))
 

@@ -1,7 +1,7 @@
-"""safetensors files without copies: written from arrays as they lie in memory, read as views of their bytes.
+"""safetensors files without copies: written from arrays in memory, read as views of the file's bytes.
 
-The library's own functions copy a shard twice when writing and once when reading, which costs sealing a tenth of
-its speed and makes random access to a large data set impossible. Tests check both directions against the library.
+The library's functions copy a shard twice when writing, which slows sealing by a tenth. They copy it once when
+reading, which prevents random access to a large data set. Tests check both directions against the library.
 """
 
 import json
@@ -20,15 +20,19 @@ from cipherlens.untrusted import parse_json
 _DTYPES = {"U8": np.uint8, "F32": np.float32, "I64": np.int64}
 _NAMES = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
 _ALIGNMENT = 8
+"""The header is padded to a multiple of this, as by the safetensors library."""
 _LENGTH_BYTES = 8
+"""A file begins with the header's length in this many bytes (safetensors format)."""
 _MAX_HEADER = 100_000_000
+"""Maximum bytes of a header, as in the safetensors library."""
 _MOST_AXES = 8
+"""Tensors with more axes are refused; those of shards have at most four. Chosen by hand."""
 
 
 def serialize(
     tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
 ) -> list[bytes | memoryview]:
-    """The parts of a safetensors file, to be written one after the other; uint8, float32 and int64 arrays."""
+    """The parts of a safetensors file, in the order of writing; takes uint8, float32 and int64 arrays."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     arrays = [np.ascontiguousarray(tensor) for tensor in tensors.values()]
     position = 0
@@ -43,7 +47,7 @@ def serialize(
 
 @dataclass(frozen=True)
 class _Entry:
-    """What the header says of one tensor."""
+    """One tensor's entry in the header."""
 
     dtype: str
     shape: tuple[Count, ...]
@@ -53,7 +57,7 @@ class _Entry:
 def parse_tensors(content: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     """The tensors of a safetensors file by name, as views of its bytes (n,).
 
-    Raises ValueError where the header does not describe just these bytes; nothing is allocated before.
+    Raises ValueError where the header does not fit these bytes, before anything is allocated.
     """
     if len(content) < _LENGTH_BYTES:
         raise ValueError("no header")

@@ -1,4 +1,4 @@
-"""Unsealing: a sealed data set and its key back into an image folder."""
+"""Decrypt a sealed data set into an image folder, with the key or with a map."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -25,8 +25,9 @@ Tensors = dict[str, NDArray[Any]]
 Pictures = tuple[NDArray[np.uint8], NDArray[np.uint8] | None]
 """Images (N, C, H, W), and their masks (N, 1, H, W) where there are some."""
 Reader = Callable[[str, Tensors], Pictures]
-"""From a split and tensors of a shard to its pictures."""
+"""Function from a split and the tensors of a batch to its pictures."""
 _BATCH = 512
+"""Images that are decrypted at a time. A limit on memory."""
 
 
 def decrypt_batch(
@@ -47,10 +48,10 @@ def decrypt_masks(spec: CipherSpec, bound: BoundCipher, masks: NDArray[np.uint8]
 def unseal(sealed: Path, out: Path, key: Key, progress: Callable[[int, int], None] | None = None) -> int:
     """Decrypt into ``out/SPLIT/CLASS/POSITION.png`` and return the number of images.
 
-    Images with masks go to ``out/SPLIT/POSITION.png``, their masks to ``out/SPLIT/masks/POSITION.png``.
+    Images with masks are written to ``out/SPLIT/POSITION.png``, their masks to ``out/SPLIT/masks/POSITION.png``.
 
-    ``out`` appears only when all is written, readable by its owner alone. Raises KeyFailureError for another key,
-    DataError for damage, CipherlensError where another process decrypts to ``out``.
+    ``out`` appears when all images are written, and only its owner can read it. Raises KeyFailureError for another
+    key, DataError for a damaged data set, CipherlensError where another process decrypts to ``out``.
     """
     dataset = SealedDataset.open(sealed, key)
     spec, bound = dataset.spec, dataset.spec.bind(key)
@@ -66,7 +67,7 @@ def unseal(sealed: Path, out: Path, key: Key, progress: Callable[[int, int], Non
 def read_with_map(
     sealed: Path, out: Path, inverse: EstimatedInverse, progress: Callable[[int, int], None] | None = None
 ) -> int:
-    """What an eavesdropper reads without the key: as :func:`unseal`, with a map that an attack has found.
+    """Decrypt without the key: as :func:`unseal`, with a map that an attack has found.
 
     Raises KeyFailureError for a map of other images, UsageError for a data set with masks.
     """
@@ -105,7 +106,7 @@ def _write_images(
         for name in dataset.splits:
             folders = _make_folders(out / name, ("masks",) if dataset.spec.masked else dataset.spec.classes)
             for shard in dataset.list_shards(name):
-                # Read once, checked, and decrypted from what was read: nobody can change it in between.
+                # The copy is checked and decrypted, so later changes of the file are ignored.
                 tensors = dataset.load_shard(shard, copied=True)
                 for start in range(0, shard.n, _BATCH):
                     batch = {kind: tensor[start : start + _BATCH] for kind, tensor in tensors.items()}
@@ -128,7 +129,7 @@ def _write_batch(batch: Tensors, pictures: Pictures, folders: dict[int, Path], p
 
 
 def _make_folders(root: Path, classes: tuple[str, ...]) -> dict[int, Path]:
-    # A class name comes from the data: it must not be able to name a place outside the destination.
+    # A class name is untrusted: it must not name a path outside the destination.
     names = {label: name.replace("/", "_").replace("\\", "_").strip(".") for label, name in enumerate(classes)}
     folders = {-1: root} | {label: root / (name or f"class-{label}") for label, name in names.items()}
     for folder in folders.values():

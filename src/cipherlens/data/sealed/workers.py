@@ -1,4 +1,4 @@
-"""Work in processes of its own: results as they come, one matrix thread each, none left behind."""
+"""Run tasks in worker processes: each has one matrix thread, and all end with the parent."""
 
 import os
 import signal
@@ -22,10 +22,10 @@ def run_in_processes(
     arguments: tuple[Any, ...],
     seconds: float | None = None,
 ) -> Iterator[Any]:
-    """Results as they come; the first error, or an interrupt, ends the workers at once.
+    """Yield results as tasks finish. The first error, or an interrupt, stops the workers at once.
 
-    So do the given ``seconds``: what is not done by then gives no result. New processes, not forks: torch may be
-    loaded. Raises CipherlensError if a worker is killed.
+    After ``seconds`` the workers are stopped too, and unfinished tasks give no result. Workers are spawned, not
+    forked, because torch may be loaded. Raises CipherlensError if a worker is killed.
     """
     before = set(active_children())
     with (
@@ -52,7 +52,7 @@ def run_in_processes(
 
 @contextmanager
 def _hold_interrupts() -> Iterator[None]:
-    """An interrupt waits while workers are started (half of one complains), and they keep it blocked."""
+    """Delay an interrupt while workers start, because it disturbs their start; workers keep it blocked."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -69,7 +69,7 @@ def _hold_interrupts() -> Iterator[None]:
 
 
 def _wait(done: Iterator[Future[Any]]) -> Future[Any] | None:
-    """The next that is done; None where there are no more, or no more time."""
+    """The next finished task; None where all are finished, or the time is over."""
     try:
         return next(done, None)
     except TimeoutError:
@@ -78,7 +78,7 @@ def _wait(done: Iterator[Future[Any]]) -> Future[Any] | None:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Workers share the cores already; matrix libraries must not start threads of their own on top."""
+    """Limit matrix libraries to one thread per worker, because the workers share the cores already."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
@@ -97,9 +97,9 @@ def _start(initializer: Callable[..., None], *arguments: Any) -> None:
 
 
 def _watch_parent() -> None:
-    """End this process when its parent is killed: a pool's workers would wait for work for ever.
+    """End this process when its parent is killed; otherwise a pool's workers would wait forever.
 
-    The pipe to the parent closes with it, also where that happened before this process got so far.
+    The pipe to the parent closes when it ends. This also works if the parent ended before this call.
     """
     parent = parent_process()
     assert parent is not None

@@ -1,6 +1,6 @@
-"""Augmentation before encryption: the provider cannot flip or crop what it cannot see, so the client does.
+"""Augmentation before encryption: the provider cannot flip or crop encrypted images, so the client does.
 
-Every variant is made from the plain image (``draw_variant``) and then encrypted like any other.
+Every variant is made from the plain image (``draw_variant``) and then encrypted like any other image.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ TRAIN = "train"
 
 
 class AugmentedSource:
-    """A source whose training split is followed by ``copies`` variants of each of its images, in order."""
+    """A source whose training split continues with ``copies`` variants of all its images."""
 
     def __init__(self, source: Source, copies: int) -> None:
         if TRAIN not in source.splits:
@@ -47,13 +47,13 @@ class AugmentedSource:
         ]
 
     def read_labels(self, split: str) -> NDArray[np.int64]:
-        """All labels of a split, those of variants too."""
+        """All labels of a split, including those of variants."""
         labels = self._source.read_labels(split)
         return np.tile(labels, self.splits[split] // max(1, len(labels)))
 
 
 def choose_positions(source: Source, split: str, copies: int, limit: int | None) -> NDArray[np.int64]:
-    """At most ``limit`` images of a split, evenly spread, and then the variants of those."""
+    """Positions of at most ``limit`` images of a split, evenly spread, then of their variants."""
     originals = source.splits[split] // (1 + copies) if split == TRAIN else source.splits[split]
     chosen = pick_evenly(originals, limit)
     variants = range(1 + copies) if split == TRAIN else range(1)
@@ -61,5 +61,5 @@ def choose_positions(source: Source, split: str, copies: int, limit: int | None)
 
 
 def augment(source: Source, copies: int) -> Source:
-    """The source itself, or with variants of its training images."""
+    """The source with ``copies`` variants of its training images; with none, the source itself."""
     return AugmentedSource(source, copies) if copies else source

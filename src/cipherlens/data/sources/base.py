@@ -1,4 +1,4 @@
-"""What a source of plain images is: read by position, so that every worker process opens its own."""
+"""The protocol of a source of plain images; they are read by position, so every worker opens its own source."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -24,20 +24,20 @@ class Source(Protocol):
 
     @property
     def masked(self) -> bool:
-        """Whether images come with masks, a class per pixel; ``IGNORED`` pixels count nowhere."""
+        """Whether images have masks, one class per pixel; ``IGNORED`` pixels are not used."""
 
     @property
     def files(self) -> tuple[FileFacts, ...]:
         """Every file that is read, sorted: path relative to the source, size in bytes, time of change in ns.
 
-        A job that goes on can tell by them that its source has changed. Empty for generated images.
+        A resumed job detects with them that its source has changed. Empty for generated images.
         """
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The items at these positions of a split, not decoded yet."""
 
     def read_labels(self, split: str) -> NDArray[np.int64]:
-        """All labels of a split (N,); -1 where there is none."""
+        """All labels of a split (N,); -1 for an image without a label."""
 
 
 def pick_evenly(count: int, limit: int | None) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
-"""What a source must pass before it is used: regular files, class names, labels.
+"""Checks of a source before it is used: regular files, class names, labels.
 
-Whatever is wrong with a source must end in a DataError, before it costs memory.
+Every fault of a source must raise DataError before it uses much memory.
 """
 
 import os
@@ -18,14 +18,15 @@ FileFacts = tuple[str, int, int]
 """A file that a source reads: path relative to the source, size in bytes, time of the last change in ns."""
 
 MAX_CLASSES = 100_000
+"""Maximum number of classes. A limit on memory."""
 MAX_NAME_BYTES = 255
-"""Of a class name in UTF-8: decrypted images lie in folders of that name."""
+"""Maximum bytes of a class name in UTF-8: the usual limit on a folder's name, since folders have these names."""
 
 _RENAME = "give each class a short, distinct name of printable characters"
 
 
 def describe_file(path: Path) -> FileFacts:
-    """Name, size and time of change of a file; DataError where there is none."""
+    """Name, size and time of change of a file. Raises DataError where it cannot be read."""
     try:
         facts = path.stat()
     except (OSError, ValueError) as error:
@@ -39,7 +40,7 @@ def printable(name: str) -> str:
 
 
 def shorten(text: str, most: int = 80) -> str:
-    """Text of a stranger for a message: without control characters, cut to ``most`` characters."""
+    """Untrusted text for a message: without control characters, cut to ``most`` characters."""
     escaped = escape_terminal(text[: most + 1])
     return escaped if len(escaped) <= most else escaped[:most] + "..."
 
@@ -50,7 +51,7 @@ def parse_count(text: str) -> int | None:
 
 
 def check_class_names(classes: Sequence[Any]) -> None:
-    """Raise DataError unless classes are at most MAX_CLASSES distinct texts that can be shown and stored."""
+    """Raise DataError unless classes are at most MAX_CLASSES distinct strings that can be shown and stored."""
     if len(classes) > MAX_CLASSES:
         raise DataError(f"there are {len(classes):,} classes, more than {MAX_CLASSES:,}", hint="choose some")
     seen: set[str] = set()
@@ -76,9 +77,9 @@ def _find_problem(name: str) -> str | None:
 
 
 def check_labels(labels: NDArray[np.int64], classes: Sequence[str], masked: bool, name: str) -> None:
-    """Raise DataError unless each of the labels (N,) of split ``name`` is the position of a class.
+    """Raise DataError unless each of the labels (N,) of split ``name`` is the index of a class.
 
-    Without classes all labels are -1; with masks they may be -1, the classes are those of the masks.
+    Without classes all labels are -1. With masks they may be -1, because the classes are those of the masks.
     """
     lowest = 0 if classes and not masked else -1
     wrong = np.flatnonzero((labels < lowest) | (labels >= len(classes)))

@@ -17,11 +17,12 @@ from cipherlens.errors import DataError
 from cipherlens.untrusted import open_regular
 
 MAX_BATCH_BYTES = 256 << 20
-"""Of a batch file; the largest, CIFAR-100's training images, has 155 million."""
+"""Maximum bytes of a batch file; the largest one, CIFAR-100's training images, has 155 million."""
 
 _MAX_OPCODES = 1_000_000  # a genuine batch has 200,000
-_MAX_TUPLES = 1000  # hashing deeply nested tuples overflows the stack; a genuine batch has a handful
+_MAX_TUPLES = 1000  # hashing deeply nested tuples overflows the stack; a genuine batch has only a few
 _VALUES = 3 * 32 * 32
+"""Values of a CIFAR image. Definition."""
 _HINT = "download the data set again"
 
 
@@ -49,7 +50,7 @@ CIFAR = {
 
 
 class CifarSource:
-    """CIFAR-10 or -100 in torchvision's layout (the folder that ``download=True`` makes).
+    """CIFAR-10 or -100 in torchvision's layout (the folder made by ``download=True``).
 
     Raises DataError where a file is missing or is not a CIFAR batch.
     """
@@ -94,7 +95,7 @@ def _read_names(path: Path, key: str) -> tuple[str, ...]:
 
 
 def _read_batch(path: Path, key: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images (N, 3072) and labels (N,) of a batch file; DataError unless it holds just that."""
+    """Images (N, 3072) and labels (N,) of a batch file. Raises DataError unless it holds both."""
     batch = _unpickle(path)
     data, labels = batch.get("data"), batch.get(key)
     images = data.values if isinstance(data, _Array) else None
@@ -108,7 +109,7 @@ def _read_batch(path: Path, key: str, classes: int) -> tuple[NDArray[np.uint8], 
 
 
 class _Array:
-    """An unpickled array of bytes, ``values``; nothing is allocated but what is in the file."""
+    """An unpickled array of bytes, ``values``; it allocates no more than the file holds."""
 
     values: NDArray[np.uint8] | None = None
 
@@ -126,11 +127,11 @@ class _Bytes:
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        """Byte order and the like, which bytes do not have."""
+        """Ignore byte order and alignment, which bytes do not have."""
 
 
-# A pickle calls these in place of numpy's functions, which would allocate whatever they are told. They are objects
-# without attributes, not functions, as a pickle can also change the attributes of what it was given.
+# A pickle calls these in place of numpy's functions, which would allocate any size that it asks for. They are
+# objects without attributes, not functions, because a pickle can change attributes.
 class _MakeArray:
     __slots__ = ()
 
@@ -155,7 +156,7 @@ class _Encode:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles arrays of bytes, lists and strings only: a CIFAR batch must not be able to run code."""
+    """Unpickles arrays of bytes, lists and strings only, so that a CIFAR batch cannot run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".", maxsplit=1)[0] == "numpy" and name in {"_reconstruct", "ndarray", "dtype"}:
@@ -171,7 +172,7 @@ def _unpickle(path: Path) -> dict[str, Any]:
             content = file.read()
         _check_opcodes(content)
         loaded = _ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
-    except Exception as error:  # a made-up pickle can raise anything
+    except Exception as error:  # a forged pickle can raise any exception
         reason = shorten(str(error) or type(error).__name__, 200)
         raise DataError(f"{path} is not a CIFAR batch: {reason}", hint=_HINT) from None
     if not isinstance(loaded, dict):
@@ -180,12 +181,12 @@ def _unpickle(path: Path) -> dict[str, Any]:
 
 
 def _check_opcodes(content: bytes) -> None:
-    """Refuse what would exhaust the memory or the stack while it is unpickled."""
+    """Raise UnpicklingError where unpickling would exhaust the memory or the stack."""
     tuples = 0
     for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
         tuples += opcode.name.startswith("TUPLE")
         if count >= _MAX_OPCODES or tuples > _MAX_TUPLES:
             raise pickle.UnpicklingError("refused, it is too long or too deep")
-        # The unpickler's table is as long as its highest number.
+        # The unpickler's memo table is as long as its highest index.
         if "PUT" in opcode.name and int(argument or 0) > count:
             raise pickle.UnpicklingError("refused, it numbers things that are not there")

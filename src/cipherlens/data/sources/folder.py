@@ -16,7 +16,7 @@ from cipherlens.errors import DataError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
-"""Folders, or beginnings of file names, that are splits."""
+"""Names of folders, or prefixes of file names, that are splits."""
 
 
 class _Found(NamedTuple):
@@ -29,7 +29,8 @@ class _Found(NamedTuple):
 class FolderSource:
     """``ROOT/[SPLIT/]CLASS/*.jpg``, or a flat folder of images without labels.
 
-    The files are listed once, at the start. Raises DataError for a folder that cannot be listed, or has no images.
+    The files are listed once, when it is opened. Raises DataError for a folder without images, or one that cannot
+    be listed.
     """
 
     masked = False
@@ -86,7 +87,7 @@ def _images(folder: Path, label: int, deep: bool = False) -> list[_Found]:
 
 
 def _walk(folder: Path, deep: bool) -> Iterator[os.DirEntry[str]]:
-    """What is in a folder, and with ``deep`` in those below it; links to folders are not followed."""
+    """The entries of a folder, with ``deep`` also of all folders below; links to folders are not followed."""
     folders = [os.fspath(folder)]
     while folders:
         with os.scandir(folders.pop()) as entries:
@@ -97,7 +98,7 @@ def _walk(folder: Path, deep: bool) -> Iterator[os.DirEntry[str]]:
 
 
 def _look_at(entry: os.DirEntry[str], label: int) -> _Found | None:
-    """The image of this name; None for anything else, a link to nowhere too."""
+    """The image at an entry; None for any other file, and for a broken link."""
     path = Path(entry.path)
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         return None

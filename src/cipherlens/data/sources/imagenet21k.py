@@ -18,12 +18,12 @@ REASONS = {
     "few": "too few images",
     "mixed": "with hyponyms among the classes chosen",
 }
-"""Why a class is left out, in words."""
+"""Reasons for leaving out a class, with their texts."""
 
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """Which synset is a kind of which: ``parents`` holds the direct hypernyms of each."""
+    """The hypernym relation of synsets: ``parents`` holds the direct hypernyms of each."""
 
     parents: Mapping[str, frozenset[str]]
 
@@ -80,11 +80,11 @@ def choose_classes(
     counts: Mapping[str, int] | None = None,
     least: int = 0,
 ) -> Choice:
-    """Choose the synsets that are outside ``pretraining`` and, with a hierarchy, hold one kind of object.
+    """Choose the synsets outside ``pretraining``; with a hierarchy, each holds one kind of object.
 
-    Without a hierarchy only the classes of the pretraining set themselves are left out. With it also their
-    hypernyms, which show the same objects, and their hyponyms; and, as the report wishes for, every class of which
-    a hyponym is chosen too. Classes with fewer than ``least`` images (``counts``) go first: they shut out no other.
+    Without a hierarchy only the classes of the pretraining set are left out. With one, their hypernyms, which show
+    the same objects, and their hyponyms are left out too. So is every class of which a hyponym is chosen (report,
+    section 5.3.2). Classes with fewer than ``least`` images (``counts``) are removed before that.
     """
     known = set(pretraining)
     if hierarchy:
@@ -116,10 +116,10 @@ def _check_hierarchy(hierarchy: Hierarchy, synsets: set[str]) -> None:
 def choose_from(
     offer: str, pretraining: str, hierarchy: Path | None = None, least: int = 0, count: int | None = None
 ) -> Choice:
-    """``choose_classes`` from a source of images, or from a set's metadata alone; ``count`` at most, evenly spread.
+    """``choose_classes`` from a source of images or from a set's metadata; at most ``count``, evenly spread.
 
-    ``pretraining``, and ``offer`` where it is no folder, are as ``read_synsets`` takes them. Raises UsageError
-    where the classes are no synsets, or where all are left out.
+    ``pretraining``, and ``offer`` where it is no folder, are arguments of ``read_synsets``. Raises UsageError where
+    the classes are no synsets, or where all are left out.
     """
     if count is not None and count < 1:
         raise UsageError("count is at least 1")
@@ -147,7 +147,7 @@ def _count_images(source: Source) -> dict[str, int]:
 
 
 def describe_synsets(synsets: Iterable[str]) -> dict[str, str]:
-    """The words of each synset, as timm has them; empty for one that it does not know."""
+    """The words of each synset according to timm; empty for an unknown one."""
     try:
         from timm.data import ImageNetInfo
     except ImportError:
@@ -157,7 +157,7 @@ def describe_synsets(synsets: Iterable[str]) -> dict[str, str]:
 
 
 def read_synsets(name: str) -> tuple[str, ...]:
-    """Synsets of a set known to timm (imagenet-1k, imagenet-12k, imagenet-21k), or of a file, one on each line.
+    """Synsets of a set known to timm (imagenet-1k, imagenet-12k, imagenet-21k), or of a file with one per line.
 
     Raises UsageError for an unknown set, DataError for a file with other lines.
     """
@@ -187,7 +187,7 @@ def _parse_pairs(line: str) -> list[tuple[str, str]]:
 
 
 def _parse_wordnet(line: str) -> list[tuple[str, str]]:
-    """A line of data.noun: offset, file, n, count of words in hexadecimal, words, count of pointers, pointers."""
+    """A line of data.noun: offset, file, n, number of words (hexadecimal), words, number of pointers, pointers."""
     if line.startswith("  "):  # the licence
         return []
     fields = line.partition(" | ")[0].split()

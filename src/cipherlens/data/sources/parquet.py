@@ -29,8 +29,9 @@ from cipherlens.errors import DataError
 from cipherlens.untrusted import open_untrusted
 
 FREE_BYTES = 64 << 20
+"""A file of any size may be decoded to this many bytes. A limit on memory."""
 BYTES_PER_BYTE = 100
-"""A file may be decoded to FREE_BYTES and BYTES_PER_BYTE times its size; images are compressed already."""
+"""A file may be decoded to FREE_BYTES plus this many times its size. A limit on memory; images hardly compress."""
 
 _BYTES_PER_ROW = 4  # at least: the offset of an image among the others
 _MAX_BATCH = 1024  # small enough for the cache
@@ -40,10 +41,10 @@ _HINT = "write the file again"
 class ParquetSource:
     """Parquet files in the Hugging Face layout: columns ``image`` {bytes, path} and ``label`` or ``mask``.
 
-    The split is the part of the file name before the first dash (``train-00000-of-00002.parquet``). Names of the
-    classes of masks are a JSON list in the schema's metadata under ``classes``, the class that counts nowhere is
-    its ``ignore_index``. Where there are masks, a column ``label`` is not read. Raises DataError for files that
-    are damaged, contradict themselves, or would be decoded to much more than their size.
+    The split is the part of the file name before the first dash (``train-00000-of-00002.parquet``). The schema's
+    metadata hold the class names of masks as a JSON list under ``classes``, and the ignored class under
+    ``ignore_index``. With masks, the column ``label`` is not read. Raises DataError for files that are damaged,
+    inconsistent, or would be decoded to much more than their size.
     """
 
     def __init__(self, files: tuple[Path, ...]) -> None:
@@ -94,9 +95,9 @@ class ParquetSource:
 
 
 class _Opened(NamedTuple):
-    """A file as pyarrow opened it, as it is, and to how many bytes it may be decoded.
+    """A file opened by pyarrow, the same file opened by Python, and the limit ``most`` on its decoded bytes.
 
-    pyarrow opens it itself: through a Python file it would read half as fast.
+    pyarrow opens the path itself, because it reads a Python file half as fast.
     """
 
     path: Path
@@ -113,7 +114,7 @@ class _Opened(NamedTuple):
 
 @contextmanager
 def _open_parquet(path: Path) -> Iterator[_Opened]:
-    """Open a file; any error while it is open becomes a DataError."""
+    """Open a file; any exception while it is open becomes a DataError."""
     try:
         with open_untrusted(path) as file, pq.ParquetFile(path) as parquet:
             most = FREE_BYTES + BYTES_PER_BYTE * os.fstat(file.fileno()).st_size
@@ -126,7 +127,7 @@ def _open_parquet(path: Path) -> Iterator[_Opened]:
 
 
 def _inspect(path: Path) -> tuple[Any, int]:
-    """Schema and number of rows; DataError unless there are encoded images, and not more rows than possible."""
+    """Schema and number of rows. Raises DataError without encoded images, and for an impossible number of rows."""
     with _open_parquet(path) as opened:
         schema, rows = opened.parquet.schema_arrow, opened.parquet.metadata.num_rows
         if "image" not in schema.names:
@@ -138,7 +139,7 @@ def _inspect(path: Path) -> tuple[Any, int]:
 
 
 def _find_leaf(schema: Any, column: str) -> str:
-    """Path of a column's encoded images; DataError if it holds something else."""
+    """Path of a column's encoded images. Raises DataError if the column holds other values."""
     kind, leaf = schema.field(column).type, column
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         kind, leaf = kind.field("bytes").type, f"{column}.bytes"
@@ -152,13 +153,13 @@ def _find_leaf(schema: Any, column: str) -> str:
 
 @lru_cache(maxsize=2)
 def _load_split(files: tuple[Path, ...], rows: tuple[int, ...], columns: tuple[str, ...]) -> Any:
-    # One row group per file is usual, so rows cannot be read singly: the compressed bytes are kept in memory.
+    # Files usually have one row group, so single rows cannot be read. The compressed bytes are kept in memory.
     parts = {column: map(_read_images, files, rows, repeat(column)) for column in columns}
     return pa.table({column: pa.chunked_array(chain(*found), pa.large_binary()) for column, found in parts.items()})
 
 
 def _read_images(path: Path, rows: int, column: str) -> list[Any]:
-    """A column's encoded images as arrays of large_binary (more than 2 GiB are possible), one for each row."""
+    """A column's encoded images, one per row, as arrays of large_binary, which may exceed 2 GiB."""
     with _open_parquet(path) as opened:
         leaf = _find_leaf(opened.parquet.schema_arrow, column)
         columns = [batch.column(column) for batch in _read_batches(opened, leaf)]
@@ -169,7 +170,7 @@ def _read_images(path: Path, rows: int, column: str) -> list[Any]:
 
 
 def _read_labels(path: Path, rows: int) -> NDArray[np.int64]:
-    """The column ``label``, all -1 where there is none; DataError unless it holds a whole number for each row."""
+    """The column ``label``, or all -1 without one. Raises DataError unless each row has a whole number."""
     with _open_parquet(path) as opened:
         schema = opened.parquet.schema_arrow
         if "label" not in schema.names:
@@ -185,13 +186,13 @@ def _read_labels(path: Path, rows: int) -> NDArray[np.int64]:
 
 
 def _read_batches(opened: _Opened, leaf: str) -> list[Any]:
-    """A column in batches of rows; DataError, before the memory is needed, where it is decoded to too much."""
+    """A column in batches of rows. Raises DataError, before memory is allocated, where it exceeds the limit."""
     schema = opened.parquet.schema
     columns = [number for number in range(len(schema)) if schema.column(number).path == leaf]
     sizes = [measure_column(opened.file, number) for number in columns]
     if sum(size for size, _ in sizes) > opened.most:
         raise opened.too_large()
-    # No value is larger than the page that it is in, so no batch is decoded to more than the limit.
+    # No value is larger than its page, so no batch is decoded to more than the limit.
     largest = max(1, *(page for _, page in sizes))
     batches, decoded = [], 0
     for batch in opened.parquet.iter_batches(max(1, min(_MAX_BATCH, opened.most // largest)), columns=[leaf]):
@@ -203,7 +204,7 @@ def _read_batches(opened: _Opened, leaf: str) -> list[Any]:
 
 
 def _is_masked(schema: Any) -> bool:
-    """Masks are what is to be learnt where their classes are named, or there are no labels."""
+    """Whether masks are the targets: the schema names their classes, or there are no labels."""
     return "mask" in schema.names and ("label" not in schema.names or b"classes" in (schema.metadata or {}))
 
 
@@ -228,12 +229,12 @@ def _mask_class_names(metadata: dict[bytes, bytes], ignored: int | None) -> tupl
             "the Parquet schema does not name the classes of its masks",
             hint='write them into its metadata: classes = ["sky", ...], and ignore_index = N where there is one',
         )
-    # The last class, when ignored, needs no output.
+    # An ignored last class needs no output.
     return tuple(names[:-1] if ignored == len(names) - 1 else names)
 
 
 def _label_names(metadata: dict[bytes, bytes]) -> tuple[Any, ...]:
-    """Names of the classes of labels, empty where the metadata has none."""
+    """Class names of labels; empty where the metadata have none."""
     found = _read_metadata(metadata, b"huggingface", {})
     for name in ("info", "features", "label", "names"):
         if not isinstance(found, dict):
@@ -245,7 +246,7 @@ def _label_names(metadata: dict[bytes, bytes]) -> tuple[Any, ...]:
 
 
 def _number_classes(labels: dict[str, NDArray[np.int64]]) -> tuple[str, ...]:
-    """Classes without names are called by their numbers."""
+    """Numbers as class names, where the classes have no names."""
     highest = max((int(part.max(initial=-1)) for part in labels.values()), default=-1)
     if highest >= MAX_CLASSES:
         raise DataError(

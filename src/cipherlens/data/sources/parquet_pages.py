@@ -1,28 +1,29 @@
-"""How large a Parquet column becomes in memory, read off the headers of its pages before it is decoded.
+"""The decoded size of a Parquet column, from the headers of its pages, before it is decoded.
 
-The sizes in a file's summary may lie, and pyarrow allocates what the header of a page says: 1.5 KB can become
-gigabytes. pyarrow gives no access to these headers, so that they are read here: structs in Thrift's compact
-encoding (Apache Parquet format, ``parquet.thrift``: FileMetaData and PageHeader).
+The sizes in a file's metadata may be forged. pyarrow allocates the size that a page's header states, so 1.5 KB can
+become gigabytes. pyarrow gives no access to these headers, so this module reads them. They are structs in Thrift's
+compact encoding (Apache Parquet format, ``parquet.thrift``: FileMetaData and PageHeader).
 """
 
 import os
 from typing import Any, BinaryIO
 
-# Fields by number and type, in the file's summary and in front of each page.
+# Numbers of types, then fields (number, type) of the file's metadata and of page headers, from parquet.thrift.
 _INT32, _INT64, _BINARY, _LISTS, _LIST, _STRUCT = 5, 6, 8, (9, 10), 9, 12
 _ROW_GROUPS, _COLUMNS, _DESCRIPTION = (4, _LIST), (1, _LIST), (3, _STRUCT)
 _CHUNK_BYTES, _FIRST_PAGE, _DICTIONARY = (7, _INT64), (9, _INT64), (11, _INT64)
 _UNCOMPRESSED_BYTES, _COMPRESSED_BYTES = (2, _INT32), (3, _INT32)
 _MAX_HEADER = 16 << 20  # as pyarrow
 _MAX_FIELD = 100
+"""Higher field numbers are refused; those of parquet.thrift are lower. Chosen by hand."""
 
 _Struct = dict[tuple[int, int], Any]
 
 
 def measure_column(file: BinaryIO, column: int) -> tuple[int, int]:
-    """Bytes that the pages of a Parquet column decompress to: of all, and of the largest.
+    """Decompressed bytes of a Parquet column: of all its pages, and of the largest page.
 
-    Raises ValueError or another Exception for what is no Parquet file.
+    Raises ValueError or another Exception for a file that is not Parquet.
     """
     total = largest = 0
     for group in _read_struct(_read_summary(file), 0)[0][_ROW_GROUPS]:
@@ -41,7 +42,7 @@ def measure_column(file: BinaryIO, column: int) -> tuple[int, int]:
 
 
 def _read_summary(file: BinaryIO) -> bytes:
-    """FileMetaData, at the end of a file, before its length and a mark of 4 bytes."""
+    """FileMetaData: at the end of a file, before its length and the magic number, 4 bytes each."""
     end = file.seek(-8, os.SEEK_END)
     length = int.from_bytes(file.read(4), "little")
     file.seek(end - length)
@@ -64,7 +65,7 @@ def _read_header(file: BinaryIO, at: int) -> tuple[_Struct, int]:
 def _read_struct(data: bytes, at: int) -> tuple[_Struct, int]:
     """Fields of a struct in Thrift's compact encoding, and where it ends.
 
-    As strict as possible: what is read here must be what pyarrow's own parser reads.
+    It is strict, so that it reads the same values as pyarrow's own parser.
     """
     fields: _Struct = {}
     number = 0
@@ -73,13 +74,13 @@ def _read_struct(data: bytes, at: int) -> tuple[_Struct, int]:
         number, at = (number + step, at + 1) if step else _read_int(data, at + 1)
         if not 0 < number < _MAX_FIELD or any(number == known for known, _ in fields):
             raise ValueError("an odd field in the Parquet metadata")
-        # A flag's value is its kind.
+        # The type of a boolean field is its value.
         fields[number, kind], at = (None, at) if kind in (1, 2) else _read_value(data, at, kind)
     return fields, at + 1
 
 
 def _read_value(data: bytes, at: int, kind: int) -> tuple[Any, int]:
-    """An integer, a struct or a list of those; None for other values, which are skipped."""
+    """An integer, a struct or a list; None for other values, which are skipped."""
     if kind in (4, _INT32, _INT64):
         return _read_int(data, at, 64 if kind == _INT64 else 32)
     if kind == _STRUCT:

@@ -1,6 +1,6 @@
-"""Sources of plain images, by name: an image folder, Parquet files, CIFAR, the synthetic set.
+"""Sources of plain images by name: image folder, Parquet files, CIFAR, synthetic images.
 
-A source is named by a string (``open_source``), and cheap to open.
+A source is named by a string (see ``open_source``).
 """
 
 from pathlib import Path
@@ -18,8 +18,8 @@ from cipherlens.errors import DataError
 def open_source(spec: str) -> Source:
     """Open ``cifar10:PATH``, ``cifar100:PATH``, ``synthetic:NAME``, a Parquet file or folder, or an image folder.
 
-    ``PLACE?hold_out=N`` makes every Nth image of each class a test split. Raises DataError if there is nothing to
-    read at that place.
+    ``PLACE?hold_out=N`` makes every Nth image of each class a test split. Raises DataError where the place holds no
+    images.
     """
     place, asked, every = spec.partition("?hold_out=")
     if asked:
@@ -46,7 +46,7 @@ def _open_path(path: Path) -> Source:
 
 
 def canonical_source(spec: str) -> str:
-    """The same source by a name that does not depend on the current folder. DataError for an impossible path."""
+    """The source's name with an absolute path. Raises DataError for an impossible path."""
     kind, colon, rest = spec.partition(":")
     if kind == "synthetic":
         return spec
@@ -54,5 +54,5 @@ def canonical_source(spec: str) -> str:
         if colon and kind in CIFAR:
             return f"{kind}:{Path(rest).resolve()}"
         return str(Path(spec).resolve())
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: a cycle of links
         raise DataError(f"cannot find the source: {error}", hint="check its name") from None

@@ -1,5 +1,6 @@
-"""Parts of a source: some classes, to keep pretraining and encrypted ones apart (CAS771 report, section 5.2.1);
-images held out for testing."""
+"""Subsets of a source: some of its classes (CAS771 report, section 5.2.1), or images held out for testing.
+
+A subset of classes keeps those for pretraining apart from the encrypted ones."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,12 +16,13 @@ from cipherlens.errors import DataError, UsageError
 from cipherlens.untrusted import open_regular
 
 _MAX_LIST_BYTES = 16 << 20
+"""Maximum bytes of a file of class names. A limit on memory."""
 
 
 class ClassSubset:
-    """The images of some classes, whose labels count from 0 in the order given.
+    """The images of some classes; labels count from 0 in the given order.
 
-    A class is given by name, or several as a range of positions, both ends included: ``600-699``.
+    Classes are given by name, or as a range of indices with both ends included: ``600-699``.
     """
 
     def __init__(self, source: Source, classes: Sequence[str]) -> None:
@@ -50,7 +52,7 @@ class ClassSubset:
         return self._source.files
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
-        """The images at these positions among those of the classes."""
+        """The images at these positions of the subset."""
         items = self._source.read(split, [int(self._positions[split][int(i)]) for i in indices])
         return [replace(item, label=self._new[item.label]) for item in items]
 
@@ -61,7 +63,7 @@ class ClassSubset:
 
 
 class HeldOut:
-    """A source without splits, cut in two: every ``every``-th image of each class is for testing.
+    """A source without splits, divided in two: each ``every``-th image of a class is for testing.
 
     Raises UsageError for a source that has splits.
     """
@@ -78,11 +80,11 @@ class HeldOut:
                 hint="for example hold_out=10",
             )
         labels = source.read_labels("all")
-        step = min(every, len(labels) + 1)  # beyond, none is held out, and it need not fit int64
+        step = min(every, len(labels) + 1)  # a larger step holds out no image, and may not fit int64
         self._source = source
         self.classes, self.masked = source.classes, source.masked
         order = np.argsort(labels, kind="stable")
-        starts = np.searchsorted(labels[order], labels[order])  # where the class of each begins
+        starts = np.searchsorted(labels[order], labels[order])  # first position of each image's class
         rank = np.empty(len(labels), np.int64)
         rank[order] = np.arange(len(labels)) - starts
         held = rank % step == step - 1
@@ -107,7 +109,7 @@ class HeldOut:
 
 
 def parse_classes(text: str) -> tuple[str, ...]:
-    """Classes separated by commas, or ``@FILE`` with one on each line.
+    """Classes separated by commas, or ``@FILE`` with one per line.
 
     Raises DataError for a file that cannot be read, UsageError where no class is named.
     """
@@ -133,5 +135,5 @@ def _expand(given: str, known: Sequence[str]) -> Sequence[str]:
 
 
 def select(source: Source, classes: Sequence[str]) -> Source:
-    """The source itself, or only its images of some classes."""
+    """The images of some classes of a source; with no classes, the source itself."""
     return ClassSubset(source, classes) if classes else source

@@ -1,1 +1,1 @@
-"""Generated images with natural statistics."""
+"""Synthetic images with the statistics of natural images."""

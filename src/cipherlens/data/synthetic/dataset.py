@@ -1,8 +1,8 @@
-"""The embedded data set: ten shapes in cluttered scenes with the statistics of natural images.
+"""The synthetic data set: ten shapes in cluttered scenes with the statistics of natural images.
 
-It needs no download and no disk: every image is a pure function of (seed, index, size), so that workers can
-each make a slice, on one machine equal bit for bit whatever the split. (Another processor or NumPy build may
-round a few pixels to the neighbouring value.)
+It needs no download and no disk. Every image is a pure function of (seed, index, size), so workers can generate
+slices. On one machine the images are equal bit for bit. Another processor or NumPy build may round a few pixels to
+the neighbouring value.
 """
 
 from collections.abc import Mapping
@@ -21,15 +21,16 @@ from cipherlens.errors import UsageError, unknown_name
 CLASSES: tuple[str, ...] = tuple(SHAPES)
 
 _PIXELS_AT_ONCE = 1 << 15  # a chunk of images whose sixteen leaves stay in the processor's cache
-_SPLIT_STRIDE = 1 << 40  # each split has an index range of its own, longer than any data set
+_SPLIT_STRIDE = 1 << 40  # each split has its own index range, longer than any data set
 _SMALLEST = 16
+"""Smallest side of an image in pixels. Chosen by hand."""
 
 
 @dataclass(frozen=True)
 class SyntheticBatch:
     """N images: ``images`` uint8 (N, 3, size, size), ``labels`` int64 (N,), ``masks`` uint8 (N, size, size).
 
-    A mask is 0 on the background and label + 1 on the part of the object that can be seen.
+    A mask is 0 on the background and label + 1 on the visible part of the object.
     """
 
     images: NDArray[np.uint8]
@@ -39,7 +40,7 @@ class SyntheticBatch:
 
 @dataclass(frozen=True)
 class SyntheticSpec:
-    """A synthetic data set: image ``size``, number of images per split, ``seed``, and whether with ``masks``."""
+    """A synthetic data set: image ``size``, images per split, ``seed``, and whether it has ``masks``."""
 
     size: int
     splits: Mapping[str, int]
@@ -68,7 +69,7 @@ NAMES: dict[str, SyntheticSpec] = {
     "objects-64": _spec(64, 6000, 1000),
     "objects-224": _spec(224, 800, 200),
 }
-_OPTIONS = {"n": 1, "test": 1, "size": _SMALLEST, "seed": 0, "masks": 0}  # each with its least value
+_OPTIONS = {"n": 1, "test": 1, "size": _SMALLEST, "seed": 0, "masks": 0}  # each with its smallest value
 
 
 def parse_name(name: str) -> SyntheticSpec:
@@ -108,7 +109,7 @@ def _parse_options(query: str) -> dict[str, int]:
 def generate(indices: ArrayLike, size: int = 32, seed: int = 0) -> SyntheticBatch:
     """Make the images ``indices`` (N,) of the data set ``seed``, each ``size`` pixels square.
 
-    The images are the same whatever other indices they are made with.
+    An image does not depend on the other indices of the call.
 
     Raises:
         UsageError: if an index is negative or no integer, ``size`` is below 16 or ``seed`` negative.

@@ -1,4 +1,4 @@
-"""From scene to pixels: lays clutter, object and background over one another for many images at once."""
+"""Render scenes: composite clutter, object and background for many images at once."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ def render(
 
 
 def _shape_coordinates(pose: Pose, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Pixel centres in the object's own frame: turned, stretched and scaled; each (N, P)."""
+    """Pixel centres in the object's coordinates (rotated, stretched, scaled), each (N, P)."""
     dx, dy = x - pose.center[:, :1], y - pose.center[:, 1:]
     cos, sin = np.cos(pose.angle)[:, None], np.sin(pose.angle)[:, None]
     width = (pose.radius * np.sqrt(pose.stretch))[:, None]
@@ -51,7 +51,7 @@ def _colorize(paint: Floats, fields: Floats, x: Floats, y: Floats) -> Floats:
 
 
 def _expose(colors: Floats, scene: Scene, x: Floats, y: Floats) -> NDArray[np.uint8]:
-    """Light the scene unevenly, set contrast and brightness, and round to uint8."""
+    """Apply uneven lighting, contrast and brightness, and round to uint8."""
     along_x, along_y, corners = (column[:, None] for column in scene.light.T)
     light = 1 + along_x * x + along_y * y - corners * (x * x + y * y)
     colors *= light[:, None]

@@ -1,4 +1,4 @@
-"""What a synthetic image shows: every random choice of it, drawn from (seed, index) alone.
+"""The scene of a synthetic image: all its random choices, drawn from (seed, index) only.
 
 Lengths are in half image widths: the image spans [-1, 1] along x (right) and y (down).
 """
@@ -15,15 +15,15 @@ from cipherlens.data.synthetic.textures import Layers, conic
 Indices = NDArray[np.int64]
 
 _SCENE, _NOISE, _LABELS = range(3)  # the independent random streams of one index
-_FRONT = 4  # leaves that may lie over the object: two about its outline, the others anywhere
-_UNIFORMS = 64  # drawn for an image and for a leaf: at least as many as are used
-_UNIFORMS_PER_LEAF = 40
+_FRONT = 4  # leaves in front of the object: two near its outline, the others anywhere
+_UNIFORMS = 64  # uniform numbers drawn for an image: at least as many as are used
+_UNIFORMS_PER_LEAF = 40  # uniform numbers drawn for a leaf: at least as many as are used
 NOISE_FIELDS = 3  # two of brightness (isotropic, grained), one of colour
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the object is: ``center`` (N, 2), and the rest (N,); ``stretch`` is its aspect ratio."""
+    """Pose of the object: ``center`` (N, 2), the others (N,); ``stretch`` is the aspect ratio."""
 
     center: Floats
     radius: Floats
@@ -33,11 +33,11 @@ class Pose:
 
 @dataclass(frozen=True)
 class Scene:
-    """All that is drawn of N images except for the noise."""
+    """All random choices for N images except labels and noise."""
 
     pose: Pose
     paint: Floats  # (N, 8), the object's
-    sharpness: Floats  # (N,), edge widths of the object in one unit of length
+    sharpness: Floats  # (N,), number of the object's edge widths in one unit of length
     front: Layers
     back: Layers
     backdrop: Floats  # (N, 8), the paint behind all leaves
@@ -52,7 +52,7 @@ def _generator(seed: int, index: int, stream: int) -> np.random.Generator:
 
 
 def draw_labels(seed: int, indices: Indices) -> Indices:
-    """Class of each index: every run of ten indices from a multiple of ten holds each class once."""
+    """Class of each index; ten indices from a multiple of ten on hold each class once."""
     blocks, inverse = np.unique(indices // len(SHAPES), return_inverse=True)
     orders = np.empty((len(blocks), len(SHAPES)), np.int64)
     for order, block in zip(orders, blocks, strict=True):
@@ -69,7 +69,7 @@ def draw_white(seed: int, indices: Indices, size: int) -> Floats:
 
 
 class _Draws:
-    """A table of uniform numbers, one row an image, handed out column by column."""
+    """A table of uniform numbers with one row per image; draws consume its columns in order."""
 
     def __init__(self, table: Floats) -> None:
         self._table = table
@@ -97,7 +97,7 @@ def _mix_rgb(brightness: Floats, warm: Floats, green: Floats) -> list[Floats]:
 
 
 def _paint(draws: _Draws, rgb: list[Floats], center: Floats, texture: Floats) -> Floats:
-    """Paint (..., 8): ``rgb`` shaded linearly about ``center``, with noise of about ``texture`` in all."""
+    """Paint (..., 8): ``rgb`` shaded linearly about ``center``, with noise of total amplitude about ``texture``."""
     along_x, along_y = draws.bell(0.08), draws.bell(0.08)
     middle = along_x * center[..., 0] + along_y * center[..., 1]
     colors = [channel - middle for channel in rgb]
@@ -108,7 +108,7 @@ def _paint(draws: _Draws, rgb: list[Floats], center: Floats, texture: Floats) ->
 
 @dataclass(frozen=True)
 class _Mood:
-    """What the leaves of one image share, each (N, 1)."""
+    """Parameters that the leaves of one image share, each (N, 1)."""
 
     brightness: Floats
     warm: Floats
@@ -118,7 +118,7 @@ class _Mood:
 
 
 def _draw_leaves(draws: _Draws, mood: _Mood, center: Floats, radius: Floats, softness: Floats) -> Layers:
-    """Leaves about ``center`` (N, K, 2): ellipses and bands (ends cut), each cut again by a band."""
+    """Leaves about ``center`` (N, K, 2): ellipses and bands, each intersected with another band."""
     angle, aspect = draws.uniform(0, np.pi), draws.uniform(0.35, 1)
     banded = draws.uniform(0, 1) < 0.4
     curve, across = 1 / np.square(radius * aspect), 1 / np.square(radius)
@@ -139,13 +139,13 @@ def _draw_leaves(draws: _Draws, mood: _Mood, center: Floats, radius: Floats, sof
 
 def _draw_pose(draws: _Draws) -> Pose:
     radius = draws.uniform(0.45, 0.85)
-    reach = 1.04 - radius  # the object's centre stays so near that its outline hardly leaves the image
+    reach = 1.04 - radius  # limits the centre, so that the outline hardly leaves the image
     center = np.stack([draws.uniform(-1, 1) * reach, draws.uniform(-1, 1) * reach], axis=-1)
     return Pose(center, radius, draws.uniform(-0.35, 0.35), draws.uniform(0.9, 1.1))
 
 
 def _draw_front(draws: _Draws, mood: _Mood, pose: Pose, softness: Floats) -> Layers:
-    """Clutter in front of the object: the first leaves about its outline, the others anywhere."""
+    """Leaves in front of the object: the first two near its outline, the others anywhere."""
     near = np.arange(_FRONT) < 2
     direction, distance = draws.uniform(0, 2 * np.pi), draws.uniform(0.75, 1.35) * pose.radius[:, None]
     outline = np.stack([np.cos(direction), np.sin(direction)], axis=-1) * distance[..., None]
@@ -163,12 +163,12 @@ def _draw_back(draws: _Draws, mood: _Mood, softness: Floats, smallest: float) ->
 
 
 def count_leaves(size: int) -> int:
-    """Leaves in the background: the finer the image, the more of the small ones can be seen."""
+    """Number of leaves in the background; it grows with the image size, because smaller ones become visible."""
     return 16 * round(3 * math.pow(size / 32, 0.7))
 
 
 def _draw_tables(seed: int, indices: Indices, leaves: int) -> tuple[_Draws, _Draws, _Draws]:
-    """Uniform draws for whole images (N,), leaves in front (N, _FRONT) and behind (N, leaves)."""
+    """Uniform draws for whole images (N,), for leaves in front (N, _FRONT) and behind (N, leaves)."""
     table = np.empty((len(indices), _UNIFORMS + (_FRONT + leaves) * _UNIFORMS_PER_LEAF), np.float32)
     for row, index in zip(table, indices, strict=True):
         _generator(seed, int(index), _SCENE).random(dtype=np.float32, out=row)
@@ -188,7 +188,7 @@ def _draw_mood(draws: _Draws) -> _Mood:
 
 
 def _draw_object_paint(draws: _Draws, mood: _Mood, center: Floats) -> Floats:
-    # Three objects in four are brighter than their surroundings, so that a linear model sees a little.
+    # Three objects in four are brighter than their surroundings, so that a linear model learns a little.
     sign = np.sign(draws.uniform(-1, 3))
     brightness = mood.brightness[:, 0] + sign * draws.uniform(0.17, 0.42)
     rgb = _mix_rgb(brightness, mood.warm[:, 0] + draws.bell(0.13), mood.green[:, 0] + draws.bell(0.07))
@@ -196,7 +196,7 @@ def _draw_object_paint(draws: _Draws, mood: _Mood, center: Floats) -> Floats:
 
 
 def draw_scene(seed: int, indices: Indices, size: int) -> Scene:
-    """Draw all choices for the images ``indices`` (N,) but for their labels and noise."""
+    """Draw all choices for the images ``indices`` (N,) except labels and noise."""
     draws, front, back = _draw_tables(seed, indices, count_leaves(size))
     pixel = 2 / size * (size / 32) ** 0.15  # an edge's width grows with the image, but more slowly
     pose, mood = _draw_pose(draws), _draw_mood(draws)

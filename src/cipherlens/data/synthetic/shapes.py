@@ -1,8 +1,8 @@
 """The ten foreground shapes of the synthetic images, as signed edge functions.
 
-Each function takes shape coordinates ``u`` (right) and ``v`` (down), float32 of any one shape, in which the
-shape's circumscribed circle has a radius of about 1, and returns the distance to its outline: positive
-inside, negative outside, and exact enough near the outline to anti-alias it.
+Each function takes coordinates ``u`` (right) and ``v`` (down), float32 arrays of one shape. In them the figure's
+circumscribed circle has a radius of about 1. It returns the distance to the outline: positive inside, negative
+outside, and near the outline exact enough for anti-aliasing.
 """
 
 import math
@@ -25,7 +25,7 @@ def _circle(u: Floats, v: Floats, radius: float) -> Floats:
 
 
 def _wedge(u: Floats, v: Floats, apex: float, base: float, half_width: float) -> Floats:
-    """An isosceles triangle that points up: ``apex`` and ``base`` are heights (v), apex < base."""
+    """An isosceles triangle that points up; ``apex`` < ``base`` are its vertical coordinates (v)."""
     height = base - apex
     sides = ((v - apex) * half_width - np.abs(u) * height) / math.hypot(height, half_width)
     edge: Floats = np.minimum(sides, base - v)
@@ -68,7 +68,7 @@ def ring(u: Floats, v: Floats) -> Floats:
 
 
 def crescent(u: Floats, v: Floats) -> Floats:
-    """A disc with a disc of nearly the same size bitten off its side."""
+    """A disc without its intersection with a second disc of nearly the same size."""
     edge: Floats = np.minimum(_circle(u + 0.15, v, 1.0), -_circle(u - 0.40, v, 0.82))
     return edge
 
@@ -112,8 +112,8 @@ SHAPES: dict[str, EdgeFunction] = {
 def cover(labels: NDArray[np.int64], u: Floats, v: Floats, sharpness: Floats) -> Floats:
     """Coverage in [0, 1], (N, P), of the shape that each label names.
 
-    ``u`` and ``v`` are (N, P) shape coordinates; ``sharpness`` (N, 1) is the number of edge widths in one
-    unit of them, so that coverage climbs from 0 to 1 over one edge width.
+    ``u`` and ``v`` (N, P) are coordinates of the shape. ``sharpness`` (N, 1) is the number of edge widths in one
+    unit of them; coverage rises from 0 to 1 over one edge width.
     """
     edge = np.empty_like(u)
     for label, function in enumerate(SHAPES.values()):

@@ -1,8 +1,8 @@
 """Natural image statistics in NumPy: power-law noise fields and layers of occluding leaves.
 
-Dead leaves (opaque shapes with power-law sizes that hide one another) give natural images their sharp edges,
-heavy-tailed gradients and scale invariance; see Lee, Mumford and Huang, "Occlusion models for natural images"
-(IJCV 2001). Gaussian fields with a power spectrum of about 1/f^2 give the texture inside the leaves.
+The dead leaves model has opaque shapes with power-law sizes that occlude one another. It has the sharp edges,
+heavy-tailed gradients and scale invariance of natural images: Lee, Mumford and Huang, "Occlusion models for natural
+images" (IJCV 2001). Gaussian fields with a power spectrum of about 1/f^2 are the texture inside the leaves.
 """
 
 from dataclasses import dataclass
@@ -13,14 +13,15 @@ from cipherlens.data.synthetic.shapes import Floats
 
 PAINT_CHANNELS = 8  # red, green, blue, shading along x and y, amplitudes of the three noise fields
 _LEAVES_AT_ONCE = 16
+"""Leaves that one matrix product paints; ``count_leaves`` gives multiples of it. Chosen by hand."""
 
 
 @dataclass(frozen=True)
 class Layers:
     """K leaves for each of N images, frontmost first.
 
-    ``conics`` (N, K, 2, 6): a leaf is where both of its quadratic forms in (1, x, y, x^2, xy, y^2) exceed
-    1/2, and its edge is where they climb from 0 to 1. ``paint`` (N, K, 8): see ``PAINT_CHANNELS``.
+    ``conics`` (N, K, 2, 6) are two quadratic forms per leaf in (1, x, y, x^2, xy, y^2). The leaf is where both
+    exceed 1/2; its edge is where they rise from 0 to 1. ``paint`` (N, K, 8): see ``PAINT_CHANNELS``.
     """
 
     conics: Floats
@@ -36,8 +37,8 @@ def pixel_grid(size: int) -> tuple[Floats, Floats]:
 def conic(center: Floats, angle: Floats, curvatures: tuple[Floats, Floats], steepness: Floats) -> Floats:
     """Coefficients (..., 6) of ``1/2 + steepness * (1 - s^2 * curvatures[0] - t^2 * curvatures[1])``.
 
-    ``s`` and ``t`` are the coordinates about ``center`` (..., 2) turned by ``angle`` (...), so that two
-    positive curvatures make an ellipse and a second one of zero makes an endless band.
+    ``s`` and ``t`` are the coordinates about ``center`` (..., 2), rotated by ``angle`` (...). Two positive
+    curvatures give an ellipse; a second one of zero gives an infinite band.
     """
     cos, sin, (first, second) = np.cos(angle), np.sin(angle), curvatures
     xx = first * cos**2 + second * sin**2
@@ -63,10 +64,10 @@ def cover_leaves(conics: Floats, monomials: Floats) -> Floats:
 
 
 def composite(layers: Layers, x: Floats, y: Floats, passed: Floats) -> Floats:
-    """Paint (N, 8, P) that shows of the leaves, seen through what is in front of them.
+    """Visible paint (N, 8, P) of the leaves behind the layers in front of them.
 
-    ``passed`` (N, P) is the share of light that the layers in front let through; it is updated in place to
-    what these leaves let through. One matrix product paints sixteen leaves of every image.
+    ``passed`` (N, P) is the transmittance of the layers in front. It is updated in place with that of these leaves.
+    One matrix product paints sixteen leaves of every image.
     """
     monomials = _monomials(x, y)
     shown = np.zeros((len(passed), PAINT_CHANNELS, len(x)), np.float32)
@@ -83,9 +84,9 @@ def composite(layers: Layers, x: Floats, y: Floats, passed: Floats) -> Floats:
 def noise_fields(white: Floats, size: int, slopes: Floats, angles: Floats, stretch: Floats) -> Floats:
     """Unit-variance Gaussian fields (N, F, size * size) with power spectra 1/f^(2 * slope).
 
-    ``white`` (N, F, 2, size, size // 2 + 1) is standard normal; ``slopes``, ``angles`` and ``stretch`` (N, F)
-    give each field its roughness and, where ``stretch`` is over 1, a grain along ``angles``. Wavelengths over
-    half the image are damped, so that the fields' wrapping round at the borders does not show.
+    ``white`` (N, F, 2, size, size // 2 + 1) is standard normal. ``slopes`` (N, F) set the roughness of each field.
+    Where ``stretch`` (N, F) exceeds 1, a field has a grain along ``angles`` (N, F). Wavelengths above half the
+    image are damped, so that the periodicity of the fields is not visible.
     """
     fy = (np.fft.fftfreq(size) * size).astype(np.float32)[:, None]
     fx = np.arange(size // 2 + 1, dtype=np.float32)

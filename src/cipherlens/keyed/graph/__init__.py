@@ -1,1 +1,1 @@
-"""A network as a graph, and orders of positions along it."""
+"""Networks as graphs, and the propagation of position orders in them."""

@@ -1,6 +1,6 @@
-"""Which rule each layer, function and method has.
+"""Tables of the rules of layers, functions and methods.
 
-Rules are found by module type, function, or method name; what is in no table is refused, because it might mix
+Rules are found by module type, function, or method name. An operation in no table is refused, because it might mix
 positions.
 """
 
@@ -63,7 +63,7 @@ NAMED_RULES: dict[str, Rule] = {
     **dict.fromkeys(("LayerNorm2d", "LayerNormAct2d", "RmsNorm2d", "SimpleNorm2d"), by_channel),
     "DropBlock2d": spatial,
 }
-"""Layers of timm and torchvision that are no subclass of torch's with the same ways."""
+"""Layers of timm and torchvision that are no subclass of a torch layer with the same rule."""
 
 _POINTWISE: tuple[Any, ...] = (
     *(operator.add, operator.iadd, operator.sub, operator.isub, operator.mul, operator.imul, operator.truediv),
@@ -122,7 +122,7 @@ MAKING_MAPS: tuple[Rule, ...] = (spatial, convolution)
 
 
 def find_rule(node: fx.Node, module: nn.Module | None) -> Rule | None:
-    """The rule of a node, None where there is none."""
+    """The rule of a node; None for an unknown operation."""
     if module is not None:
         if type(module).__name__ in NAMED_RULES and is_known(module):
             return NAMED_RULES[type(module).__name__]

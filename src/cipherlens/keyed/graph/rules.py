@@ -1,7 +1,7 @@
-"""What each layer and function does to the order of feature maps.
+"""Rules: the effect of each layer and function on the order of feature maps.
 
-A rule is given a :class:`Step` and returns the layout of its result, None where nothing is permuted. Which rule a
-layer, function or method has stands in :mod:`cipherlens.keyed.graph.rule_tables`.
+A rule takes a :class:`Step` and returns the layout of its result, or None where nothing is permuted. The tables of
+:mod:`cipherlens.keyed.graph.rule_tables` assign rules to layers, functions and methods.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from cipherlens.keyed.graph.tracing import describe_place
 
 
 class Step(Protocol):
-    """One node while layouts are propagated."""
+    """One node during the propagation of layouts."""
 
     node: fx.Node
     module: nn.Module | None
@@ -28,10 +28,10 @@ class Step(Protocol):
         """An argument by position or name, as a value."""
 
     def unify(self) -> Layout | None:
-        """Give all full-size inputs one order; the layout they share."""
+        """Give all full-size inputs one order; return their common layout."""
 
     def restore(self) -> Layout | None:
-        """Ask for all inputs in true order; the layout that the result gets afterwards."""
+        """Request all inputs in true order; return the layout of the result."""
 
 
 Rule = Callable[[Step], Layout | None]
@@ -47,12 +47,12 @@ def refuse(step: Step, why: str = "it is not known how it treats positions") -> 
 
 
 def pointwise(step: Step) -> Layout | None:
-    """Every position alike."""
+    """Treats every position alike."""
     return step.unify()
 
 
 def spatial(step: Step) -> Layout | None:
-    """Neighbouring positions meet."""
+    """Combines neighbouring positions."""
     return step.restore()
 
 
@@ -67,7 +67,7 @@ def convolution(step: Step) -> Layout | None:
 
 
 def linear(step: Step) -> Layout | None:
-    """Pointwise on channels-last maps; on a flattened map the end of permutations."""
+    """Pointwise on channels-last maps; on a flattened map it ends the permutation."""
     layout = pointwise(step)
     if layout is None:
         return None
@@ -82,19 +82,19 @@ def linear(step: Step) -> Layout | None:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Whether somebody listens to, or changes, what a layer gets and gives."""
+    """Whether a layer has forward hooks, which may read or change its inputs and outputs."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def by_channel(step: Step) -> Layout | None:
-    """Channels, which it looks for in dimension 1, are treated each on its own, and all positions alike."""
+    """Treats each channel (dimension 1) separately, and all positions alike."""
     if not step.layouts[0].avoids([1]):
         raise refuse(step, "channels are not in dimension 1")
     return pointwise(step)
 
 
 def layer_norm(step: Step) -> Layout | None:
-    """Over channels, or over all of a map alike."""
+    """Normalises over channels, or over a whole map without weights."""
     module: Any = step.module
     shape = step.argument(1, "normalized_shape") if module is None else module.normalized_shape
     weights = [step.argument(2, "weight"), step.argument(3, "bias")] if module is None else [*module.parameters()]
@@ -113,7 +113,7 @@ def global_pool(step: Step) -> Layout | None:
 
 
 def reduce(step: Step) -> Layout | None:
-    """A reduction over both spatial axes ends the permutation, over others it keeps it."""
+    """A reduction over both spatial axes ends the permutation; one over other axes keeps it."""
     dims = step.argument(2 if step.node.target in (torch.norm, "norm") else 1, "dim")
     layout, source = step.layouts[0], step.argument(0, "input")
     if dims is None:
@@ -139,7 +139,7 @@ def along_channels(step: Step) -> Layout | None:
 
 
 def stack(step: Step) -> Layout | None:
-    """Several maps side by side along a new dimension."""
+    """Stacks several maps along a new dimension."""
     layout = step.unify()
     dim = step.argument(1, "dim", 0) % step.result.ndim
     if layout is None or layout.axes == () or layout.axes[0] < dim <= layout.axes[1]:
@@ -148,7 +148,7 @@ def stack(step: Step) -> Layout | None:
 
 
 def reshape(step: Step) -> Layout | None:
-    """Channels taken apart or together; or (N, C, H, W) -> (N, C * H * W)."""
+    """Splits or merges channels, or flattens (N, C, H, W) -> (N, C * H * W)."""
     layout, shape = step.layouts[0], tuple(step.result.shape)
     source = step.argument(0, "input")
     if layout.axes == (source.ndim - 2, source.ndim - 1) and shape[-2:] == tuple(source.shape[-2:]):
@@ -161,7 +161,7 @@ def reshape(step: Step) -> Layout | None:
 
 
 def permute(step: Step) -> Layout | None:
-    """Moves the axes; height must stay before width."""
+    """Permutes the axes; height must stay directly before width."""
     args = step.node.args[1:]
     ndim = step.result.ndim
     if step.node.target in (torch.transpose, "transpose"):
@@ -183,12 +183,12 @@ def _swap(ndim: int, first: int, second: int) -> list[int]:
 
 
 def expand(step: Step) -> Layout | None:
-    """A value without positions, repeated over those of a map."""
+    """Repeats a value without positions over those of a map."""
     return step.layouts[0] if step.argument(0, "input").shape[-2:] == (1, 1) else pointwise(step)
 
 
 def index(step: Step) -> Layout | None:
-    """A slice of channels, or one of several tensors."""
+    """Selects a slice of channels, or one of several tensors."""
     layout, source = step.layouts[0], step.argument(0, "input")
     if not isinstance(source, Tensor):
         return layout
@@ -202,7 +202,7 @@ def index(step: Step) -> Layout | None:
 
 
 def forget(step: Step) -> Layout | None:
-    """Gives a shape or a number of dimensions."""
+    """Returns a shape or a number of dimensions, which has no positions."""
     if isinstance(step.result, Tensor):
         raise refuse(step, "it reads an attribute that holds positions")
     return None

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from cipherlens.errors import UsageError
 
-# Kept whole although they are not torch.nn's: they decide by ``self.training``, or normalise channels.
+# Leaf modules although they are not torch.nn's: they branch on ``self.training``, or normalise channels.
 LEAF_NAMES = frozenset(
     {"DropPath", "StochasticDepth", "DropBlock2d", "LayerNorm2d", "LayerNormAct2d", "RmsNorm2d", "SimpleNorm2d"}
 )
@@ -18,13 +18,13 @@ LEAF_TYPES = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, nn.modules.batchnorm._No
 
 
 def is_known(module: nn.Module) -> bool:
-    """Whether a layer is one of torch's, timm's or torchvision's own, whose ways the rules know."""
+    """Whether a layer is defined by torch, timm or torchvision, for which there are rules."""
     return type(module).__module__.split(".")[0] in ("torch", "timm", "torchvision")
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards every module has its own mode again."""
+    """Evaluation mode; afterwards the mode of every module is restored."""
     modes = {module: module.training for module in model.modules()}
     try:
         model.eval()
@@ -35,9 +35,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 class InPlaceProxy(fx.Proxy):
-    """A traced value for which ``x += y`` stays in place: torch.fx makes a sum of it, which needs more memory.
+    """A traced value for which ``x += y`` stays in place.
 
-    It would also be wrong where the value has another name.
+    torch.fx makes a sum of it, which needs more memory, and is wrong where the value has another name.
     """
 
 
@@ -51,7 +51,7 @@ for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"
 
 
 class LayerTracer(fx.Tracer):
-    """Traces into blocks and stops at layers; branches that depend on shapes are decided for ``example``."""
+    """Traces through blocks and stops at layers; conditions on traced values are decided for ``example``."""
 
     def __init__(self, example: Tensor) -> None:
         super().__init__()
@@ -65,8 +65,8 @@ class LayerTracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whether a module stays one node."""
-        # Some subclasses of torch's layer norm permute inside (torchvision), timm's are named above. A user's own
-        # subclasses may do anything, so they are looked into.
+        # Some subclasses of torch's layer norm permute inside (torchvision); timm's are named above. A user's
+        # subclasses may do anything, so they are traced.
         leaf = type(m).__name__ in LEAF_NAMES or isinstance(m, LEAF_TYPES)
         return (leaf and is_known(m)) or super().is_leaf_module(m, module_qualified_name)
 
@@ -100,7 +100,7 @@ class LayerTracer(fx.Tracer):
             return getattr(self.root.get_submodule(owner), name)
         return self.root.get_submodule(target).forward(*args, **kwargs)
 
-    # While a condition is computed, torch's hooks for tracing must let modules work as usual.
+    # While a condition is computed, the tracer must call modules as usual.
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
@@ -117,7 +117,7 @@ class LayerTracer(fx.Tracer):
 
 
 def trace(model: nn.Module, example: Tensor) -> fx.Graph:
-    """The graph of ``model`` for inputs like ``example``; UsageError, saying where, if it cannot be traced."""
+    """The graph of ``model`` for inputs like ``example``. Raises UsageError, naming the module, on failure."""
     tracer = LayerTracer(example)
     try:
         return tracer.trace(model)

@@ -1,1 +1,1 @@
-"""Adaptation networks: what stands in front of a classifier of encrypted images."""
+"""Adaptation networks, which precede a classifier of encrypted images."""

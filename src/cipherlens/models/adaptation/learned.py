@@ -1,6 +1,6 @@
 """Adaptation networks of the other schemes: LE (Tanaka 2018), ELE (Madono 2020), PE (Sirichotedumrong 2019).
 
-They give the backbone more channels than an image has: what the published 256 filters leave at 4x4 blocks.
+They give the backbone more channels than an image has: 256 published filters on 4x4 blocks make 16 channels.
 """
 
 import torch
@@ -11,11 +11,13 @@ from cipherlens.errors import ShapeError, UsageError
 from cipherlens.models.adaptation.network import check_sides
 
 WIDTH = 16
+"""Output channels: the 256 published filters, divided by the 16 pixels of a 4x4 block."""
 PERMUTATION_WEIGHT, SMOOTHNESS_WEIGHT = 0.001, 0.1
+"""Weights of ELE's two penalties (Madono 2020)."""
 
 
 class LeAdaptNet(nn.Module):
-    """Convolution k x k of stride k to 16 k^2 filters, normalised, LeakyReLU(0.1), PixelShuffle(k).
+    """Convolution k x k of stride k to 16 k^2 filters, batch normalisation, LeakyReLU(0.1), PixelShuffle(k).
 
     Input (N, channels, H, W) float, output (N, 16, H, W); H and W multiples of ``block``, otherwise ShapeError.
     """
@@ -29,18 +31,18 @@ class LeAdaptNet(nn.Module):
         self.norm = nn.BatchNorm2d(WIDTH * block**2)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images, block by block, all blocks alike."""
+        """Map images block by block; all blocks share the weights."""
         check_sides(images.shape[-2], images.shape[-1], self.block)
         return F.pixel_shuffle(F.leaky_relu(self.norm(self.conv(images)), 0.1), self.block)
 
 
 class EleAdaptNet(nn.Module):
-    """A convolution of its own for every block, normalised, LeakyReLU(0.2), then blocks mixed by a learnt matrix.
+    """A separate convolution for every block, batch normalisation, LeakyReLU(0.2), a learned matrix over blocks.
 
-    The matrix (blocks, blocks) is to become a permutation: ``penalty`` is 0.001 times the sum over its rows and
-    columns of L1 norm minus L2 norm, which is zero for one, plus 0.1 times the mean difference of neighbouring
-    values of the output (Madono 2020; that mean is over images, channels and positions). It is taken at each
-    forward pass in training mode. Images of one size only; ShapeError for others.
+    The matrix (blocks, blocks) shall become a permutation. ``penalty`` has two terms (Madono 2020). The first is
+    0.001 times L1 norm minus L2 norm, summed over rows and columns, which is zero for a permutation. The second is
+    0.1 times the mean absolute difference of neighbouring output values, over images, channels and positions. It is
+    computed at each forward pass in training mode. Takes images of one size; raises ShapeError for others.
     """
 
     out_channels = WIDTH
@@ -52,13 +54,13 @@ class EleAdaptNet(nn.Module):
         blocks, values = size[0] * size[1] // block**2, channels * block**2
         self.weight = nn.Parameter(torch.empty(blocks, values, WIDTH * block**2))
         self.bias = nn.Parameter(torch.zeros(blocks, 1, WIDTH * block**2))
-        nn.init.uniform_(self.weight, -(values**-0.5), values**-0.5)  # as a convolution of torch begins
+        nn.init.uniform_(self.weight, -(values**-0.5), values**-0.5)  # as torch initialises a convolution
         self.norm = nn.BatchNorm1d(blocks * WIDTH * block**2)
         self.permutation = nn.Parameter(torch.eye(blocks) + 0.01 * torch.randn(blocks, blocks))
         self.penalty: Tensor | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images of the size that it was made for."""
+        """Map images (N, channels, H, W) of the network's size to (N, 16, H, W)."""
         if tuple(images.shape[-2:]) != self.size:
             raise ShapeError(f"made for images of {self.size}, not {tuple(images.shape[-2:])}")
         count = images.shape[0]
@@ -79,14 +81,14 @@ class EleAdaptNet(nn.Module):
 
 
 def penalise_permutation(matrix: Tensor) -> Tensor:
-    """0.001 times L1 norm minus L2 norm, summed over rows and columns: zero for a permutation (Madono 2020)."""
+    """0.001 times L1 norm minus L2 norm, summed over rows and columns; zero for a permutation (Madono 2020)."""
     values = matrix.float()
     penalty: Tensor = sum((values.abs().sum(d) - values.norm(dim=d)).sum() for d in (0, 1))
     return PERMUTATION_WEIGHT * penalty
 
 
 class PeAdaptNet(nn.Module):
-    """Two 1 x 1 convolutions with normalisation and LeakyReLU(0.1) between: the same for every pixel."""
+    """Two 1 x 1 convolutions with batch normalisation and LeakyReLU(0.1) between them."""
 
     out_channels = WIDTH
 

@@ -1,4 +1,4 @@
-"""The adaptation network: a linear map per block, learnt together with the backbone behind it."""
+"""The adaptation network: an affine map per block, learned together with the backbone."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +13,7 @@ from cipherlens.errors import ShapeError, UsageError
 def check_sides(height: int, width: int, block: int) -> None:
     """Raise ShapeError unless both sides (pixels) are multiples of ``block``.
 
-    Wrapped for ``torch.fx``: symbolic tracing records the call instead of tripping over its condition.
+    It is wrapped for ``torch.fx``: symbolic tracing records the call instead of evaluating its condition.
     """
     if height % block or width % block:
         raise ShapeError(
@@ -25,10 +25,10 @@ def check_sides(height: int, width: int, block: int) -> None:
 class AdaptationNetwork(nn.Module):
     """Convolution k x k, stride k, to C*k*k filters, then the transposed convolution back to C channels.
 
-    There is no nonlinearity, so that the network is one affine map per block, the same for every block: with
-    the right weights it undoes any invertible block-linear cipher such as Hill. There is no padding either:
-    it would shift the windows off the cipher's block grid, and no weights could decrypt then. That is what the
-    report's public code does; ``legacy_padding`` (blocks of 3 x 3 and more) does it too, for comparison.
+    Without a nonlinearity, the network is one affine map, the same for every block. With the right weights it
+    undoes any invertible block-linear cipher, such as Hill. It has no padding, which would shift the windows off
+    the cipher's block grid, so that no weights could decrypt. The report's public code has that padding;
+    ``legacy_padding`` (blocks of 3 x 3 and more) adds it for comparison.
 
     Input and output: (N, channels, H, W) float; H and W multiples of ``block``, otherwise ShapeError.
     """
@@ -45,7 +45,7 @@ class AdaptationNetwork(nn.Module):
         self.deconv = nn.ConvTranspose2d(filters, channels, kernel_size=block, stride=block)
 
     def set_affine(self, matrix: Tensor, shift: Tensor) -> None:
-        """Make it the affine map of a block: ``block @ matrix + shift``, in (channel, row, column) order.
+        """Set the weights to the affine map ``block @ matrix + shift`` of blocks in (channel, row, column) order.
 
         ``matrix`` (C*k*k, C*k*k), ``shift`` (C*k*k,), float.
         """
@@ -65,7 +65,7 @@ class AdaptationNetwork(nn.Module):
 
 
 def list_heads(backbone: nn.Module) -> tuple[str, ...]:
-    """Names of a classifier's last layers, which depend on the number of classes; timm's networks know theirs."""
+    """Names of the last layers, which depend on the number of classes; from timm's config if there is one."""
     config: Any = getattr(backbone, "pretrained_cfg", None) or {}
     own = (name for name in ("fc", "classifier", "head") if hasattr(backbone, name))
     heads = config.get("classifier") or next(own, "fc")
@@ -83,13 +83,13 @@ class AdaptedModel(nn.Module):
 
     @property
     def penalty(self) -> Tensor | None:
-        """What adaptation network and backbone add to the loss of the last training step (ELE's, PrivConv's)."""
+        """Penalties of adaptation network and backbone (ELE's, PrivConv's), which the training adds to the loss."""
         parts = [getattr(part, "penalty", None) for part in (self.adapt, self.backbone)]
         found: list[Tensor] = [part for part in parts if part is not None]
         return torch.stack(found).sum() if found else None
 
     def freeze(self, frozen: bool) -> None:
-        """Keep the backbone as it is, normalisation statistics too, but for its classifier, which is often new."""
+        """Freeze or unfreeze the backbone with its normalisation statistics; its classifier keeps learning."""
         self.frozen = frozen
         heads = tuple(f"{name}." for name in list_heads(self.backbone))
         for name, parameter in self.backbone.named_parameters():
@@ -97,7 +97,7 @@ class AdaptedModel(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "AdaptedModel":
-        """As torch's, but a frozen backbone stays in evaluation mode."""
+        """As ``nn.Module.train``, but a frozen backbone stays in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.backbone.eval()
@@ -110,7 +110,7 @@ class AdaptedModel(nn.Module):
 
 
 class OwnersModel(AdaptedModel):
-    """One adaptation network for every key (``adapt.0``, ``adapt.1``, ...), one classifier behind them."""
+    """One adaptation network for every key (``adapt.0``, ``adapt.1``, ...), and one common classifier."""
 
     adapt: nn.ModuleList
 

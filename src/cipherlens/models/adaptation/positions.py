@@ -1,4 +1,4 @@
-"""An adaptation network for pixel permutations: it puts every pixel back in its place."""
+"""An adaptation network for pixel permutations: it applies the inverse permutation."""
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +9,8 @@ from cipherlens.errors import ShapeError
 class PositionAdaptation(nn.Module):
     """Rearranges the pixels of every image, then scales and shifts each channel.
 
-    The places are given, not learned: ``source`` (H * W,) says for every place of the picture, row by row, which
-    place of the ciphertext belongs there. Before :meth:`set_places` the images stay as they are.
+    The permutation is given, not learned: pixel i of the picture (row-major) is pixel ``source[i]`` of the
+    ciphertext, ``source`` (H * W,). Before :meth:`set_places` it is the identity.
 
     Input and output: (N, channels, H, W) float; ShapeError for another size.
     """
@@ -25,7 +25,7 @@ class PositionAdaptation(nn.Module):
         self.shift = nn.Parameter(torch.zeros(channels))
 
     def set_places(self, source: Tensor, scale: Tensor, shift: Tensor) -> None:
-        """Set ``source`` (H * W,) int64, and what channels are multiplied by and shifted by, (C,) float."""
+        """Set ``source`` (H * W,) int64, and ``scale`` and ``shift`` of the channels, (C,) float."""
         with torch.no_grad():
             for own, given in ((self.source, source), (self.scale, scale), (self.shift, shift)):
                 own.copy_(given)

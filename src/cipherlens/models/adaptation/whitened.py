@@ -1,4 +1,4 @@
-"""An adaptation network for blocks that are whitened first: what it has left to learn is a rotation."""
+"""An adaptation network that whitens blocks and then learns a rotation."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ from cipherlens.models.adaptation.network import AdaptationNetwork, check_sides
 class WhitenedAdaptation(AdaptationNetwork):
     """Whitening, a rotation, and the transposed convolution back to C channels.
 
-    Whitened blocks of a block-linear cipher's images are whitened plain blocks, but for a rotation of their values.
-    ``conv`` holds the whitening (:meth:`set_affine`) and does not learn. ``rotation`` stays orthogonal, and starts
-    as the identity. ``deconv`` learns how much the values vary.
+    Whitened blocks of a block-linear cipher are whitened plain blocks, up to a rotation of their values. ``conv``
+    holds the whitening (:meth:`set_affine`) and is not trained. ``rotation`` starts as the identity and stays
+    orthogonal. ``deconv`` learns the scale of the values.
 
-    Input and output as of AdaptationNetwork.
+    Input and output are those of AdaptationNetwork.
     """
 
     def __init__(self, block: int, channels: int = 3) -> None:

@@ -1,1 +1,1 @@
-"""How a model is trained: batches, epochs, rounds, the optimizer."""
+"""The training loop: batches, epochs, rounds, the optimizer."""

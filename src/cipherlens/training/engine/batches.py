@@ -1,4 +1,4 @@
-"""How images reach the training loop: the protocol of an image set, and batches of it."""
+"""Images for the training loop: the protocol of an image set, and its batches."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -14,11 +14,12 @@ from cipherlens.data.images import IGNORED
 from cipherlens.errors import DataError, ShapeError
 
 READ_CHUNK = 1024
+"""Images that are read at a time when a whole set is read. A limit on memory."""
 READ_AHEAD = 2
-
+"""Batches that are read ahead of training. Chosen by hand."""
 
 Inputs = Tensor | tuple[Tensor, Tensor]
-"""Images (n, C, H, W), where a set has several owners with their numbers (n,)."""
+"""Images (n, C, H, W), for a set of several owners together with the owners' numbers (n,)."""
 
 
 class ImageSet(Protocol):
@@ -47,9 +48,9 @@ class ImageSet(Protocol):
 
 
 def read_targets(images: ImageSet) -> NDArray[np.int64] | NDArray[np.uint8]:
-    """What a model is to say: labels (N,), or masks (N, H, W) where the set has an attribute ``masks``.
+    """Training targets: labels (N,), or masks (N, H, W) where the set has an attribute ``masks``.
 
-    255 in a mask is a pixel that counts nowhere.
+    Pixels of value 255 in a mask are ignored.
     """
     masks: NDArray[np.uint8] | None = getattr(images, "masks", None)
     return images.labels if masks is None else masks
@@ -61,7 +62,7 @@ def has_masks(images: ImageSet) -> bool:
 
 
 def check_image_set(images: ImageSet, role: str) -> None:
-    """Raise DataError where an image set (``role``: training, test) contradicts itself or is empty."""
+    """Raise DataError where an image set (``role``: training, test) is inconsistent or empty."""
     labels = images.labels
     if not len(images):
         raise DataError(f"the {role} set holds no images")
@@ -84,7 +85,7 @@ def _check_masks(images: ImageSet, role: str) -> None:
 
 
 def check_same_kind(images: ImageSet, classes: tuple[str, ...], shape: tuple[int, int, int], what: str) -> None:
-    """Raise ShapeError or DataError unless the set has the classes and the shape that ``what`` has."""
+    """Raise ShapeError or DataError unless the set has the classes and the shape of ``what``."""
     if tuple(images.shape) != tuple(shape):
         raise ShapeError(f"images have shape {tuple(images.shape)}, but {what} has {tuple(shape)} (C, H, W)")
     if tuple(images.classes) != tuple(classes):
@@ -115,7 +116,7 @@ def read_chunks(images: ImageSet) -> Iterator[Tensor]:
 class ImageBatches:
     """Batches of an image set on a device: from one resident tensor if it fits ``budget`` bytes, else read ahead.
 
-    Reading ahead happens in one background thread, so that decoding overlaps with training.
+    One background thread reads ahead, so that reading overlaps with training.
     """
 
     def __init__(self, images: ImageSet, device: torch.device, budget: int) -> None:
@@ -162,6 +163,6 @@ class ImageBatches:
 def split_batches(order: NDArray[np.int64], batch_size: int) -> list[NDArray[np.int64]]:
     """Cut ``order`` (N,) into the fewest batches of at most ``batch_size``, of nearly equal sizes.
 
-    Every image is used, and no tiny last batch upsets the batch normalisation.
+    Every image is used, and there is no small last batch, which would disturb batch normalisation.
     """
     return np.array_split(order, -(-len(order) // batch_size))

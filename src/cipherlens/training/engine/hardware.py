@@ -1,4 +1,4 @@
-"""Where a run computes, and how: device, precision, threads, random state."""
+"""Hardware settings of a run: device, precision, threads, random state."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +10,14 @@ from cipherlens.errors import UsageError
 from cipherlens.processor import name_processor
 
 RESIDENT_LIMIT = 4 * 1024**3
+"""Maximum bytes of images that stay on the device during training. A limit on memory."""
 
 
 def choose_device() -> torch.device:
-    """The device accelerate chooses; one run is one process, so a distributed launch is a UsageError."""
+    """The device that accelerate chooses. Raises UsageError for a distributed launch: a run is one process."""
     from accelerate import PartialState
 
-    # Not Accelerator: its precision is fixed for the whole process by whoever creates one first.
+    # Accelerator is not used, because the first one fixes the precision for the whole process.
     state: Any = PartialState()
     if state.num_processes > 1:
         raise UsageError("a run trains in one process", hint="start it without torchrun or accelerate launch")
@@ -25,7 +26,7 @@ def choose_device() -> torch.device:
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """Resolve "auto" to bf16 where the device computes in it, otherwise float32."""
+    """Resolve "auto" to bf16 where the device supports it, otherwise float32."""
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -41,7 +42,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def get_memory_budget(device: torch.device) -> int:
-    """Bytes of images that may stay on the device."""
+    """Bytes of images that may stay on the device: on a GPU at most a quarter of its free memory."""
     if device.type == "cuda":
         return min(RESIDENT_LIMIT, torch.cuda.mem_get_info(device)[0] // 4)
     return RESIDENT_LIMIT
@@ -49,7 +50,7 @@ def get_memory_budget(device: torch.device) -> int:
 
 @contextmanager
 def isolate(device: torch.device, threads: int) -> Iterator[None]:
-    """Run with ``threads`` CPU threads (0: as they are) and give torch's random and thread state back after."""
+    """Run with ``threads`` CPU threads (0: unchanged); afterwards restore torch's random state and threads."""
     before = torch.get_num_threads()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:

@@ -1,4 +1,4 @@
-"""One epoch of training, one pass of testing."""
+"""One epoch of training, and one pass of testing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,8 +20,11 @@ from cipherlens.training.engine.normalization import Normalization
 from cipherlens.training.engine.optimizer import get_learning_rate, set_learning_rate
 
 REPORTS_PER_EPOCH = 100
+"""Progress reports per epoch, about. Chosen by hand."""
 MEASURED_AT_ONCE = 256
+"""Maximum images in a batch of testing or prediction. Chosen by hand."""
 MEASURED_PIXELS = 1 << 20
+"""Maximum pixels in a batch of testing or prediction. A limit on memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class TrainedEpoch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Summed cross-entropy, and how many images (or pixels) of each class (row) were taken for which (column)."""
+    """Summed cross-entropy, and the confusion matrix of images (or pixels): true class (row), predicted class."""
 
     loss_sum: float
     confusion: NDArray[np.int64]
@@ -47,7 +50,7 @@ class Outcome:
 
     @property
     def accuracy(self) -> float:
-        """Fraction of images (or pixels) recognised."""
+        """Fraction of correctly classified images (or pixels)."""
         return float(self.confusion.trace() / max(1, int(self.confusion.sum())))
 
     @property
@@ -57,13 +60,13 @@ class Outcome:
 
     @property
     def ious(self) -> list[float | None]:
-        """Intersection over union of each class; None for one that is neither there nor predicted."""
+        """Intersection over union of each class; None for one that neither occurs nor is predicted."""
         hits = self.confusion.diagonal()
         return _divide(hits, self.confusion.sum(0) + self.confusion.sum(1) - hits)
 
     @property
     def mean_iou(self) -> float:
-        """Mean intersection over union of the classes that occur."""
+        """Mean intersection over union of the classes that occur or are predicted."""
         return float(np.mean([iou for iou in self.ious if iou is not None] or [0.0]))
 
 
@@ -72,13 +75,13 @@ def _divide(parts: NDArray[np.int64], wholes: NDArray[np.int64]) -> list[float |
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, **options: Any) -> Tensor:
-    """Cross-entropy; pixels of masks (N, H, W) without a class count nowhere."""
+    """Cross-entropy; pixels of masks (N, H, W) without a class are ignored."""
     ignored = IGNORED if targets.ndim == 3 else -100  # -100 is torch's own default, which labels never have
     return F.cross_entropy(logits, targets, ignore_index=ignored, **options)
 
 
 def count_confusion(logits: Tensor, targets: Tensor, classes: int) -> Tensor:
-    """How many targets of each class were taken for which: (classes, classes) int64."""
+    """Confusion matrix (classes, classes) int64: true class (row), predicted class (column)."""
     pairs = targets * classes + logits.argmax(1)
     if targets.ndim == 3:
         pairs = pairs[targets != IGNORED]
@@ -95,7 +98,7 @@ class Forward:
     precision: str
 
     def __call__(self, inputs: Inputs) -> Tensor:
-        """Logits (N, classes) of images (N, C, H, W) uint8 or float, with their owners (N,) if there are some."""
+        """Logits (N, classes) of images (N, C, H, W) uint8 or float, with owners (N,) where there are several."""
         images, *owners = inputs if isinstance(inputs, tuple) else (inputs,)
         pixels = self.normalization.apply(images)
         with autocast(self.device, self.precision):
@@ -104,7 +107,7 @@ class Forward:
 
 
 def derive_seed(*parts: int) -> int:
-    """A 64-bit seed from (run seed, round, epoch), with no relation between neighbouring ones."""
+    """A 64-bit seed from (run seed, round, epoch); neighbouring seeds are independent."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 
@@ -123,8 +126,8 @@ def train_epoch(
 ) -> TrainedEpoch:
     """Train the epoch at ``position``.
 
-    Torch is seeded from (seed, round, epoch) first, so that dropout repeats. Raises CipherlensError when the
-    loss is no longer a number.
+    Torch is seeded from (seed, round, epoch) first, so that dropout is reproducible. Raises CipherlensError when
+    the loss is not finite.
     """
     plan = split_batches(get_order(config.seed, position, len(batches.images)), config.batch_size)
     torch.manual_seed(derive_seed(config.seed, position.round, position.epoch))
@@ -170,7 +173,7 @@ def _check_loss(loss_sum: Tensor, position: Position) -> float:
 
 
 def choose_batch_size(shape: tuple[int, int, int]) -> int:
-    """Images (C, H, W) to look at together without training, so that their feature maps fit memory."""
+    """Number of images (C, H, W) in a batch without training, so that their feature maps fit into memory."""
     return max(1, min(MEASURED_AT_ONCE, MEASURED_PIXELS // (shape[1] * shape[2])))
 
 

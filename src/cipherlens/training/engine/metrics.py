@@ -1,4 +1,4 @@
-"""Where a run is and how well it does, epoch by epoch."""
+"""Metrics of a run by epoch, and its position in rounds and epochs."""
 
 import json
 from collections.abc import Sequence
@@ -24,11 +24,11 @@ class Position:
 class EpochMetrics:
     """One line of metrics.jsonl. Rounds and epochs count from 1; losses are per image, accuracies in [0, 1].
 
-    With masks, accuracies and the test loss are of pixels, and ``test_iou`` is the mean intersection over union of
+    With masks, accuracies and the test loss are per pixel, and ``test_iou`` is the mean intersection over union of
     the classes.
 
-    The training figures are measured while the weights move and include label smoothing; ``lr`` is the last
-    one used; ``seconds`` include testing, ``images_per_second`` is training alone.
+    The training figures are measured while the weights change, and include label smoothing. ``lr`` is the last one
+    used. ``seconds`` include testing; ``images_per_second`` is of training only.
     """
 
     round: Count
@@ -48,13 +48,13 @@ class EpochMetrics:
 
 
 def write_metrics(folder: Path, history: Sequence[EpochMetrics]) -> None:
-    """Write metrics.jsonl anew: its truth is the checkpoint, so no line is ever doubled or torn."""
+    """Rewrite metrics.jsonl from the checkpoint's history, so that no line is repeated or incomplete."""
     lines = "".join(json.dumps(metrics.to_json()) + "\n" for metrics in history)
     write_atomic(folder / METRICS, lines.encode())
 
 
 def read_metrics(folder: Path) -> list[EpochMetrics]:
-    """All epochs of a run folder; DataError where there is none, or the file is damaged."""
+    """All epochs of a run folder. Raises DataError where there is none, or the file is damaged."""
     epochs = read_epochs(folder)
     try:
         history = [parse(epoch, EpochMetrics) for epoch in epochs]
@@ -67,7 +67,7 @@ def read_metrics(folder: Path) -> list[EpochMetrics]:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where training is: up to a hundred times per epoch, and with ``metrics`` once the epoch is on disk."""
+    """Progress of training, about a hundred times per epoch, and with ``metrics`` when the epoch is on disk."""
 
     position: Position
     rounds: int

@@ -1,4 +1,4 @@
-"""Per-channel normalisation of (encrypted) images: measured once, kept with the run."""
+"""Per-channel normalisation of (encrypted) images; it is measured once and stored with the run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,16 @@ from cipherlens.schema import parse
 from cipherlens.training.engine.batches import ImageSet, read_chunks
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Mean of ImageNet's channels, the constants of torchvision's models."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Standard deviation of ImageNet's channels, the constants of torchvision's models."""
 SMALLEST_STD = 1 / 255
+"""Lower bound of a measured standard deviation, one grey level: a constant channel has 0. Chosen by hand."""
 
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
-    """The model is given (x - mean) / std per channel; uint8 images are read as x / 255."""
+    """The model's input is (x - mean) / std per channel; uint8 images are read as x / 255."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -38,7 +41,7 @@ class Normalization:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Normalization":
-        """Inverse of ``to_json``; ValueError for anything that cannot be applied."""
+        """Inverse of ``to_json``. Raises ValueError for values that are not valid."""
         found = parse(values, cls)
         if len(found.mean) != len(found.std) or not all(map(isfinite, found.mean)):
             raise ValueError("mean and std are not one finite number per channel")
@@ -48,7 +51,7 @@ class Normalization:
 
 
 def create_normalization(kind: str, images: ImageSet) -> Normalization:
-    """Constants of ``kind`` ("standardize": measured on ``images``; "imagenet"; "none") for a set's channels."""
+    """Normalisation for a set's channels; ``kind``: "standardize" (measured on ``images``), "imagenet", "none"."""
     channels = images.shape[0]
     if kind == "imagenet":
         if channels != 3:

@@ -10,15 +10,18 @@ from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.rounds import ADAPT_PREFIX
 
 WARM_UP = 0.3
+"""Fraction of a round's steps in which "onecycle" rises, the default of torch's OneCycleLR."""
 START_FRACTION = 1 / 25
+"""First learning rate of "onecycle", as a fraction of the peak: the default of torch's OneCycleLR."""
 END_FRACTION = 1e-4
+"""Last learning rate of "onecycle", as a fraction of the peak. Chosen by hand."""
 SHARE = "share_of_lr"
 
 
 def create_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
     """SGD (Nesterov momentum 0.9) or AdamW over the model's parameters; vectors and biases do not decay.
 
-    Where the adaptation network has a learning rate of its own, it does not decay either.
+    An adaptation network with its own learning rate does not decay either.
     """
     apart = config.front_end_lr is not None
     named = [(apart and name.startswith(ADAPT_PREFIX), part) for name, part in model.named_parameters()]
@@ -31,7 +34,7 @@ def create_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optim
         groups.append({**adapt, SHARE: config.front_end_lr / config.peak_lr})
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.peak_lr, fused=True)
-    # The fused kernel cannot take parameters that have momentum together with ones that are new after a warm-up.
+    # The fused kernel does not take parameters with momentum together with those that are new after a warm-up.
     fused = config.warm_up == 0
     return torch.optim.SGD(groups, lr=config.peak_lr, momentum=0.9, nesterov=True, fused=fused)
 
@@ -58,7 +61,7 @@ def _anneal(start: float, end: float, done: float) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give all parameter groups the learning rate, or their share of it."""
+    """Set the learning rate of all parameter groups, or their share of it."""
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get(SHARE, 1.0)
 
@@ -74,12 +77,12 @@ def get_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) ->
 
 
 def set_optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Inverse of ``get_optimizer_tensors``: continue exactly where the tensors were taken."""
+    """Inverse of ``get_optimizer_tensors``: restore the optimizer's state."""
     parameters = dict(model.named_parameters())
     for label, value in tensors.items():
         name, kind = label.rsplit(":", 1)
         parameter = parameters[name]
-        # The fused kernels walk state and parameter in memory order, so both need the same strides.
+        # The fused kernels read state and parameter in memory order, so both need the same strides.
         matches = value.shape == parameter.shape
         optimizer.state[parameter][kind] = (
             torch.empty_like(parameter, requires_grad=False).copy_(value) if matches else value

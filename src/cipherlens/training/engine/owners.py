@@ -1,4 +1,4 @@
-"""Images under several keys in one training: each owner has a front end of its own, all share the backbone."""
+"""Images under several keys in one training: each owner has a separate front end, and all share the backbone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ Block = Annotated[int, Meta(ge=1, le=MAX_BLOCK)]
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """One key's images: what they are, how they are normalised, and what adaptation network they have."""
+    """Images under one key: their provenance, dtype, normalisation and adaptation network."""
 
     provenance: dict[str, Any]
     dtype: Dtype
@@ -43,7 +43,7 @@ class Owner:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Owner":
-        """Inverse of ``to_json``; ValueError for a field that is missing or of the wrong kind."""
+        """Inverse of ``to_json``. Raises ValueError for a field that is missing or of the wrong type."""
         found = parse(values, cls)
         if found.adaptation not in MAP_HOLDERS:
             raise ValueError(f"an owner with adaptation {found.adaptation!r}")
@@ -51,9 +51,9 @@ class Owner:
 
 
 class JointSet:
-    """The image sets of several owners, one after the other; images are float32, normalised as each owner's are.
+    """The concatenated image sets of several owners; images are float32, normalised as their owner's.
 
-    ``owners`` (N,) int64 numbers the owner of every image.
+    ``owners`` (N,) int64 is the number of each image's owner.
     """
 
     dtype = "float32"
@@ -88,7 +88,7 @@ class JointSet:
 
 
 def select_owner(weights: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
-    """The weights of the model with one owner's front end alone. Raises DataError where it is missing."""
+    """The weights of the model with one owner's front end only. Raises DataError where it is missing."""
     own = strip_prefix(weights, f"{ADAPT_PREFIX}{number}.")
     if not own:
         raise DataError(f"the weights hold no front end {number}", hint="the run folder is damaged")

@@ -1,4 +1,4 @@
-"""Where a run stands, computed from its metrics alone: what comes next, what was best."""
+"""The state of a run, computed from its metrics only: the next epoch, and the best one."""
 
 from collections.abc import Mapping, Sequence
 
@@ -36,10 +36,10 @@ def _get_score(metrics: EpochMetrics) -> float:
 
 
 def select_carried(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What a round hands to the next: the adaptation network's tensors, by their names in the whole model."""
+    """The tensors that the next round keeps: the adaptation network's, by their names in the whole model."""
     return {name: value for name, value in weights.items() if name.startswith(ADAPT_PREFIX)}
 
 
 def strip_prefix(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with ``prefix``, by the rest of their names."""
+    """The tensors whose names begin with ``prefix``, by their names without it."""
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

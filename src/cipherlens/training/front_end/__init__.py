@@ -1,1 +1,1 @@
-"""Front ends: adaptation networks that start from a map which already reads the images."""
+"""Front ends: adaptation networks that start from a map that reads the images."""

@@ -1,4 +1,4 @@
-"""A front end for a model that is trained already: the images of another key are read, nothing is learned."""
+"""Add a front end for images under another key to a trained model, without training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -31,13 +31,14 @@ def adapt_run(
 ) -> RunRecord:
     """Write into the new folder ``out`` the run ``run`` with a front end for one more key; nothing is trained.
 
-    A run on plain images gets its first front end, one whose front ends started from maps another one. ``images``
-    are the owner's, ``find`` gives the map that reads them once all else fits, ``start`` says where it is from
-    (settings of TrainConfig). Raises UsageError for a run that is not finished, is locked, knows the key already,
-    or has an adaptation network that learned from random numbers: what its backbone expects is not known then.
+    A run on plain images gets its first front end. A run whose front ends started from maps gets another one.
+    ``images`` are the owner's. ``find`` returns the map that reads them; it is called after all checks. ``start``
+    are the settings of TrainConfig on the map's origin. Raises UsageError for a run that is not finished, is
+    locked, or knows the key already. It is also raised where the run's adaptation network started from random
+    numbers, because the input range of its backbone is then unknown.
     """
     record = read_record(run)
-    history = read_metrics(run) if record.data.train_images else []  # of a pretrained network nothing was trained
+    history = read_metrics(run) if record.data.train_images else []  # empty for a pretrained network
     _check(run, record, get_next(record.config, history) is not None, owner, images)
     adapted, number = _add_owner(record, owner, start)
     refuse_existing(out)
@@ -60,7 +61,7 @@ def adapt_run(
 def create_front_end(
     owner: Owner, images: ImageSet, inverse: EstimatedInverse, picture: Normalization | None
 ) -> nn.Module:
-    """An adaptation network that gives an owner's images as ``picture`` says."""
+    """An adaptation network that decrypts an owner's images and normalises them as ``picture``."""
     assert picture is not None
     channels, height, width = images.shape
     front_end = create_adaptation(owner.adaptation, owner.adapt_block, channels, (height, width))
@@ -87,7 +88,7 @@ def _check(run: Path, record: RunRecord, unfinished: bool, owner: Owner, images:
 
 
 def _add_owner(record: RunRecord, owner: Owner, start: Mapping[str, Any]) -> tuple[RunRecord, int | None]:
-    """The record with one more owner, and its number (None: it is the only one)."""
+    """The record with one more owner, and the owner's number (None: it is the only one)."""
     if record.picture is None:
         network: dict[str, Any] = {"adapt_block": owner.adapt_block, "adaptation": owner.adaptation}
         config, data = replace(record.config, **network, **start), replace(record.data, dtype=owner.dtype)
@@ -102,7 +103,7 @@ def _add_owner(record: RunRecord, owner: Owner, start: Mapping[str, Any]) -> tup
 
 
 def join_weights(weights: Mapping[str, Tensor], front_end: nn.Module, number: int | None) -> dict[str, Tensor]:
-    """The weights of a model with one more front end; ``number`` None: those of a bare backbone with its first."""
+    """The weights of a model with one more front end; with ``number`` None, of a bare backbone with its first."""
     own = ADAPT_PREFIX if number is None else f"{ADAPT_PREFIX}{number}."
     before = {f"{_BACKBONE}{name}": value for name, value in weights.items()} if number is None else weights
     return {**before, **{f"{own}{name}": value for name, value in front_end.state_dict().items()}}

@@ -1,4 +1,4 @@
-"""The maps that a run started from, as files in its folder: they decrypt, as its weights do."""
+"""Files of the maps from which a run started. They decrypt images, and so do the run's weights."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,9 +9,9 @@ from cipherlens.training.run.record import RunRecord
 
 
 def load_map(path: Path, provenance: Mapping[str, Any], folder: Path | None = None) -> EstimatedInverse:
-    """A map from a file, in a ``folder`` that came from elsewhere without links.
+    """Load a map from a file; with an untrusted ``folder``, links below it are refused.
 
-    Raises DataError for one that holds none, KeyFailureError, saying what differs, for other images.
+    Raises DataError for a file without a map, KeyFailureError, naming the difference, for a map of other images.
     """
     inverse = EstimatedInverse.load(path, folder)
     inverse.require_target(Target.of(provenance))
@@ -27,14 +27,14 @@ def read_maps(folder: Path, record: RunRecord) -> list[EstimatedInverse] | None:
 
 
 def write_maps(folder: Path, record: RunRecord, maps: Sequence[EstimatedInverse]) -> None:
-    """Write each map with what it is for, mode 0600, over what a killed process may have left."""
+    """Write each map with its target, mode 0600; files of a killed process are replaced."""
     for (name, provenance), inverse in zip(_name_maps(record).items(), maps, strict=True):
         (folder / name).unlink(missing_ok=True)
         inverse.save(folder / name, Target.of(provenance))
 
 
 def _name_maps(record: RunRecord) -> dict[str, dict[str, Any]]:
-    """File names, and what the images of each owner are."""
+    """File names, with the provenance of each owner's images."""
     if not record.owners:
         return {"front-end.safetensors": record.provenance}
     return {f"front-end-{number}.safetensors": owner.provenance for number, owner in enumerate(record.owners)}

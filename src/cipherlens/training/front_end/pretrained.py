@@ -1,4 +1,4 @@
-"""A network as its authors trained it, cut down to the classes of a data set, which are some of its own."""
+"""Adapt a published pretrained network: keep its classes that occur in a data set, and add a front end."""
 
 import hashlib
 from collections.abc import Mapping
@@ -32,11 +32,11 @@ def adapt_pretrained(
     find: FindMap,
     start: Mapping[str, Any],
 ) -> RunRecord:
-    """Write into the new folder ``out`` a run of timm's ``model`` as it is, behind a front end; nothing is trained.
+    """Write into the new folder ``out`` a run of timm's pretrained ``model`` behind a front end, without training.
 
-    ``find`` gives the map that reads ``images``. The weights come from a file, or over the network where
-    ``weights`` is None. The classes of ``images`` must be named as ImageNet's are, by synset or in words. Raises
-    UsageError where one is not known, or for masks.
+    ``find`` returns the map that reads ``images``. The weights come from a file, or are downloaded where
+    ``weights`` is None. The classes of ``images`` must have ImageNet's names: synsets or words. Raises UsageError
+    for an unknown class, or for masks.
     """
     if has_masks(images):
         raise UsageError("a pretrained classifier gives no masks", hint="adapt a run for segmentation")
@@ -70,7 +70,7 @@ def adapt_pretrained(
 def cut_classes(
     name: str, weights: Path | None, classes: tuple[str, ...], shape: tuple[int, int, int]
 ) -> nn.Module:
-    """A pretrained classifier (N, C, H, W) -> (N, classes), whose last layer keeps the rows of ``classes``."""
+    """A pretrained classifier (N, C, H, W) -> (N, classes); its last layer keeps only the rows of ``classes``."""
     import timm.data
 
     if not timm.is_model(name):

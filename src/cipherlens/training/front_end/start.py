@@ -1,4 +1,4 @@
-"""Where an adaptation network starts: from a map that reads the images, found by an attack or made with the key.
+"""Initialise an adaptation network from a map that reads the images, found by an attack or made with the key.
 
 Whoever has such a map, or a run that started from it, can decrypt.
 """
@@ -16,7 +16,7 @@ from cipherlens.models.adaptation.positions import PositionAdaptation
 from cipherlens.training.engine.normalization import Normalization
 
 PLAIN_MEAN, PLAIN_STD = 0.5, 0.25
-"""About those of natural images: what a network without pretraining is given."""
+"""Approximate mean and std of natural images, for networks without pretraining. Chosen by hand."""
 
 
 def get_adaptation(inverse: EstimatedInverse) -> tuple[str, int]:
@@ -29,7 +29,7 @@ def get_adaptation(inverse: EstimatedInverse) -> tuple[str, int]:
 
 
 def choose_range(backbone: nn.Module, channels: int, pretrained: bool) -> Normalization:
-    """How the backbone expects plain images x: as ``(x - mean) / std``, with the constants of its pretraining."""
+    """The backbone's input normalisation: that of its pretraining, else PLAIN_MEAN and PLAIN_STD."""
     known = getattr(backbone, "pretrained_cfg", None) or {}
     mean, std = known.get("mean"), known.get("std")
     if pretrained and mean and std and len(mean) == len(std) == channels:
@@ -38,9 +38,10 @@ def choose_range(backbone: nn.Module, channels: int, pretrained: bool) -> Normal
 
 
 def set_front_end(adapt: nn.Module, inverse: EstimatedInverse, given: Normalization, wanted: Normalization) -> None:
-    """Set an adaptation network so that it gives the plain image x as ``wanted`` says.
+    """Set an adaptation network to the map; its output is the plain image, normalised as ``wanted``.
 
-    It is given ciphertexts as ``given`` says. Raises UsageError where the network is of another kind or block.
+    Its input are ciphertexts, normalised as ``given``. Raises UsageError where the network is of another kind or
+    block, ShapeError for another image size.
     """
     if isinstance(adapt, PositionAdaptation) and isinstance(inverse, PositionInverse):
         if len(inverse.source) != len(adapt.source):

@@ -1,4 +1,4 @@
-"""The map that whitens ciphertext blocks: all values of a block together have variance 1 and no correlation."""
+"""The map that whitens ciphertext blocks: the values of a block get variance 1 and no correlation."""
 
 import torch
 from torch import Tensor
@@ -9,17 +9,18 @@ from cipherlens.training.engine.batches import ImageSet, read_chunks
 from cipherlens.training.engine.normalization import Normalization
 
 _IMAGES = 64
+"""Images that are cut into blocks at a time. A limit on memory."""
 _FLOOR = 1e-4
-"""Of the mean variance: directions that are emptier hold rounding noise, which whitening would blow up."""
+"""Lower bound of variances, relative to their mean: smaller ones are rounding noise. Chosen by hand."""
 _ROUNDING = 1e-6
-"""Of the mean square: what is smaller may be rounding in float32."""
+"""A largest variance below this fraction of the mean square may be float32 rounding. Chosen by hand."""
 
 
 def find_whitening(images: ImageSet, normalization: Normalization, block: int) -> tuple[Tensor, Tensor]:
     """Matrix (C*k*k, C*k*k) and shift (C*k*k,) float32: normalised blocks y become ``y @ matrix + shift``.
 
-    The matrix is symmetric, so whitened blocks stay as near to the blocks as they can. Raises DataError for images
-    that do not vary.
+    The matrix is symmetric (ZCA whitening), so whitened blocks are as close to the blocks as possible. Raises
+    DataError for images that do not vary.
     """
     values = images.shape[0] * block**2
     total, products, count = torch.zeros(values).double(), torch.zeros(values, values).double(), 0

@@ -1,1 +1,1 @@
-"""Runs for a key: locked and folded."""
+"""Runs that hold a key: locked and folded."""

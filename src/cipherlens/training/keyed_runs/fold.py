@@ -1,4 +1,4 @@
-"""Fold a key into a trained run: other weights in its first layer, for images encrypted with a client's key."""
+"""Fold a key into a trained run: its first layer gets new weights, for images encrypted with the key."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +21,9 @@ from cipherlens.training.run.record import RunRecord, rebuild_model
 def fold_run(run: Path, out: Path, sealed: SealedDataset, key: Key) -> RunRecord:
     """Write into the new folder ``out`` the run ``run``, folded for the cipher and key of a sealed data set.
 
-    It computes in float32: the inverse of a matrix cipher has large numbers, which bf16 would round too much.
-    Raises UsageError for a run that is not finished, that was trained on unreadable images, or whose model or
-    cipher cannot be folded (see :func:`cipherlens.fold`), ShapeError for images of another size.
+    The new run computes in float32, because bf16 rounds the large entries of a cipher's inverse too much. Raises
+    UsageError for a run that is not finished, or was trained on encrypted images. Raises UsageError for a model or
+    cipher that cannot be folded (see :func:`cipherlens.fold`), ShapeError for images of another size.
     """
     record, history = read_finished(run, "fold")
     if record.config.lock is not None or record.config.adapt_block is not None:

@@ -1,4 +1,4 @@
-"""Lock a trained run: the same weights, for images encrypted with a client's key."""
+"""Lock a trained run to a key: the weights stay, and the model takes images encrypted with the key."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +17,8 @@ from cipherlens.training.run.record import RunRecord, read_record, rebuild_model
 def lock_run(run: Path, out: Path, key: Key, inner: str) -> RunRecord:
     """Write into the new folder ``out`` the run ``run``, locked to the pixel permutation that ``key`` gives.
 
-    Weights and figures stay, nothing of the key is stored but its fingerprint. Raises UsageError for a run that is
-    not finished, that was trained on images which were already unreadable, or whose model cannot be locked.
+    Weights and figures stay the same. Only the key's fingerprint is stored. Raises UsageError for a run that is not
+    finished, that was trained on encrypted images, or whose model cannot be locked.
     """
     record, history = read_finished(run, "lock")
     scheme = CipherSpec.from_json(record.provenance)
@@ -34,7 +34,7 @@ def lock_run(run: Path, out: Path, key: Key, inner: str) -> RunRecord:
 
 
 def read_finished(run: Path, purpose: str) -> tuple[RunRecord, list[EpochMetrics]]:
-    """Record and history of a finished run on plain images (or a locked one); UsageError for any other."""
+    """Record and history of a finished run on plain images, or of a locked one. Raises UsageError for others."""
     record = read_record(run)
     if record.provenance.get("cipher") != "identity" and record.config.lock is None:
         raise UsageError(

@@ -1,1 +1,1 @@
-"""Run folders: written and read."""
+"""Write and read run folders."""

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what a trained model is, in words and numbers."""
+"""MODEL_CARD.md: description and figures of a trained model."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ UNTRAINED = "Nothing was trained: these are published weights behind a front end
 
 
 def write_card(path: Path, record: RunRecord, history: Sequence[EpochMetrics], hardware: str) -> None:
-    """Write the model card of a finished run; ``hardware`` is what its last part was trained on."""
+    """Write the model card of a finished run; ``hardware`` is that of the last training session."""
     config, data = record.config, record.data
     adapted = "none" if config.adapt_block is None else f"blocks of {config.adapt_block}x{config.adapt_block}"
     if config.adaptation == "positions":

@@ -1,4 +1,4 @@
-"""The checkpoint a run continues from, and reading a run's files."""
+"""The checkpoint from which a run continues, and tensor files of runs."""
 
 import json
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from cipherlens.untrusted import describe, read_json, read_untrusted
 
 STATE = "state.json"
 TENSORS_LIMIT = 64 << 30
-"""Most bytes of a file of weights."""
+"""Maximum bytes of a file of weights. A limit on memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Weights, optimizer state and a JSON object that says where the run was."""
+    """Weights, optimizer state, and a JSON object with the run's history."""
 
     weights: dict[str, Tensor]
     optimizer: dict[str, Tensor]
@@ -36,9 +36,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def load_tensors(path: Path, folder: Path | None = None) -> dict[str, Tensor]:
-    """Read a safetensors file of a run (``folder``, by default the file's own); DataError if it is damaged.
+    """Read a safetensors file of a run (``folder``, by default the file's own). Raises DataError if it is damaged.
 
-    It is read whole: a file that somebody truncates while it is mapped would end the process.
+    The file is read, not mapped, because truncating a mapped file would kill the process.
     """
     try:
         tensors: dict[str, Tensor] = load(read_untrusted(path, TENSORS_LIMIT, folder or path.parent))
@@ -57,15 +57,15 @@ def check_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) 
 
 
 def load_into(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Load all of a run's weights; DataError, naming the tensors, where ``source`` does not fit the model."""
+    """Load all weights of a run. Raises DataError, naming the tensors, where ``source`` does not fit the model."""
     check_weights(model, weights, source)
     model.load_state_dict(weights)
 
 
 def save_checkpoint(folder: Path, name: str, checkpoint: Checkpoint) -> None:
-    """Store a checkpoint whose tensor files start with ``name``, which no checkpoint before had.
+    """Store a checkpoint whose tensor files start with ``name``, which no earlier checkpoint had.
 
-    Its parts become the current ones together, in the moment ``state.json``, which names them, is replaced.
+    ``state.json`` names the files. Its atomic replacement makes all of them current together.
     """
     folder.mkdir(exist_ok=True)
     files = {"weights": f"{name}.weights.safetensors", "optimizer": f"{name}.optimizer.safetensors"}
@@ -79,7 +79,7 @@ def save_checkpoint(folder: Path, name: str, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The current checkpoint, or None where there is none yet; DataError if it is damaged."""
+    """The current checkpoint, or None where there is none yet. Raises DataError if it is damaged."""
     if not (folder / STATE).exists():
         return None
     state = read_run_json(folder / STATE)
@@ -97,5 +97,5 @@ def _require_name(name: str) -> str:
 
 
 def read_run_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a run's file; DataError if it is missing or damaged."""
+    """A JSON object from a run's file. Raises DataError if it is missing or damaged."""
     return read_json(path, path.parent, "is this a run folder? it may be damaged")

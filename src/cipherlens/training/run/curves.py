@@ -10,12 +10,12 @@ from cipherlens.training.engine.metrics import EpochMetrics
 
 
 def draw_curves(history: Sequence[EpochMetrics], path: Path) -> None:
-    """Draw loss and accuracy over all epochs of all rounds as PNG; dotted lines part the rounds."""
+    """Draw loss and accuracy over all epochs of all rounds as PNG; dotted lines separate the rounds."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4))
-    figure.subplots_adjust(left=0.07, right=0.98, bottom=0.13, top=0.95)  # far cheaper than a layout engine
+    figure.subplots_adjust(left=0.07, right=0.98, bottom=0.13, top=0.95)  # much faster than a layout engine
     epochs = list(range(1, len(history) + 1))
     starts = [epoch for epoch, metrics in zip(epochs, history, strict=True) if metrics.epoch == 1 < epoch]
     for place, quantity in enumerate(("loss", "accuracy"), start=1):

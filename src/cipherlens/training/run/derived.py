@@ -1,4 +1,4 @@
-"""Run folders that are made from other runs, without training: locked, folded, adapted."""
+"""Run folders derived from other runs without training: locked, folded, adapted."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,18 +14,17 @@ from cipherlens.training.run.record import RunRecord, write_record
 
 
 def refuse_existing(out: Path) -> None:
-    """Raise UsageError where a new run folder would lie over something."""
+    """Raise UsageError where the path of a new run folder exists."""
     if out.exists():
         raise UsageError(f"{out} exists", hint="choose a new run folder")
 
 
 @contextmanager
 def write_derived(out: Path, record: RunRecord, history: list[EpochMetrics], hardware: str) -> Iterator[Path]:
-    """A new run folder with another record and the old figures; the caller puts the weights into what it is given.
+    """A new run folder with another record and the old figures; the caller writes the weights into the given path.
 
-    Nothing is copied from the old folder, which may have come from somebody else: what is in the new one is written
-    anew from what was read and checked. Nothing half-written stays behind. Raises UsageError where ``out`` exists
-    or cannot be made.
+    The old folder is untrusted, so no file is copied from it. The new files are written from checked values. A
+    failure leaves no folder. Raises UsageError where ``out`` exists or cannot be made.
     """
     refuse_existing(out)
     with partial_folder(out) as private:

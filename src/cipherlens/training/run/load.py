@@ -1,4 +1,4 @@
-"""A trained model from its run folder: predict and evaluate."""
+"""Load a trained model from its run folder, predict and evaluate."""
 
 import time
 from collections.abc import Iterator
@@ -28,10 +28,10 @@ WEIGHTS = {"best": BEST, "last": LAST}
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A trained model, in evaluation mode on its device, with what is needed to use it.
+    """A trained model, in evaluation mode on its device, with the facts needed to use it.
 
-    ``precision`` is "bf16" or "float32", ``dtype`` that of the stored images; ``provenance`` says what the training
-    data was. ``masked``: the model gives a class per pixel.
+    ``precision`` is "bf16" or "float32", ``dtype`` that of the stored images. ``provenance`` describes the training
+    data. ``masked``: the model gives a class per pixel.
     """
 
     config: TrainConfig
@@ -58,12 +58,11 @@ def load_run(
     plain: bool = False,
     owner: str | None = None,
 ) -> Run:
-    """Load a run folder with its best or last weights; DataError where it is missing or damaged.
+    """Load a run folder with its best or last weights. Raises DataError where it is missing or damaged.
 
-    A locked run needs ``bound``, the pixel permutation that its model works under; KeyFailureError without
-    one, unless ``plain`` asks for the model as it is without the key. Whose key it is is for the caller to check.
-    ``owner``: of a run on images under several keys, the fingerprint of the one to be asked about; KeyFailureError
-    where it knows no such key.
+    A locked run needs ``bound``, its pixel permutation. Without it KeyFailureError is raised, unless ``plain`` asks
+    for the model without the key. The caller must check that the key is the run's. ``owner`` selects one key of a
+    run on images under several keys, by fingerprint; KeyFailureError is raised for an unknown one.
     """
     path = Path(path)
     if weights not in WEIGHTS:
@@ -97,9 +96,9 @@ def predict(
 ) -> NDArray[np.float32]:
     """Probabilities (N, classes) float32 of images (N, C, H, W), uint8 (read as x / 255) or float.
 
-    A segmentation model gives (N, classes, H, W), of a locked model in the client's order.
+    A segmentation model gives (N, classes, H, W); if it is locked, pixels are in the client's order.
 
-    Raises ShapeError where the images do not have the shape the run was trained on.
+    Raises ShapeError where the images do not have the run's shape.
     """
     if images.ndim != 4 or images.shape[1:] != run.shape:
         raise ShapeError(
@@ -132,7 +131,7 @@ def evaluate(run: Run, image_set: ImageSet) -> dict[str, Any]:
 
     Returns accuracy, loss (cross-entropy per image), n, per_class (accuracy by class name; None for a class
     without images) and seconds. With masks, accuracy and loss are per pixel, ``mean_iou`` is added, and per_class
-    is the intersection over union. Raises ShapeError or DataError for a set of another kind.
+    is the intersection over union. Raises ShapeError or DataError for a set with another shape, classes or masks.
     """
     check_image_set(image_set, "test")
     check_same_kind(image_set, run.classes, run.shape, "the run")

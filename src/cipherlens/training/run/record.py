@@ -1,4 +1,4 @@
-"""config.json: what a run was asked to do, on which data, and what its model needs to be used."""
+"""config.json: the settings of a run, its data, and the facts needed to use its model."""
 
 import hashlib
 import json
@@ -28,11 +28,12 @@ from cipherlens.training.run.checkpoint import check_weights, load_into, read_ru
 RECORD = "config.json"
 FORMAT = "cipherlens-run-1"
 _MOST_OWNERS = 1000
+"""Maximum number of owners in a record. A limit on memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataRecord:
-    """What is kept of the training data: enough to use the model and to notice other data on resuming."""
+    """Facts on the training data: enough to use the model, and to detect other data when a run continues."""
 
     classes: Annotated[tuple[str, ...], Meta(min_length=1, max_length=100_000)]
     shape: ImageShape
@@ -67,7 +68,7 @@ class DataRecord:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "DataRecord":
-        """Inverse of ``to_json``; ValueError for a field that is missing or of the wrong kind."""
+        """Inverse of ``to_json``. Raises ValueError for a field that is missing or of the wrong type."""
         return parse(values, cls)
 
 
@@ -75,9 +76,9 @@ class DataRecord:
 class RunRecord:
     """The content of config.json.
 
-    ``picture``: how the adaptation network gives the plain image, where it started from a map that reads images.
-    ``owners``: of a run on images under several keys, each one's; ``normalization`` and ``provenance`` are then the
-    first one's, and ``config`` has its adaptation network.
+    ``picture`` is the normalisation of the adaptation network's output, where it started from a map that reads
+    images. ``owners`` are those of a run on images under several keys. ``normalization`` and ``provenance`` are
+    then the first owner's, and ``config`` has its adaptation network.
     """
 
     config: TrainConfig
@@ -104,7 +105,7 @@ class RunRecord:
     def choose_owner(self, fingerprint: str | None) -> tuple["RunRecord", int | None]:
         """The record for images under one key, and its number (None: the run has one owner only).
 
-        Raises KeyFailureError where the run knows several keys, and ``fingerprint`` is none of them.
+        Raises KeyFailureError where the run has several keys, and ``fingerprint`` is none of them.
         """
         if not self.owners:
             return self, None
@@ -127,7 +128,7 @@ def write_record(folder: Path, record: RunRecord) -> None:
 
 
 def read_record(folder: Path) -> RunRecord:
-    """Read config.json; DataError if it is missing, damaged or of another format."""
+    """Read config.json. Raises DataError if it is missing, damaged or of another format."""
     values = read_run_json(folder / RECORD)
     if values.get("format") != FORMAT:
         raise DataError(
@@ -164,7 +165,7 @@ def check_same_run(
     provenance: dict[str, Any],
     owners: tuple[Owner, ...] = (),
 ) -> None:
-    """Raise UsageError, naming the differing fields, unless the stored run is the one asked for now."""
+    """Raise UsageError, naming the differing fields, unless the stored run is the requested one."""
     groups = {
         "": (stored.config.to_json(), config.to_json()),
         "data.": (stored.data.to_json(), data.to_json()),
@@ -189,9 +190,9 @@ def _list_keys(owners: tuple[Owner, ...]) -> dict[str, Any]:
 
 
 def build_model(record: RunRecord, initial_weights: bool, bound: BoundCipher | None = None) -> nn.Module:
-    """The run's model; with ``initial_weights`` it starts from the pretrained ones or the file asked for.
+    """The run's model; with ``initial_weights`` it has the pretrained weights, or those of the configured file.
 
-    With ``bound`` it is locked as the run says; without, it is the plain model, whose weights are the same.
+    With ``bound`` it is locked as the run's settings say. Without it, it is the plain model with the same weights.
     """
     config, (channels, height, width) = record.config, record.data.shape
     if (config.model in SEGMENTATION_MODELS) != record.data.masked:
@@ -229,10 +230,10 @@ def build_model(record: RunRecord, initial_weights: bool, bound: BoundCipher | N
 def rebuild_model(
     record: RunRecord, weights: Mapping[str, Tensor], source: str, bound: BoundCipher | None = None
 ) -> nn.Module:
-    """The model of a run folder with its weights, which ``source`` names.
+    """The model of a run folder with its weights; ``source`` is their name in errors.
 
-    Its shapes are compared first, without memory for it: a record may describe a model of any size. Raises
-    DataError, naming the tensors, where the weights do not fit, and where the record describes no model.
+    A record may describe a model of any size, so the shapes are compared first, without memory for the model.
+    Raises DataError, naming the tensors, where the weights do not fit, or where the record describes no model.
     """
     try:
         _check_shapes(record, weights, source)
@@ -242,7 +243,7 @@ def rebuild_model(
         return model
     except CipherlensError:
         raise
-    except Exception as error:  # timm raises whatever comes up for settings that nobody would write by hand
+    except Exception as error:  # timm raises many kinds for invalid settings
         raise DataError(
             f"the run's record describes no {record.config.model}: {error}", hint="the run folder is damaged"
         ) from error
@@ -254,6 +255,6 @@ def _check_shapes(record: RunRecord, weights: Mapping[str, Tensor], source: str)
             expected = build_model(record, initial_weights=False)
     except CipherlensError:
         raise
-    except Exception:  # a network that computes while it is built needs real numbers; most do not
+    except Exception:  # the rare network that computes while it is built cannot be built on "meta"
         return
     check_weights(expected, weights, source)
