@@ -22,6 +22,7 @@ import cipherlens as cl
 from cipherlens.attacks import View
 from cipherlens.attacks.base import to_unit
 from cipherlens.attacks.positions.pixel_correlation import find_source
+from cipherlens.ciphers import create_cipher
 from cipherlens.data.sources.base import pick_evenly
 from cipherlens.data.sources.registry import open_source
 from cipherlens.evaluation.metrics import score
@@ -53,7 +54,7 @@ def measure(plain: NDArray[np.uint8], public: NDArray[np.uint8] | None) -> dict[
     ct = cipher.encrypt(plain)
     started = time.perf_counter()
     source, _ = find_source(
-        View("pixel-permutation", {}, "coa", to_unit(ct), None if public is None else to_unit(public))
+        View(create_cipher("pixel-permutation"), to_unit(ct), None if public is None else to_unit(public))
     )
     seconds = time.perf_counter() - started
     numbers = np.arange(side * side, dtype=np.int64)

@@ -93,7 +93,7 @@ def attack(cipher, plain, ct, public, seed: int, alone: bool) -> dict[str, float
     found = [
         evaluate(
             ATTACKS["covariance"],
-            Target(cipher.name, cipher.params, plain[group], ct[group], public, ""),
+            Target(cipher, plain[group], ct[group], public, ""),
             len(plain[group]),
             seed,
         )

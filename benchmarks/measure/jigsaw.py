@@ -46,7 +46,7 @@ def attack(scheme: str, block: int, plain: NDArray[np.uint8], public: NDArray[np
     """Attack pictures under one new key."""
     cipher = cl.create_cipher(scheme, block=block)
     bound = cipher.bind(cl.Key.generate(), plain.shape[1:])
-    target = Target(cipher.name, cipher.params, plain, bound.encrypt(plain), public, "other photos", bound)
+    target = Target(cipher, plain, bound.encrypt(plain), public, "other photos", bound)
     found = evaluate(JIGSAW, target, len(plain))
     scores = score_placement(bound, found.details["placements"][0])
     return vars(scores) | {

@@ -40,7 +40,7 @@ CASES: tuple[tuple[str, dict[str, Any], dict[str, Any]], ...] = (  # scheme, par
 
 
 def is_solved(target: Target, attack: str, budget: int, noise: bool) -> bool:
-    result = evaluate(find_attack(attack, target.cipher, target.params), target, budget)
+    result = evaluate(find_attack(attack, target.cipher, target.plain_shape, target.sealed_shape), target, budget)
     if not noise:
         return result.exact_values == 1
     difference = np.abs(result.reconstruction - target.images()[result.scored])
@@ -74,7 +74,7 @@ def make_targets(scheme: str, params: dict[str, Any], plain: np.ndarray, keys: i
         ct = bound.encrypt(plain)
         if noise:
             ct = add_noise(ct, number)
-        targets.append(Target(cipher.name, cipher.params, plain, ct, None, "none", bound))
+        targets.append(Target(cipher, plain, ct, None, "none", bound))
     return targets
 
 
@@ -97,13 +97,12 @@ def main() -> None:
     for place, (source, most) in enumerate(sources):
         plain = read_photos(source, SCORED + most)
         for scheme, *params in CASES:
-            known = "hill-known-plaintext" if scheme == "hill" else "known-plaintext"
             exact = make_targets(scheme, params[place], plain, options.keys, False)
             noisy = make_targets(scheme, params[place], plain, options.keys, True)
             row = {"cipher": scheme, "params": params[place], "side": plain.shape[2], "most": most}
-            row["pairs"] = find_fewest(exact, known, False)
+            row["pairs"] = find_fewest(exact, "known-plaintext", False)
             row["queries"] = find_fewest(exact, "chosen-plaintext", False)
-            row["noisy_pairs"] = find_fewest(noisy, known, True)
+            row["noisy_pairs"] = find_fewest(noisy, "known-plaintext", True)
             rows.append(row)
             print(row, flush=True)
     if options.out:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cipherlens.api.front_end import find_map
-from cipherlens.attacks.model.adaptation import create_adaptation_attack
+from cipherlens.attacks.model.adaptation import AdaptationAttack
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.seal import seal
@@ -103,7 +103,7 @@ def train(options, dataset: SealedDataset, label: str, seed: int, settings: dict
 
 def decrypt(options, dataset: SealedDataset, label: str, seed: int) -> dict:
     target = load_target(dataset, options.source, "test", SCORED, "parametric")
-    found = evaluate(create_adaptation_attack(find_run(options, label, seed)), target, SCORED, 0)
+    found = evaluate(AdaptationAttack(find_run(options, label, seed)), target, SCORED, 0)
     return {"ssim": found.ssim, "guess_ssim": found.guess_ssim}
 
 

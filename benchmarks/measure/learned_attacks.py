@@ -66,7 +66,7 @@ def make_target(params: dict[str, Any], seen: Labelled, known: Labelled) -> Targ
     bound = cipher.bind(cl.Key.generate(), plain.shape[1:])
     ct = bound.encrypt(plain, [f"test/{number}" for number in range(len(plain))])
     words = f"{len(public)} training images"
-    return Target(cipher.name, cipher.params, plain, ct, public, words, labels=labels, public_labels=public_labels)
+    return Target(cipher, plain, ct, public, words, labels=labels, public_labels=public_labels)
 
 
 def list_jobs(keys: int) -> Iterator[dict[str, Any]]:
@@ -83,7 +83,7 @@ def run_job(job: dict[str, Any], seen: Labelled, known: Labelled) -> dict[str, A
     """One attack, or its two controls."""
     count = SEEN + SCORED if job["attack"] == "itn-pairs" else SEEN
     target = make_target(job["scheme"], (seen[0][:count], seen[1][:count]), known)
-    attack = find_attack(job["attack"], target.cipher, target.params)
+    attack = find_attack(job["attack"], target.cipher, target.plain_shape, target.sealed_shape)
     if job["run"] == "controls":
         return job | {"controls": [asdict(control) for control in run_controls(attack, target, SEEN)]}
     return job | evaluate(attack, target, SEEN, seed=job["run"]).to_json()

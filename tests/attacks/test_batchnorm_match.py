@@ -11,7 +11,7 @@ from torch import nn  # noqa: E402
 
 from cipherlens.attacks.base import View  # noqa: E402
 from cipherlens.attacks.covariance.statistics import whitening  # noqa: E402
-from cipherlens.attacks.model.batchnorm_match import begin, create_batchnorm_attack, measure_mismatch, refine  # noqa: E402
+from cipherlens.attacks.model.batchnorm_match import BatchNormAttack, begin, measure_mismatch, refine  # noqa: E402
 from cipherlens.ciphers import create_cipher  # noqa: E402
 from cipherlens.ciphers.blockmaps import cut_blocks  # noqa: E402
 from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse  # noqa: E402
@@ -92,7 +92,7 @@ def test_the_first_step_sees_the_map_itself(name):
     inverse = MAPS[name]
     ct = np.random.default_rng(0).normal(size=(20, *inverse.shape)).astype(np.float32)
     network = make_network(ct)
-    view = View("hill", {"block": inverse.block}, "coa", ct)
+    view = View(create_cipher("hill", block=inverse.block), ct)
     same, losses = refine(view, inverse, network, UNIT, 1)
     assert np.array_equal(same.matrices, inverse.matrices) and np.array_equal(same.offsets, inverse.offsets)
     with torch.no_grad():
@@ -123,7 +123,7 @@ def test_the_key_makes_no_difference():
     moved = replace(inverse, matrices=inverse.matrices / scale.reshape(16, 1))
     network = make_network(np.random.default_rng(4).normal(0.4, 0.3, (50, 3, 8, 8)).astype(np.float32))
     pictures = [
-        refine(View("hill", {"block": 4}, "coa", seen), start, network, UNIT, 20)[0].apply(seen)
+        refine(View(create_cipher("hill", block=4), seen), start, network, UNIT, 20)[0].apply(seen)
         for seen, start in ((ct, inverse), (other, moved))
     ]
     assert np.abs(pictures[0] - inverse.apply(ct)).mean() > 0.02
@@ -134,7 +134,7 @@ def test_contrast_turns_about_the_mean():
     """After one step of Adam the mean has moved by its own rate, in whitened coordinates, and by nothing else."""
     ct, inverse = make_pictures()
     network = make_network(np.random.default_rng(4).normal(0.4, 0.3, (50, 3, 8, 8)).astype(np.float32))
-    found, _ = refine(View("hill", {"block": 4}, "coa", ct), inverse, network, UNIT, 2)
+    found, _ = refine(View(create_cipher("hill", block=4), ct), inverse, network, UNIT, 2)
     for channel in range(3):
         before, after = (
             cut_blocks(one.apply(ct), 4, joint=False)[channel].reshape(-1, 16).astype(np.float64)
@@ -147,20 +147,20 @@ def test_contrast_turns_about_the_mean():
 @pytest.mark.parametrize("start", ["whitened", "random"])
 def test_starts_have_the_variances_of_natural_images(start, place):
     ct = read(place, "a", "train")
-    inverse = begin(View("hill", {"block": 4}, "coa", ct, seed=1), start)
+    inverse = begin(View(create_cipher("hill", block=4), ct, seed=1), start)
     pictures = inverse.apply(ct)
     assert pictures.mean() == pytest.approx(0.45, abs=0.02)  # of the parametric prior
     assert pictures.var(axis=(0, 2, 3)) == pytest.approx(0.06, rel=0.5)
-    again = begin(View("hill", {"block": 4}, "coa", ct, seed=1), start)
+    again = begin(View(create_cipher("hill", block=4), ct, seed=1), start)
     assert np.array_equal(again.matrices, inverse.matrices)
-    other = begin(View("hill", {"block": 4}, "coa", ct, seed=2), start)
+    other = begin(View(create_cipher("hill", block=4), ct, seed=2), start)
     assert np.array_equal(other.matrices, inverse.matrices) == (start == "whitened")
 
 
 def test_it_mends_a_map_and_leaves_a_right_one(place):
     """Colours mixed up by a third of their contrast come right; the true map stays, and has nothing to gain."""
     plain, ct = read(place, "plain", "train"), read(place, "plain", "train")
-    network, view = make_network(plain), View("identity", {}, "coa", ct)
+    network, view = make_network(plain), View(create_cipher("identity"), ct)
     right = BlockInverse(shape=(3, 32, 32), block=4, matrices=np.stack([np.eye(16)] * 3), offsets=np.zeros((3, 16)))
     kept, _ = refine(view, right, network, UNIT, 30)
     assert np.abs(kept.apply(ct) - plain).mean() < 0.02
@@ -178,9 +178,9 @@ def test_it_mends_a_map_and_leaves_a_right_one(place):
 
 def test_a_network_without_statistics_is_refused():
     with pytest.raises(UsageError, match="no BatchNorm"):
-        create_batchnorm_attack(nn.Conv2d(3, 3, 1), UNIT)
+        BatchNormAttack(nn.Conv2d(3, 3, 1), UNIT)
     with pytest.raises(UsageError, match="no BatchNorm"):
-        create_batchnorm_attack(nn.BatchNorm2d(3, track_running_stats=False), UNIT)
+        BatchNormAttack(nn.BatchNorm2d(3, track_running_stats=False), UNIT)
 
 
 def test_on_the_command_line(call, place, tmp_path):

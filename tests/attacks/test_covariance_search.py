@@ -41,7 +41,7 @@ def seal(plain, number=0, **params):
 
 
 def make_target(plain, public, ct):
-    return Target("hill", HILL.params, plain, ct, public, "other images")
+    return Target(HILL, plain, ct, public, "other images")
 
 
 @pytest.mark.parametrize("orthogonal", [False, True])
@@ -90,7 +90,7 @@ def test_same_seed_same_result(images):
 
 def test_without_public_images(images):
     plain, _ = images
-    target = Target("hill", HILL.params, plain, seal(plain), None, "parametric, no images")
+    target = Target(HILL, plain, seal(plain), None, "parametric, no images")
     result = evaluate(ATTACKS["covariance"], target, 300)
     assert 0.5 < result.ssim <= 1
     assert result.beats_guessing

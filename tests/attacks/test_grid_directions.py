@@ -7,6 +7,7 @@ from cipherlens.attacks import View
 from cipherlens.attacks.positions.grid_directions import arrange_lattice, find_nearest
 from cipherlens.attacks.positions.phases import fill_grid, snap, unwrap
 from cipherlens.attacks.positions.pixel_correlation import attack_correlation
+from cipherlens.ciphers import create_cipher
 
 HEIGHT, WIDTH = 64, 80
 
@@ -36,12 +37,14 @@ def count_right(laid: np.ndarray, height: int, width: int) -> float:
 @pytest.mark.parametrize(("height", "width"), [(72, 72), (64, 80), (80, 64)])
 def test_pixels_are_put_in_their_places(height: int, width: int) -> None:
     pictures, order = shuffle(clouds(800, height, width))
-    view = View("pixel-permutation", {}, "coa", pictures.reshape(-1, 1, height, width))
+    view = View(create_cipher("pixel-permutation"), pictures.reshape(-1, 1, height, width))
     inverse, details = attack_correlation(view)
     found = inverse.apply(view.ciphertexts)
     assert details["regularity"] > 0.9
     numbers = order.astype(np.float32).reshape(1, 1, height, width)
-    told, _ = attack_correlation(View("pixel-permutation", {}, "coa", np.concatenate([view.ciphertexts, numbers])))
+    told, _ = attack_correlation(
+        View(create_cipher("pixel-permutation"), np.concatenate([view.ciphertexts, numbers]))
+    )
     assert count_right(told.apply(numbers)[0], height, width) > 0.9
     assert np.array_equal(np.sort(found[0].ravel()), np.sort(pictures[0]))
 

@@ -47,7 +47,7 @@ def make_target(name: str, plain: np.ndarray, **params: object) -> Target:
     bound = cipher.bind(Key.generate(), plain.shape[1:])
     ct = bound.encrypt(plain, list(range(len(plain))))
     public = scenes(60, 77, *plain.shape[2:])
-    return Target(cipher.name, cipher.params, plain, ct, public, "other scenes", bound)
+    return Target(cipher, plain, ct, public, "other scenes", bound)
 
 
 def lay_all(pieces: np.ndarray, pose: np.ndarray) -> np.ndarray:
@@ -319,17 +319,18 @@ def test_alignment_finds_the_pose_of_all_or_of_each() -> None:
 
 
 def test_only_what_the_scheme_leaves_open_is_aligned() -> None:
-    assert JIGSAW.choose_alignment("block-scrambling", {}) == "none"
-    assert JIGSAW.choose_alignment("etc", {"per_image": False}) == "poses"
-    assert JIGSAW.choose_alignment("etc", {"per_image": True}) == "poses each"
-    assert ATTACKS["neighbours"].choose_alignment("pe", {"per_image": True}) == "colours"
+    etc, moved, pe = (create_cipher(name).structure((3, 16, 16)) for name in ("etc", "block-scrambling", "pe"))
+    assert JIGSAW.choose_alignment(moved, True) == "none"
+    assert JIGSAW.choose_alignment(etc, False) == "poses"
+    assert JIGSAW.choose_alignment(etc, True) == "poses each"
+    assert ATTACKS["neighbours"].choose_alignment(pe, True) == "colours"
 
 
 def test_limits() -> None:
-    assert default_budgets(JIGSAW, 500, {"per_image": True}) == [1, 10, 20]
-    assert default_budgets(JIGSAW, 500, {"per_image": False}) == [1, 10, 100, 500]
+    assert default_budgets(JIGSAW, 500, key_per_image=True) == [1, 10, 20]
+    assert default_budgets(JIGSAW, 500) == [1, 10, 100, 500]
     large = make_target("block-scrambling", scenes(2, 0, 64, 64), block=2)
     assert JIGSAW not in large.list_attacks()
-    assert JIGSAW in replace(large, params={"block": 4}).list_attacks()
+    assert JIGSAW in replace(large, cipher=create_cipher("block-scrambling", block=4)).list_attacks()
     with pytest.raises(UsageError, match="at most 3,136 pixels"):
         evaluate(JIGSAW, large, 1)

@@ -8,7 +8,8 @@ timm = pytest.importorskip("timm")
 
 import cipherlens as cl  # noqa: E402
 from cipherlens.attacks.base import Attack  # noqa: E402
-from cipherlens.attacks.model.keyed import create_folded_attack, create_locked_attack, recover_order  # noqa: E402
+from cipherlens.attacks.model.keyed import FoldedModelAttack, LockedModelAttack, recover_order  # noqa: E402
+from cipherlens.ciphers import BoundCipher  # noqa: E402
 from cipherlens.errors import UsageError  # noqa: E402
 from cipherlens.evaluation.harness import Evaluation, evaluate  # noqa: E402
 from cipherlens.evaluation.target import Target  # noqa: E402
@@ -16,9 +17,9 @@ from cipherlens.evaluation.target import Target  # noqa: E402
 STD = (0.229, 0.224, 0.225)
 
 
-def run(attack: Attack, name: str, params: dict, bound: object) -> Evaluation:
+def run(attack: Attack, bound: BoundCipher) -> Evaluation:
     plain = np.random.default_rng(0).integers(0, 256, (3, *bound.shape), dtype=np.uint8)
-    return evaluate(attack, Target(name, params, plain, bound.encrypt(plain), None, "", bound), 1)
+    return evaluate(attack, Target(bound.cipher, plain, bound.encrypt(plain), None, "", bound), 1)
 
 
 @pytest.mark.parametrize("inner", ["plain", "shuffled"])
@@ -31,7 +32,7 @@ def test_a_locked_model_gives_the_permutation_away(inner: str, backend: str) -> 
     order, unsure = recover_order(locked, plain, (3, 16, 16))
     assert unsure == 0
     assert np.array_equal(order, bound.order)
-    result = run(create_locked_attack(locked, plain), "pixel-permutation", {}, bound)
+    result = run(LockedModelAttack(locked, plain), bound)
     assert result.exact_values == 1
     assert result.details["key_recovered"]
 
@@ -72,7 +73,7 @@ def test_a_folded_model_gives_the_key_away(name: str, params: dict) -> None:
     cipher = cl.create_cipher(name, **params)
     bound = cipher.bind(cl.Key.generate(), (3, 32, 32))
     folded = cl.fold(plain, bound, mean=(0.485, 0.456, 0.406), std=STD)
-    result = run(create_folded_attack(folded, plain, STD), name, cipher.params, bound)
+    result = run(FoldedModelAttack(folded, plain, STD), bound)
     assert result.details["key_recovered"]
     assert result.exact_values > 0.999
 
@@ -82,7 +83,7 @@ def test_a_folded_convnext_too() -> None:
     plain = timm.create_model("convnext_atto", num_classes=5).eval()
     cipher = cl.create_cipher("hill", block=4)
     bound = cipher.bind(cl.Key.generate(), (3, 64, 64))
-    result = run(create_folded_attack(cl.fold(plain, bound, std=STD), plain, STD), "hill", cipher.params, bound)
+    result = run(FoldedModelAttack(cl.fold(plain, bound, std=STD), plain, STD), bound)
     assert result.details["key_recovered"]
     assert result.exact_values > 0.99
 
@@ -90,8 +91,8 @@ def test_a_folded_convnext_too() -> None:
 def test_too_few_outputs_leave_the_matrix_open_and_it_is_said() -> None:
     plain = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=5).eval()
     bound = cl.create_cipher("hill", block=16, orthogonal=True).bind(cl.Key.generate(), (3, 32, 32))
-    attack = create_folded_attack(cl.fold(plain, bound, std=STD), plain, STD)
-    result = run(attack, "hill", {"block": 16}, bound)
+    attack = FoldedModelAttack(cl.fold(plain, bound, std=STD), plain, STD)
+    result = run(attack, bound)
     assert (result.details["rank"], result.details["needed_rank"]) == (192, 256)
     assert not result.details["key_recovered"]
     assert result.exact_values < 0.2
@@ -103,7 +104,7 @@ def test_other_networks_are_refused() -> None:
     bound = cl.create_cipher("shf", block=16).bind(cl.Key.generate(), (3, 32, 32))
     folded = cl.fold(plain, bound, std=STD)
     with pytest.raises(UsageError, match="same layer"):
-        run(create_folded_attack(folded, other, STD), "shf", {"block": 16}, bound)
+        run(FoldedModelAttack(folded, other, STD), bound)
     convolutional = cl.create_model("preresnet20", 10)
     with pytest.raises(UsageError, match="patches"):
-        run(create_folded_attack(convolutional, convolutional, STD), "shf", {"block": 16}, bound)
+        run(FoldedModelAttack(convolutional, convolutional, STD), bound)

@@ -12,7 +12,14 @@ import torch
 
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import Attack, View
-from cipherlens.attacks.learned.attacks import KEYS, attack_pairs, encrypt_own
+from cipherlens.attacks.learned.attacks import (
+    KEYS,
+    attack_labelled,
+    attack_pairs,
+    attack_simulated_keys,
+    attack_unpaired,
+    encrypt_own,
+)
 from cipherlens.attacks.learned.distribution_distance import compare_pictures
 from cipherlens.attacks.learned.training import BestWeights, apply, start_network
 from cipherlens.ciphers import create_cipher
@@ -21,6 +28,7 @@ from cipherlens.evaluation.controls import run_controls
 from cipherlens.evaluation.harness import evaluate
 from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
+from tests.attacks.variants import change
 
 SHAPE = (3, 16, 16)
 
@@ -38,7 +46,7 @@ def landscapes(count: int, seed: int = 0) -> np.ndarray:
 def make_target(name: str, count: int, key: Key | None = None, **params: object) -> Target:
     plain, cipher = landscapes(count), create_cipher(name, **params)
     ct = cipher.bind(key or Key.generate(), SHAPE).encrypt(plain, range(count))
-    return Target(cipher.name, cipher.params, plain, ct, landscapes(300, 77), "other landscapes")
+    return Target(cipher, plain, ct, landscapes(300, 77), "other landscapes")
 
 
 def label(target: Target, classes: int = 2) -> Target:
@@ -48,13 +56,21 @@ def label(target: Target, classes: int = 2) -> Target:
     return replace(target, labels=np.searchsorted(limits, bright), public_labels=np.searchsorted(limits, natural))
 
 
+FUNCTIONS = {
+    "itn": attack_simulated_keys,
+    "itn-pairs": attack_pairs,
+    "gan": attack_unpaired,
+    "sia-gan": attack_labelled,
+}
+
+
 def shorten(name: str, steps: int) -> Attack:
     """The attack with fewer steps."""
-    return replace(ATTACKS[name], function=partial(ATTACKS[name].function, steps=steps))
+    return change(ATTACKS[name], partial(FUNCTIONS[name], steps=steps))
 
 
 def make_view(target: Target, **more: object) -> View:
-    return View(target.cipher, target.params, "kpa", target.ciphertexts(), **more)
+    return View(target.cipher, target.ciphertexts(), **more)
 
 
 @pytest.mark.parametrize("name", ["hill", "le", "pe", "ele"])

@@ -37,7 +37,7 @@ def make_target(count: int, seed: int = 0, public: np.ndarray | None = None) -> 
     plain = clouds(count, seed=seed)
     cipher = create_cipher("pixel-permutation")
     bound = cipher.bind(Key.generate(), plain.shape[1:])
-    return Target(cipher.name, cipher.params, plain, bound.encrypt(plain), public, "clouds", bound)
+    return Target(cipher, plain, bound.encrypt(plain), public, "clouds", bound)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_no_picture_is_needed_as_a_prior() -> None:
 def test_fewer_images_tell_less(public: np.ndarray) -> None:
     def count_right(number: int) -> float:
         target = make_target(number, 3)
-        view = View("pixel-permutation", {}, "coa", to_unit(target.ct), to_unit(public))
+        view = View(create_cipher("pixel-permutation"), to_unit(target.ct), to_unit(public))
         source, _ = find_source(view)
         laid = target.ct.reshape(number, 3, -1)[:, :, source].reshape(target.plain.shape)
         return float((align_symmetry(laid, target.plain) == target.plain).mean())
@@ -82,7 +82,7 @@ def test_oblong_pictures_without_public_ones_of_their_size(shape: tuple[int, int
     bound = create_cipher("pixel-permutation").bind(Key.generate(), plain.shape[1:])
     ct = bound.encrypt(plain)
     for other in (None, to_unit(public)):
-        source, _ = find_source(View("pixel-permutation", {}, "coa", to_unit(ct), other))
+        source, _ = find_source(View(create_cipher("pixel-permutation"), to_unit(ct), other))
         laid = align_symmetry(ct.reshape(300, 3, -1)[:, :, source].reshape(plain.shape), plain)
         assert (laid == plain).mean() > 0.9
 
@@ -144,7 +144,7 @@ def test_where_it_does_not_apply() -> None:
     assert "correlation" not in {attack.name for attack in make_target(30).list_attacks()}
     with pytest.raises(UsageError, match="50 images or more"):
         evaluate(CORRELATION, make_target(60), 20)
-    large = Target("pixel-permutation", {}, *(np.zeros((60, 1, 300, 300), np.uint8),) * 2, None, "none")
+    large = Target(create_cipher("pixel-permutation"), *(np.zeros((60, 1, 300, 300), np.uint8),) * 2, None, "none")
     assert "correlation" not in {attack.name for attack in large.list_attacks()}
     with pytest.raises(UsageError, match="at most 65,536 pixels"):
         evaluate(CORRELATION, large, 60)

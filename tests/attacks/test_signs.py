@@ -12,11 +12,13 @@ from cipherlens.attacks.base import View
 from cipherlens.attacks.values.signs import attack_neighbours, find_signs
 from cipherlens.attacks.values.single_image import attack_differences
 from cipherlens.ciphers import create_cipher
+from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.evaluation.alignment import align_channels, fit_images
 from cipherlens.evaluation.controls import run_controls
 from cipherlens.evaluation.harness import evaluate
 from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
+from tests.attacks.variants import change
 
 NEIGHBOURS, BASIC, LEAST = (ATTACKS[n] for n in ("neighbours", "feature-reconstruction", "minimum-difference"))
 SHAPE = (3, 16, 24)
@@ -40,7 +42,7 @@ def make_target(name: str, count: int, seed: int = 0, **params: object) -> Targe
     cipher = create_cipher(name, **params)
     bound = cipher.bind(Key.generate(), SHAPE)
     ct = bound.encrypt(plain, [str(number) for number in range(count)])
-    return Target(cipher.name, cipher.params, plain, ct, landscapes(40, 77), "other landscapes", bound)
+    return Target(cipher, plain, ct, landscapes(40, 77), "other landscapes", bound)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -48,14 +50,16 @@ def make_target(name: str, count: int, seed: int = 0, **params: object) -> Targe
     ("name", "params"), [("negpos", {}), ("np", {"block": 4}), ("pe", {"colour": False}), ("pe", {})]
 )
 def test_one_key_for_all_is_read_from_ciphertexts_alone(name: str, params: dict, seed: int) -> None:
-    result = evaluate(replace(NEIGHBOURS, alignment="none"), make_target(name, 40, seed, **params), 40)
+    result = evaluate(
+        change(NEIGHBOURS, attack_neighbours, alignment="none"), make_target(name, 40, seed, **params), 40
+    )
     assert result.exact_values == 1
-    assert result.threat_model == "coa"
+    assert result.threat_model is CIPHERTEXT_ONLY
 
 
 def test_without_public_images_too() -> None:
     target = make_target("pe", 60)
-    result = evaluate(NEIGHBOURS, Target(**{**vars(target), "public": None}), 60)
+    result = evaluate(NEIGHBOURS, replace(target, public=None), 60)
     assert result.exact_values == 1
 
 
@@ -73,7 +77,7 @@ def test_grey_images(brightness: int) -> None:
     plain, public = (np.clip(landscapes(30, s)[:, :1].astype(int) + move, 0, 255).astype(np.uint8) for s in (0, 1))
     bound = create_cipher("pe").bind(Key.generate(), plain.shape[1:])
     ct = bound.encrypt(plain).astype(np.float32) / 255
-    found, _ = attack_neighbours(View("pe", {"colour": True}, "coa", ct, public.astype(np.float32) / 255))
+    found, _ = attack_neighbours(View(create_cipher("pe", colour=True), ct, public.astype(np.float32) / 255))
     assert np.abs(found * 255 - plain).max() < 1e-3
 
 
@@ -94,7 +98,7 @@ def test_controls(attack: object) -> None:
 
 def test_an_attack_that_knows_nothing_fails_the_identity_control() -> None:
     """Its pictures are scored after the best fit, and so is a guess: nothing is no better than that."""
-    nothing = replace(BASIC, function=lambda view: (np.zeros_like(view.ciphertexts), {}), min_control_ssim=0.0)
+    nothing = change(BASIC, lambda view: (np.zeros_like(view.ciphertexts), {}), min_control_ssim=0.0)
     outcomes = {control.control: control.passed for control in run_controls(nothing, make_target("pe", 60), 60)}
     assert outcomes == {"identity": False, "stream": True}
 
@@ -112,7 +116,7 @@ def test_a_key_for_every_image_still_leaves_outlines(name: str) -> None:
 def test_least_differences_of_inverted_values_are_the_basic_fold() -> None:
     """Why the published variants come to the same without exchanged colours."""
     ct = make_target("negpos", 3, per_image=True).ciphertexts()
-    found, details = attack_differences(View("negpos", {}, "coa", ct))
+    found, details = attack_differences(View(create_cipher("negpos"), ct))
     folded = np.minimum(ct, 1 - ct)
     assert details["choices"] == 8
     assert np.allclose(fit_images(found, folded), folded, atol=1e-4)
@@ -120,7 +124,7 @@ def test_least_differences_of_inverted_values_are_the_basic_fold() -> None:
 
 def test_least_differences_equal_a_slow_search() -> None:
     ct = np.random.default_rng(3).random((1, 2, 3, 4), np.float32)
-    found, _ = attack_differences(View("pe", {"colour": True}, "coa", ct))
+    found, _ = attack_differences(View(create_cipher("pe", colour=True), ct))
     slow = np.zeros_like(ct)
 
     def distance(value: object, near: list) -> float:

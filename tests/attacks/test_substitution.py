@@ -8,7 +8,7 @@ pytest.importorskip("torch")
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.values.substitution import find_substituted
 from cipherlens.ciphers import create_cipher
-from cipherlens.ciphers.rearrangement import index_blocks
+from cipherlens.ciphers.structure import index_blocks
 from cipherlens.data.synthetic import dataset as synthetic
 from cipherlens.evaluation.controls import run_controls
 from cipherlens.evaluation.harness import evaluate
@@ -30,7 +30,9 @@ def bind(images, key=1):
 def make_target(images, key=1):
     plain, public = images
     bound = bind(images, key)
-    return Target("ffx", bound.cipher.params, plain, bound.encrypt(plain), public, "other images", bound)
+    return Target(
+        create_cipher("ffx", **bound.cipher.params), plain, bound.encrypt(plain), public, "other images", bound
+    )
 
 
 @pytest.mark.parametrize("key", [1, 2, 3])

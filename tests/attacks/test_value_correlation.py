@@ -10,6 +10,7 @@ pytest.importorskip("torch")
 from cipherlens.attacks import ATTACKS, list_attacks
 from cipherlens.attacks.positions.value_correlation import relate_values
 from cipherlens.ciphers import create_cipher
+from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.controls import run_controls
 from cipherlens.evaluation.harness import evaluate
@@ -46,7 +47,7 @@ def make_target(images: tuple[np.ndarray, np.ndarray], name: str, **params: obje
     cipher = create_cipher(name, **params)
     bound = cipher.bind(Key.generate(), plain.shape[1:])
     ct = bound.encrypt(plain, [str(number) for number in range(len(plain))])
-    return Target(cipher.name, cipher.params, plain, ct, public, "other scenes", bound)
+    return Target(cipher, plain, ct, public, "other scenes", bound)
 
 
 @pytest.mark.parametrize("name", ["etc", "block-scrambling", "pe+pixel-permutation"])
@@ -54,7 +55,7 @@ def test_bytes_are_put_back_from_ciphertexts_alone(images, name: str) -> None:
     params = {} if "+" in name else {"block": 4}
     result = evaluate(ATTACK, make_target(images, name, **params), 2500)
     assert result.exact_values > 0.97
-    assert result.threat_model == "coa"
+    assert result.threat_model is CIPHERTEXT_ONLY
 
 
 def test_upper_half_bytes_are_put_back(images) -> None:
@@ -85,10 +86,10 @@ def test_signs_are_found_up_to_all_of_them() -> None:
 
 
 def test_who_is_attacked_and_what_it_needs(images) -> None:
-    assert ATTACK in list_attacks("ele")
-    parts = {"ciphers": ({"name": "np"}, {"name": "block-scrambling"})}
-    assert ATTACK in list_attacks("compose", parts)
-    assert ATTACK not in list_attacks("hill")
+    shape = (3, 16, 16)
+    for name in ("ele", "np+block-scrambling"):
+        assert ATTACK in list_attacks(create_cipher(name), shape, shape)
+    assert ATTACK not in list_attacks(create_cipher("hill"), shape, shape)
     target = replace(make_target(images, "etc", block=4), public=None)
     with pytest.raises(UsageError, match="public images"):
         evaluate(ATTACK, target, 2500)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cipherlens.attacks import ATTACKS
+from cipherlens.attacks import get_attack
 from cipherlens.ciphers import CIPHERS, broken, create_cipher
 from cipherlens.ciphers.broken import describe_breaks, find_breaks
 
@@ -31,9 +31,9 @@ def test_the_file_is_what_the_records_say(generator: ModuleType) -> None:
     for name, rows in stored.items():
         assert name in CIPHERS or name == "compose"
         for row in rows:
-            attack = ATTACKS[row["attack"]]
-            assert attack.applies(name, row["params"])
-            assert attack.threat_model == row["threat_model"]
+            attack, shape = get_attack(row["attack"]), (3, row["side"], row["side"])
+            assert attack.supports(create_cipher(name, **row["params"]), shape, shape)
+            assert attack.threat_model.name == row["threat_model"]
             assert (ROOT / "results" / row["record"]).is_file()
 
 

@@ -141,7 +141,7 @@ def test_covariance_reads_pictures_that_it_has_not_seen(name, least):
     cipher = create_cipher(name, block=4)
     bound = cipher.bind(KEY, (3, 32, 32))
     seen, unseen, public = photos("test", 200), photos("test", 300)[200:], photos("train", 400)
-    view = View(cipher.name, cipher.params, "coa", to_unit(bound.encrypt(seen)), to_unit(public))
+    view = View(cipher, to_unit(bound.encrypt(seen)), to_unit(public))
     inverse, _ = attack_covariance(view)
     assert mean_similarity(inverse.apply(bound.encrypt(unseen)), to_unit(unseen)) > least
     other = cipher.bind(Key(bytes(32)), (3, 32, 32))
@@ -152,7 +152,7 @@ def test_on_a_real_cipher_the_map_reads_nothing():
     bound = create_cipher("stream").bind(KEY, (3, 32, 32))
     seen, unseen, public = photos("test", 200), photos("test", 300)[200:], photos("train", 400)
     ct = to_unit(bound.encrypt(seen)[:, :, :32])
-    inverse, _ = attack_covariance(View("hill", TARGET.params, "coa", ct, to_unit(public)))
+    inverse, _ = attack_covariance(View(create_cipher("hill", **TARGET.params), ct, to_unit(public)))
     guess = np.broadcast_to(to_unit(public).mean(axis=0), unseen.shape).astype(np.float32)
     found = mean_similarity(inverse.apply(bound.encrypt(unseen)[:, :, :32]), to_unit(unseen))
     assert found < mean_similarity(guess, to_unit(unseen)) + 0.02
@@ -161,7 +161,7 @@ def test_on_a_real_cipher_the_map_reads_nothing():
 def test_correlation_reads_pictures_that_it_has_not_seen():
     images, public = clouds(850), clouds(1500, seed=99)
     bound = create_cipher("pixel-permutation").bind(KEY, (3, 16, 16))
-    view = View("pixel-permutation", {}, "coa", to_unit(bound.encrypt(images[:800])), to_unit(public))
+    view = View(create_cipher("pixel-permutation"), to_unit(bound.encrypt(images[:800])), to_unit(public))
     inverse, _ = attack_correlation(view)
     found, plain = inverse.apply(bound.encrypt(images[800:])), to_unit(images[800:])
     poses = [found, found[:, :, ::-1], found[..., ::-1], found[:, :, ::-1, ::-1]]

@@ -7,12 +7,14 @@ import cipherlens as cl
 from cipherlens.attacks import ATTACKS, list_attacks
 from cipherlens.auditing.thresholds import check_thresholds, parse_limits
 from cipherlens.ciphers import create_cipher
+from cipherlens.ciphers.threat_models import MAX_QUERIES
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.controls import run_controls
-from cipherlens.evaluation.harness import MAX_QUERIES, default_budgets, evaluate, find_attack
+from cipherlens.evaluation.harness import default_budgets, evaluate, find_attack
 from cipherlens.evaluation.metrics import mean_and_interval, reidentify, score, structural_similarity
 from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
+from tests.attacks.variants import change
 
 
 def noisy_images(count, size=16, seed=0):
@@ -26,10 +28,10 @@ def make_target(cipher="hill", count=12, **params):
     plain = noisy_images(count)
     made = create_cipher(cipher, **params)
     ct = made.bind(Key(bytes(range(32))), plain.shape[1:]).encrypt(plain)
-    return Target(made.name, made.params, plain, ct, noisy_images(30, seed=1), "other images")
+    return Target(made, plain, ct, noisy_images(30, seed=1), "other images")
 
 
-KNOWN = ATTACKS["hill-known-plaintext"]
+KNOWN = ATTACKS["known-plaintext"]
 
 
 @pytest.mark.parametrize(("block", "pairs"), [(2, 1), (4, 1), (8, 16)])
@@ -67,18 +69,16 @@ def test_controls_of_known_plaintext():
 
 def test_a_cheating_attack_fails_the_stream_control(monkeypatch):
     """An "attack" that knows the truth must be caught: the control is not a formality."""
-    from dataclasses import replace
-
     target = make_target(count=30)
-    cheat = replace(KNOWN, function=lambda view: (target.images()[4 : 4 + len(view.ciphertexts)], {}))
+    cheat = change(KNOWN, lambda view: (target.images()[4 : 4 + len(view.ciphertexts)], {}))
     outcomes = {c.control: c.passed for c in run_controls(cheat, target, 4)}
     assert outcomes == {"identity": True, "stream": False}
-    useless = replace(KNOWN, function=lambda view: (np.zeros_like(view.ciphertexts), {}))
+    useless = change(KNOWN, lambda view: (np.zeros_like(view.ciphertexts), {}))
     assert not {c.control: c.passed for c in run_controls(useless, target, 4)}["identity"]
 
 
 def test_view_needs_what_the_threat_model_gives():
-    view = cl.View("hill", {"block": 4}, "kpa", np.zeros((1, 3, 8, 8), np.float32))
+    view = cl.View(create_cipher("hill", block=4), np.zeros((1, 3, 8, 8), np.float32))
     with pytest.raises(UsageError, match="needs known pictures"):
         cl.run_attack("hill-known-plaintext", view)
     with pytest.raises(UsageError, match="covariance"):
@@ -86,11 +86,15 @@ def test_view_needs_what_the_threat_model_gives():
 
 
 def test_attacks_are_matched_to_ciphers():
-    assert {a.name for a in list_attacks("hill")} == {"covariance", "hill-known-plaintext", "chosen-plaintext"}
-    assert list_attacks("stream") == []
+    hill, stream, permutation = (create_cipher(name) for name in ("hill", "stream", "pixel-permutation"))
+    shapes = ((3, 16, 16), (3, 16, 16))
+    found = {attack.name for attack in list_attacks(hill, *shapes)}
+    assert found == {"covariance", "known-plaintext", "chosen-plaintext"}
+    assert list_attacks(stream, *shapes) == []
     with pytest.raises(UsageError, match="does not apply"):
-        find_attack("covariance", "pixel-permutation")
-    assert find_attack("covariance", "stream").name == "covariance"
+        find_attack("covariance", permutation, *shapes)
+    assert find_attack("covariance", stream, *shapes).name == "covariance"
+    assert find_attack("hill-known-plaintext", hill, *shapes) is KNOWN
 
 
 def test_some_attacks_do_not_suit_all_parameters():
@@ -98,7 +102,8 @@ def test_some_attacks_do_not_suit_all_parameters():
     staying = {"etc": {"block": 4, "per_image": True}, "patch": {"block": 4, "scramble": False}}
     for parameters, suited in ((moving, True), (staying, False)):
         for cipher, params in parameters.items():
-            assert ATTACKS["value-correlation"].applies(cipher, params) is suited
+            found = ATTACKS["value-correlation"].supports(create_cipher(cipher, **params), (3, 16, 16), (3, 16, 16))
+            assert found is suited
 
 
 def test_budgets():

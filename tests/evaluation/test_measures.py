@@ -14,6 +14,7 @@ from scipy.ndimage import correlate1d  # noqa: E402
 from scipy.signal import correlate  # noqa: E402
 
 from cipherlens.attacks import ATTACKS  # noqa: E402
+from cipherlens.ciphers import create_cipher  # noqa: E402
 from cipherlens.evaluation import perceptual  # noqa: E402
 from cipherlens.evaluation.harness import evaluate  # noqa: E402
 from cipherlens.evaluation.metrics import mean_similarity, multiscale_similarity, score  # noqa: E402
@@ -181,8 +182,8 @@ def test_the_limits_are_what_the_network_takes(weights: dict, monkeypatch: pytes
 
 def evaluate_identity(side: int) -> dict:
     plain = (255 * pictures(6, side)).round().astype(np.uint8)
-    target = Target("hill", {"block": 4}, plain, plain, None, "")
-    return evaluate(ATTACKS["hill-known-plaintext"], target, 1).to_json()
+    target = Target(create_cipher("hill", block=4), plain, plain, None, "")
+    return evaluate(ATTACKS["known-plaintext"], target, 1).to_json()
 
 
 def test_in_every_record(weights: dict, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,8 +16,9 @@ pytest.importorskip("accelerate")
 
 from safetensors.torch import load_file, save_file  # noqa: E402
 
-from cipherlens.attacks.model.adaptation import create_adaptation_attack  # noqa: E402
+from cipherlens.attacks.model.adaptation import AdaptationAttack  # noqa: E402
 from cipherlens.ciphers import create_cipher  # noqa: E402
+from cipherlens.ciphers.threat_models import LABELLED  # noqa: E402
 from cipherlens.data.sealed.dataset import SealedDataset  # noqa: E402
 from cipherlens.data.sealed.seal import seal  # noqa: E402
 from cipherlens.data.sources.registry import open_source  # noqa: E402
@@ -128,8 +129,8 @@ def test_the_best_affine_fit_finds_colours_again():
 def test_an_adaptation_network_that_inverts_the_key_decrypts(sealed, runs, key, tmp_path):
     """Positive control: with the inverse key as weights the pictures are perfect; hardly trained they are not."""
     target = load_target(sealed["hill"], SOURCE, "test")
-    trained = evaluate(create_adaptation_attack(runs / "adapted"), target, 40)
-    assert (trained.threat_model, trained.n) == ("labels", 40)
+    trained = evaluate(AdaptationAttack(runs / "adapted"), target, 40)
+    assert (trained.threat_model, trained.n) == (LABELLED, 40)
     assert trained.ssim < 0.5
     folder = tmp_path / "perfect"
     folder.mkdir()
@@ -140,14 +141,14 @@ def test_an_adaptation_network_that_inverts_the_key_decrypts(sealed, runs, key, 
     run = load_run(runs / "adapted")
     weights |= invert(HILL.bind(key, (3, 16, 16)), run.normalization)
     save_file(weights, folder / "last.safetensors")
-    perfect = evaluate(create_adaptation_attack(folder), target, 40)
+    perfect = evaluate(AdaptationAttack(folder), target, 40)
     assert perfect.ssim > 0.999
     # Negative control: the same network on images under another key.
     foreign = HILL.bind(Key.generate(), (3, 16, 16)).encrypt(target.plain)
-    other = Target("hill", HILL.params, target.plain, foreign, None, "")
-    assert evaluate(create_adaptation_attack(folder), other, 40).ssim < 0.4
+    other = Target(HILL, target.plain, foreign, None, "")
+    assert evaluate(AdaptationAttack(folder), other, 40).ssim < 0.4
     with pytest.raises(UsageError, match="no adaptation network"):
-        create_adaptation_attack(runs / "plain")
+        AdaptationAttack(runs / "plain")
 
 
 def invert(bound, normalization):
@@ -186,7 +187,7 @@ def test_training_starts_from_the_clients_inverse_key(call, sealed, runs, key, t
     )
     fit(config, dataset.split("train"), None, tmp_path / "run", dataset.spec.to_json())
     target = load_target(dataset, SOURCE, "test")
-    assert evaluate(create_adaptation_attack(tmp_path / "run"), target, 40).ssim > 0.99
+    assert evaluate(AdaptationAttack(tmp_path / "run"), target, 40).ssim > 0.99
     assert "its weights decrypt the images" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
     save_file({"other": torch.zeros(3)}, tmp_path / "bad.safetensors")
     for bad, block, error, words in (
@@ -218,7 +219,7 @@ def test_windows_off_the_grid_are_kept_as_a_named_option(sealed, tmp_path):
     moved[..., 7, 7] = 1  # the last pixel of a block, which the shifted windows take for the next one's first
     changed = (adapt(moved) != adapt(torch.zeros_like(moved))).any(1)[0]
     assert changed[8:12, 8:12].all() and not changed[:8].any()
-    assert create_adaptation_attack(tmp_path / "run").threat_model == "labels"
+    assert AdaptationAttack(tmp_path / "run").threat_model is LABELLED
     for block in (None, 2):
         with pytest.raises(UsageError, match="legacy_padding"):
             create_model("preresnet20", 10, adapt_block=block, legacy_padding=True)
@@ -271,11 +272,11 @@ def test_every_round_leaves_its_adaptation_network(runs, sealed):
     assert all((last[f"adapt.{name}"] == tensor).all() for name, tensor in rounds[-1].items())
     assert any((rounds[0][name] != rounds[1][name]).any() for name in rounds[0])
     target = load_target(sealed["hill"], SOURCE, "test", 20)
-    found = [evaluate(create_adaptation_attack(runs / "adapted", n), target, 20).reconstruction for n in (1, 3)]
+    found = [evaluate(AdaptationAttack(runs / "adapted", n), target, 20).reconstruction for n in (1, 3)]
     assert np.abs(found[0] - found[1]).max() > 1e-4
     for number in (-1, 4):
         with pytest.raises(UsageError, match="no round"):
-            create_adaptation_attack(runs / "adapted", number)
+            AdaptationAttack(runs / "adapted", number)
 
 
 def test_recognition_is_the_classifiers_own_accuracy_on_plain_pictures(sealed, runs):

@@ -12,7 +12,7 @@ timm = pytest.importorskip("timm")
 from timm.models.mlp_mixer import MlpMixer  # noqa: E402
 
 import cipherlens as cl  # noqa: E402
-from cipherlens.ciphers.rearrangement import index_blocks  # noqa: E402
+from cipherlens.ciphers.structure import index_blocks  # noqa: E402
 from cipherlens.data.sealed.dataset import SealedDataset  # noqa: E402
 from cipherlens.errors import PrecisionWarning, ShapeError, UsageError  # noqa: E402
 from cipherlens.keyed.blockmap import find_block_map  # noqa: E402

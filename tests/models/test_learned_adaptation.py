@@ -7,7 +7,7 @@ pytest.importorskip("accelerate")
 
 import torch.nn.functional as F  # noqa: E402
 
-from cipherlens.attacks.model.adaptation import create_adaptation_attack  # noqa: E402
+from cipherlens.attacks.model.adaptation import AdaptationAttack  # noqa: E402
 from cipherlens.ciphers import create_cipher  # noqa: E402
 from cipherlens.data.sealed.dataset import SealedDataset  # noqa: E402
 from cipherlens.data.sealed.seal import seal  # noqa: E402
@@ -101,7 +101,7 @@ def test_it_stands_before_a_backbone_and_all_of_it_learns(kind, dataset, tmp_pat
     )
     fit(config, dataset.split("train"), dataset.split("test"), tmp_path / "run", dataset.spec.to_json())
     with pytest.raises(UsageError, match="no decryptor"):
-        create_adaptation_attack(tmp_path / "run")
+        AdaptationAttack(tmp_path / "run")
     model = create_model("preresnet20", 10, adapt_block=4, adaptation=kind, image_size=(16, 16))
     logits = model(torch.rand(4, 3, 16, 16))
     assert (kind == "ele") == (model.penalty is not None)

@@ -614,7 +614,7 @@ def test_on_a_real_cipher_a_front_end_gives_chance(name, low, high, tmp_path):
     bound = create_cipher(name, **({"block": 4} if name == "hill" else {})).bind(KEYS["a"], (3, 16, 16))
     train_set, test_set = Stripes(bound, 600, seed=1), Stripes(bound, 200, seed=2)
     ct, public = to_unit(train_set.ct), to_unit(Stripes(bound, 600, seed=3).plain)
-    inverse, _ = attack_covariance(View("hill", {"block": 4}, "coa", ct, public))
+    inverse, _ = attack_covariance(View(create_cipher("hill", block=4), ct, public))
     config = TrainConfig(
         model="preresnet20",
         epochs=4,

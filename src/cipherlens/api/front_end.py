@@ -3,12 +3,11 @@
 Training does not import attacks; this module connects the two.
 """
 
-from math import lcm
-
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import Attack
-from cipherlens.attacks.covariance.attack import HALVED
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
+from cipherlens.ciphers.structure import Kind, Scope
+from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.data.images import MAX_PIXELS
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.manifest import DatasetSpec
@@ -27,40 +26,43 @@ _BLOCKS_PER_PIXEL = 100
 
 def choose_map_attack(dataset: SealedDataset) -> Attack | None:
     """The attack that finds a map of the data set's scheme from ciphertexts only; None where there is none."""
-    cipher, params = dataset.spec.cipher, dataset.spec.params
-    if cipher == "identity" or params.get("per_image"):
+    spec = dataset.spec
+    cipher, shapes = spec.create_cipher(), (spec.padded_shape, spec.ct_shape)
+    if cipher.per_image or spec.structure().kind is Kind.NOTHING:
         return None
-    able = (attack for attack in ATTACKS.values() if attack.finds_inverse and attack.threat_model == "coa")
-    return next((attack for attack in able if attack.applies(cipher, params)), None)
+    able = (
+        attack for attack in ATTACKS.values() if attack.finds_inverse and attack.threat_model is CIPHERTEXT_ONLY
+    )
+    return next((attack for attack in able if attack.supports(cipher, *shapes)), None)
 
 
 def explain_refusal(dataset: SealedDataset, split: str) -> str | None:
     """Text that says why no map can be found from the ciphertexts of a split; None where one can be found."""
     spec, attack = dataset.spec, choose_map_attack(dataset)
     if attack is None:
-        own = " with a key for each image" if spec.params.get("per_image") else ""
+        own = " with a key for each image" if spec.create_cipher().per_image else ""
         return f"no attack finds a map of {spec.cipher}{own} from ciphertexts"
     count = count_images(dataset, split)
     _, height, width = spec.padded_shape
-    if spec.cipher == HALVED:
+    if spec.structure().halves:
         return "a map of half bytes fits no adaptation network"
-    if height * width > attack.limit_pixels(spec.params):
+    if height * width > attack.limit_pixels(spec.structure().block):
         return f"images of {height}x{width} pixels are too large for the {attack.name} attack"
     block = choose_network(spec)[1]
     blocks = count * (height // block) * (width // block)
-    if count < attack.min_images or blocks < _BLOCKS_PER_PIXEL * block**2:
+    if count < attack.requirements.min_images or blocks < _BLOCKS_PER_PIXEL * block**2:
         return f"{count} ciphertexts are too few"
     return None
 
 
 def choose_network(spec: DatasetSpec) -> tuple[str, int]:
     """Kind and block of the adaptation network that can undo a scheme. Raises UsageError for one without blocks."""
-    if spec.cipher == "pixel-permutation":
+    if spec.structure().scope is Scope.CHANNELS:
         return "positions", 1
-    blocks = [int(part["block"]) for part in spec.params.get("ciphers", [spec.params]) if "block" in part]
-    if not blocks:
+    block = spec.create_cipher().block
+    if block == 1:
         raise UsageError(f"{spec.cipher} has no block", hint="name one", parameters=("adapt_block",))
-    return "er", lcm(*blocks)
+    return "er", block
 
 
 def count_starts(spec: DatasetSpec) -> int:
@@ -83,7 +85,7 @@ def find_map(
     assert attack is not None
     count = count_images(dataset, split)
     view = load_view(dataset, split, count, public or PARAMETRIC, seed, max_pixels, count_starts(dataset.spec))
-    inverse = attack.run(view).inverse
+    inverse = attack.execute(view).inverse
     assert inverse is not None
     return inverse
 

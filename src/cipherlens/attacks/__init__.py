@@ -1,6 +1,21 @@
-"""Attacks of an eavesdropper, by name and behind one interface. NumPy only."""
+"""Attacks of an eavesdropper, by name and behind one interface. Importing them needs NumPy only."""
 
-from cipherlens.attacks.base import THREAT_MODELS, Attack, AttackResult, View
-from cipherlens.attacks.registry import ATTACKS, list_attacks, run_attack
+from cipherlens.attacks.base import Attack, AttackResult, Requirements, View
+from cipherlens.attacks.catalogue import BUILT_IN
+from cipherlens.attacks.registry import ATTACKS, get_attack, list_attacks, register_attack, run_attack
+from cipherlens.ciphers.threat_models import THREAT_MODELS, ThreatModel
 
-__all__ = ["ATTACKS", "THREAT_MODELS", "Attack", "AttackResult", "View", "list_attacks", "run_attack"]
+__all__ = [
+    "ATTACKS",
+    "BUILT_IN",
+    "THREAT_MODELS",
+    "Attack",
+    "AttackResult",
+    "Requirements",
+    "ThreatModel",
+    "View",
+    "get_attack",
+    "list_attacks",
+    "register_attack",
+    "run_attack",
+]

@@ -1,32 +1,31 @@
 """The input of an attack (a view) and its result. Only the harness knows the plain images."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.base import Shape
+from cipherlens.ciphers.base import Cipher
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
+from cipherlens.ciphers.structure import KeyStructure, Kind, Shape
+from cipherlens.ciphers.threat_models import ThreatModel
 from cipherlens.errors import UsageError
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
+Found = tuple[Images | EstimatedInverse, dict[str, Any]]
 Oracle = Callable[[NDArray[np.uint8]], Images]
 Draw = Callable[[int], tuple[Images, Images]]
 """Maps the number of a training round to ciphertexts and pictures (N, C, H, W), each used once in the round."""
 
-THREAT_MODELS = {
-    "coa": "sees only encrypted images",
-    "labels": "also knows the labels of the encrypted images",
-    "kpa": "also knows some original pictures with their encrypted form",
-    "cpa": "can have pictures of their choice encrypted",
-    "model": "holds the keyed model",
-}
-
 SAME_CLASSES = "in the same classes"
+DEFAULT_BLOCK = 4
+"""Block side that attacks take where the scheme has none: the report's, for small images."""
 ANY = 1 << 62
 """Stands for no limit: larger than any number of images, pixels or blocks."""
 
@@ -38,22 +37,20 @@ def to_unit(images: NDArray[Any]) -> Images:
 
 @dataclass(frozen=True)
 class View:
-    """Everything an eavesdropper has (Kerckhoffs: scheme and parameters are public, the key is not).
+    """Everything that an eavesdropper has (Kerckhoffs: scheme and parameters are public, the key is not).
 
+    ``cipher`` is None where nobody declared the scheme. ``key_per_image``: every image has its own key.
     ``ciphertexts`` are (N, C, H, W) float32; integer ciphertexts are divided by 255. ``public_images`` (M, C, H',
     W'), float32 in [0, 1], are natural images of another source, or None. ``known_plain`` and ``known_ct`` are
-    pairs in the same units, for the threat models that have them.
-
-    ``oracle`` encrypts at most ``queries`` images (N, C, H, W) uint8 of the attacker's choice. It returns their
-    ciphertexts in the same units. ``shape`` (C, H, W) is that of the plain images, where the ciphertexts have
-    another. ``labels`` (N,) and ``public_labels`` (M,) are the classes of the ciphertexts and of the public images,
-    for the threat model that has them. ``starts`` is the number of random starts for a search that can end in local
-    minima. The best result is kept.
+    pairs, in the same units, for threat models that have them. ``oracle`` encrypts at most ``queries`` images
+    (N, C, H, W) uint8 of the attacker's choice. It returns their ciphertexts in the same units. ``shape``
+    (C, H, W) is the shape of the plain images, if the ciphertexts have another. ``labels`` (N,) and
+    ``public_labels`` (M,) are the classes of the ciphertexts and of the public images, for the threat model that
+    has them. ``starts`` is the number of random starts of a search that can end in local minima. The best result
+    is kept.
     """
 
-    cipher: str
-    params: dict[str, Any]
-    threat_model: str
+    cipher: Cipher | None
     ciphertexts: Images
     public_images: Images | None = None
     known_plain: Images | None = None
@@ -65,6 +62,7 @@ class View:
     labels: Labels | None = None
     public_labels: Labels | None = None
     starts: int = 1
+    key_per_image: bool = False
 
     @property
     def plain_shape(self) -> Shape:
@@ -72,10 +70,20 @@ class View:
         channels, height, width = self.shape or self.ciphertexts.shape[1:]
         return int(channels), int(height), int(width)
 
+    @cached_property
+    def structure(self) -> KeyStructure:
+        """What the scheme may do, as everybody may know."""
+        return describe_scheme(self.cipher, self.plain_shape)
+
     @property
     def block(self) -> int:
-        """Block side of the scheme; 4 (the report's, for small images) where the scheme has none."""
-        return int(self.params.get("block", 4))
+        """Block side of the scheme in pixels; DEFAULT_BLOCK if it has no block."""
+        return self.structure.block or DEFAULT_BLOCK
+
+
+def describe_scheme(cipher: Cipher | None, shape: Shape) -> KeyStructure:
+    """The structure of a scheme for images of ``shape``; OTHER where nobody declared it."""
+    return KeyStructure(Kind.OTHER) if cipher is None else cipher.structure(shape)
 
 
 def require_public(view: View) -> Images:
@@ -114,85 +122,87 @@ class AttackResult:
 
 
 @dataclass(frozen=True)
-class Attack:
-    """A named attack: its threat model, the ciphers it breaks or may break, and the function that runs it.
+class Requirements:
+    """What an attack needs besides what its threat model gives.
 
-    A composition is attacked if all its parts are in ``composes``.
-
-    ``alignment`` names the ambiguity that is removed before scoring. "affine": the best affine fit per channel.
-    "affine each": the best affine fit per image and channel. "symmetries": the best of the eight symmetries of the
-    square, one for all images. "colours": the best order of the channels, as negatives or not, one for all images.
-    "poses": the best combination of symmetry, negative and channel order, one for all images, or one per image with
-    a key per image. The ciphers in ``fixed_pose_ciphers`` leave no pose open and are not aligned.
-
-    ``min_control_ssim``: minimum SSIM in the identity control; lower for inherently lossy attacks. ``min_images``:
-    minimum number of images. ``max_pixels`` and ``max_blocks``: the largest images, in pixels and in blocks.
-    ``max_images_per_image_key``: number of images worth attacking, one by one, where each has its own key.
-    ``cost_minutes``: order of magnitude on one core; above 0 the attack runs only on request.
-
-    ``needs_public``: the attack learns from public images of the size of the plain ones. ``simulates_cipher``: it
-    learns from ciphertexts that it makes itself, so the identity control must be declared to it. ``finds_inverse``:
-    it returns a map that decrypts further ciphertexts under the same key. ``supports``: whether it applies to one
-    of its ciphers with these parameters.
+    With fewer than ``min_images`` it says nothing, nor about images of more than ``max_pixels`` pixels or
+    ``max_blocks`` blocks. ``max_images_per_image_key``: images worth attacking, one by one, where each has its own
+    key. ``public_images``: it learns from public images of the size of the plain ones. ``cost_minutes``: order of
+    magnitude on one core; above 0 the attack runs only where somebody asks for it.
     """
 
-    name: str
-    threat_model: str
-    ciphers: tuple[str, ...]
-    summary: str
-    function: Callable[[View], tuple[Images | EstimatedInverse, dict[str, Any]]]
-    alignment: str = "none"
-    composes: tuple[str, ...] = ()
-    min_control_ssim: float = 0.9
     min_images: int = 1
     max_pixels: int = ANY
     max_blocks: int = ANY
     max_images_per_image_key: int = ANY
-    fixed_pose_ciphers: tuple[str, ...] = ()
+    public_images: bool = False
     cost_minutes: float = 0.0
-    needs_public: bool = False
-    simulates_cipher: bool = False
-    finds_inverse: bool = False
-    supports: Callable[[dict[str, Any]], bool] = lambda _: True
 
-    def applies(self, cipher: str, params: dict[str, Any] | None = None) -> bool:
-        """Whether the attack applies to this cipher; ``params`` hold the parts of a composition."""
-        if cipher != "compose":
-            return cipher in self.ciphers and self.supports(params or {})
-        parts = (params or {}).get("ciphers", ())
-        return bool(parts) and all(part["name"] in self.composes and not part.get("orthogonal") for part in parts)
 
-    def limit_pixels(self, params: dict[str, Any]) -> int:
-        """Maximum pixels of an image, given the scheme's blocks."""
-        block: int | None = params.get("block")
-        return min(self.max_pixels, self.max_blocks * block**2 if block else ANY)
+class Attack(ABC):
+    """A named attack: whom it stands for, what it needs, which schemes it says something about, and how it runs.
 
-    def most_images(self, params: dict[str, Any]) -> int:
-        """Maximum number of images that are worth attacking."""
-        return self.max_images_per_image_key if params.get("per_image") else ANY
+    ``alignment`` names what the attack cannot know; pictures are scored without it (evaluation/alignment.py).
+    ``min_control_ssim``: minimum SSIM in the identity control; lower for inherently lossy attacks.
+    ``simulates_cipher``: it learns from ciphertexts that it makes itself, so the identity control must be declared
+    to it. ``finds_inverse``: it gives a map that reads further ciphertexts under the same key.
+    """
 
-    def choose_alignment(self, cipher: str, params: dict[str, Any]) -> str:
+    name: ClassVar[str]
+    threat_model: ClassVar[ThreatModel]
+    summary: ClassVar[str]
+    requirements: ClassVar[Requirements] = Requirements()
+    alignment: ClassVar[str] = "none"
+    min_control_ssim: ClassVar[float] = 0.9
+    simulates_cipher: ClassVar[bool] = False
+    finds_inverse: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        if "execute" in cls.__dict__:
+            raise TypeError(
+                f"{cls.__name__} defines execute, which checks and times alike for all attacks: define run"
+            )
+
+    @abstractmethod
+    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """Whether it says anything about images (C, H, W) of these shapes under a scheme (None: not declared)."""
+
+    @abstractmethod
+    def run(self, view: View) -> Found:
+        """Pictures (N, C, H, W), or a map that gives them, and details. Knows nothing but the view."""
+
+    def choose_alignment(self, structure: KeyStructure, key_per_image: bool) -> str:
         """Name of the alignment before scoring for this scheme."""
-        if self.alignment != "poses":
-            return self.alignment
-        return "none" if cipher in self.fixed_pose_ciphers else "poses each" if params.get("per_image") else "poses"
+        return self.alignment
 
-    def run(self, view: View) -> AttackResult:
-        """Run on a view. Raises UsageError if the view lacks what the threat model gives."""
-        if self.threat_model == "kpa" and (view.known_plain is None or view.known_ct is None):
+    @final
+    def limit_pixels(self, block: int | None) -> int:
+        """Maximum pixels of an image, given the scheme's block."""
+        needs = self.requirements
+        return min(needs.max_pixels, needs.max_blocks * block**2 if block else ANY)
+
+    @final
+    def most_images(self, key_per_image: bool) -> int:
+        """How many images are worth attacking."""
+        return self.requirements.max_images_per_image_key if key_per_image else ANY
+
+    @final
+    def execute(self, view: View) -> AttackResult:
+        """Check the view, run, take the time. Raises UsageError if the view lacks what the attack needs."""
+        if self.threat_model.knows_pairs and (view.known_plain is None or view.known_ct is None):
             raise UsageError(
                 f"{self.name} needs known pictures with their ciphertexts",
                 hint="give the view pairs",
                 parameters=("plain",),
             )
-        if self.threat_model == "cpa" and view.oracle is None:
+        if self.threat_model.chooses and view.oracle is None:
             raise UsageError(
                 f"{self.name} needs somebody to encrypt chosen pictures",
                 hint="give the view an oracle",
                 parameters=("key",),
             )
         started = time.perf_counter()
-        found, details = self.function(view)
+        found, details = self.run(view)
         if isinstance(found, EstimatedInverse):
             pictures = found.apply(view.ciphertexts)
             return AttackResult(pictures, time.perf_counter() - started, details, found)

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks import ATTACKS, THREAT_MODELS
+from cipherlens.attacks import THREAT_MODELS, get_attack
 from cipherlens.attacks.base import Attack
-from cipherlens.ciphers import create_cipher
 from cipherlens.data.partial import partial_folder
 from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.evaluation.controls import Control, run_controls
@@ -54,15 +53,15 @@ class Outcome:
     pictures: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
 
-def plan_jobs(attacks: Sequence[Attack], total: int, seed: int, params: dict[str, Any] | None = None) -> list[Job]:
-    """All jobs on ``total`` images under a cipher's ``params``, the most important first.
+def plan_jobs(attacks: Sequence[Attack], total: int, seed: int, key_per_image: bool = False) -> list[Job]:
+    """All jobs on ``total`` images, the most important first.
 
     First comes the worst case: every attack at its largest budget, the threat models in turn. Then come the
     controls, which validate all figures. Then come the smaller budgets, in falling order.
     """
-    by_model = [[attack for attack in attacks if attack.threat_model == model] for model in THREAT_MODELS]
+    by_model = [[attack for attack in attacks if attack.threat_model == model] for model in THREAT_MODELS.values()]
     turns = [attack for turn in zip_longest(*by_model) for attack in turn if attack is not None]
-    budgets = [sorted(default_budgets(attack, total, params), reverse=True) for attack in turns]
+    budgets = [sorted(default_budgets(attack, total, key_per_image), reverse=True) for attack in turns]
     waves = [
         [Job(attack.name, budget, seed) for attack, budget in zip(turns, wave, strict=True) if budget is not None]
         for wave in zip_longest(*budgets)
@@ -87,7 +86,7 @@ def run_jobs(
             if (images := getattr(target, name)) is not None:
                 np.save(folder / f"{name}.npy", images)
         # Workers share the images as files. A bound cipher holds the key and cannot be pickled.
-        facts = {name: getattr(target, name) for name in ("cipher", "params", "prior")}
+        facts = {name: getattr(target, name) for name in ("cipher", "prior", "images_apart")}
         started = min(workers, len(jobs))
         arguments = (facts, str(folder), started, None if key is None else key.to_bytes())
         yield from run_in_processes(run_job, jobs, started, start_worker, arguments, seconds)
@@ -113,17 +112,16 @@ def start_worker(facts: dict[str, Any], folder: str, workers: int, key: bytes | 
             path.unlink(missing_ok=True)
     bound = None
     if key is not None:
-        cipher = create_cipher(facts["cipher"], **facts["params"])
-        bound = cipher.bind(Key(key), images["plain"].shape[1:])
+        bound = facts["cipher"].bind(Key(key), images["plain"].shape[1:])
     _target = Target(**facts, **images, bound=bound)
 
 
 def run_job(job: Job) -> Outcome:
     """Run one job in a worker process, after :func:`start_worker`."""
-    attack = ATTACKS[job.attack]
+    attack = get_attack(job.attack)
     if job.budget is None:
         # A budget of chosen pictures is not a number of images, so the controls get the fewest images they take.
-        size = 1 if attack.threat_model == "cpa" else max(default_budgets(attack, len(_target.plain)))
+        size = 1 if attack.threat_model.chooses else max(default_budgets(attack, len(_target.plain)))
         return Outcome(job, controls=tuple(run_controls(attack, _target, size, job.seed)))
     evaluation = evaluate(attack, _target, job.budget, job.seed)
     nothing = evaluation.reconstruction[:0]

@@ -18,7 +18,6 @@ from cipherlens.auditing.report.write import PictureRow, find_worst
 from cipherlens.auditing.thresholds import check_thresholds
 from cipherlens.auditing.verdict import list_late
 from cipherlens.auditing.wording import title_words
-from cipherlens.ciphers import create_cipher
 from cipherlens.data.run_files import read_run_files
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import DataError, UsageError
@@ -67,7 +66,7 @@ def audit(
     """
     effort, accuracy = effort or AuditConfig(), [read_accuracy(run) for run in runs]
     attacks = choose_attacks(target, effort.attacks)
-    jobs = plan_jobs(attacks, len(target.plain), effort.seed, target.params)
+    jobs = plan_jobs(attacks, len(target.plain), effort.seed, target.key_per_image)
     started = time.monotonic()
     outcomes = _collect(target, jobs, key, effort, progress)
     seconds = time.monotonic() - started
@@ -91,7 +90,7 @@ def audit(
         "accuracy": accuracy,
         "thresholds": check_thresholds(evaluations, limits or {}, list_late(missing)),
     }
-    pictures = {title_words(vars(o.evaluation)): o.pictures for o in done if o.evaluation is not None}
+    pictures = {title_words(o.evaluation.to_json()): o.pictures for o in done if o.evaluation is not None}
     return report, _pick_pictures(target, report["attacks"], pictures)
 
 
@@ -125,7 +124,7 @@ def _describe(dataset: SealedDataset) -> dict[str, Any]:
         "ct_dtype": spec.ct_dtype,
         "splits": dataset.splits,
         "classes": list(spec.classes),
-        "threat_note": create_cipher(spec.cipher, **spec.params).threat_note,
+        "threat_note": spec.create_cipher().threat_note,
     }
 
 

@@ -5,6 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from cipherlens.ciphers.broken import SSIM_PARTIAL, SSIM_READABLE
+from cipherlens.ciphers.threat_models import (
+    CHOSEN_PLAINTEXT,
+    CIPHERTEXT_ONLY,
+    KNOWN_PLAINTEXT,
+    LABELLED,
+    MODEL_IN_HAND,
+    THREAT_MODELS,
+)
 
 Record = Mapping[str, Any]
 
@@ -23,33 +31,33 @@ class Attacker:
     has: str
 
 
-ATTACKERS = {
-    "coa": Attacker(
+_ATTACKERS = {
+    CIPHERTEXT_ONLY: Attacker(
         "Eavesdropper",
         "ciphertext only, COA",
         "Anybody who sees the encrypted images",
         "sees {budget} and nothing else of yours, as whoever gets at an upload, the provider's disk or a backup; "
         "has neither the key nor a single original",
     ),
-    "labels": Attacker(
+    LABELLED: Attacker(
         "Trains on them",
         "ciphertext only with labels",
         "Anybody who has the encrypted images with their labels, such as the provider",
         "sees {budget} with their classes, and can train networks on them",
     ),
-    "kpa": Attacker(
+    KNOWN_PLAINTEXT: Attacker(
         "Knows some pictures",
         "known plaintext, KPA",
         "Anybody who sees the encrypted images and has some of the originals",
         "sees encrypted images and also has {budget}, for instance from a publication or a leak",
     ),
-    "cpa": Attacker(
+    CHOSEN_PLAINTEXT: Attacker(
         "Chooses pictures",
         "chosen plaintext, CPA",
         "Anybody who can have pictures of their own choice encrypted",
         "sees encrypted images and can have pictures of their own choice encrypted under the key ({budget})",
     ),
-    "model": Attacker(
+    MODEL_IN_HAND: Attacker(
         "Holds the model",
         "model in hand",
         "Anybody who holds the model file",
@@ -57,7 +65,8 @@ ATTACKERS = {
         "({budget})",
     ),
 }
-"""Threat models, the weakest attacker first."""
+ATTACKERS = {model.name: _ATTACKERS[model] for model in THREAT_MODELS.values()}
+"""By the threat model's name in a report, the weakest attacker first."""
 
 CONTROLS = {
     "identity": (

@@ -1,7 +1,7 @@
-"""Plan, then apply: a cipher holds public parameters, ``bind`` does all key work, the rest is array functions.
+"""A cipher holds public parameters; ``bind`` does all key work; the bound cipher is pure array functions.
 
-Ciphers are written once against the array API standard, so the same code runs on NumPy arrays (a client
-needs nothing else) and on torch tensors on any device.
+Ciphers are written against the array API standard. The same code runs on NumPy arrays and on torch tensors on any
+device, so a client needs NumPy only.
 """
 
 from abc import ABC, abstractmethod
@@ -12,11 +12,11 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from cipherlens.ciphers.structure import KeyStructure, Kind, Shape
 from cipherlens.errors import ShapeError, UsageError
 from cipherlens.keys import Key
 
 Array = Any  # any array of the array API standard
-Shape = tuple[int, int, int]
 
 
 class Cipher(ABC):
@@ -25,7 +25,7 @@ class Cipher(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     threat_note: ClassVar[str]
-    """What an eavesdropper can do to it, in one sentence; shown where people choose a cipher."""
+    """What an eavesdropper can do to it, in one sentence; shown where a cipher is chosen."""
 
     @property
     def params(self) -> dict[str, Any]:
@@ -39,15 +39,19 @@ class Cipher(ABC):
 
     @property
     def per_image(self) -> bool:
-        """Whether every image has a key of its own, derived from its number."""
+        """Whether every image has its own key, derived from its number."""
         return False
 
     def ct_shape(self, shape: Shape) -> Shape:
         """Shape (C, H, W) of the ciphertext of an image of ``shape``."""
         return shape
 
+    def structure(self, shape: Shape) -> KeyStructure:
+        """What a key may do to images of ``shape``, as everybody may know. Not declared, it is OTHER."""
+        return KeyStructure(Kind.OTHER)
+
     def key_bits(self, shape: Shape) -> float:
-        """log2 of the number of different transforms of images of ``shape``. A key itself has 256 bits."""
+        """log2 of the number of different transforms of images of ``shape``. The key has 256 bits in every case."""
         raise NotImplementedError
 
     def bind(self, key: Key, shape: Shape) -> "BoundCipher":
@@ -67,7 +71,7 @@ class Cipher(ABC):
 class BoundCipher(ABC):
     """An immutable cipher bound to a key and an image shape; pure functions on batches (N, C, H, W).
 
-    Never pickled or printed with its tables: they are the key.
+    It cannot be pickled, and its ``repr`` shows no tables, because they are the key.
     """
 
     cipher: Cipher
@@ -91,7 +95,7 @@ class BoundCipher(ABC):
         return "uint8"
 
     def encrypt(self, plain: Array, image_ids: Sequence[object] | None = None) -> Array:
-        """Encrypt a batch (N, C, H, W). ``image_ids`` matter only where each has a key of its own.
+        """Encrypt a batch (N, C, H, W). ``image_ids`` are used only where each image has its own key.
 
         Raises ShapeError for another shape, or a dtype or range that the cipher does not take.
         """
@@ -101,8 +105,8 @@ class BoundCipher(ABC):
     def decrypt(self, ct: Array, dtype: str | None = None, image_ids: Sequence[object] | None = None) -> Array:
         """Decrypt a batch made by :meth:`encrypt` with the same key and parameters.
 
-        ``dtype`` is ``"uint8"``, or ``"float32"`` for pixels in units of [0, 1]. Left out, ciphers that keep
-        the dtype of what they get return that dtype, all others uint8.
+        ``dtype`` is ``"uint8"``, or ``"float32"`` for pixels in units of [0, 1]. By default, ciphers that keep
+        the dtype of their input return that dtype, all others uint8.
         """
         if dtype not in (None, "uint8", "float32"):
             raise UsageError(f"decrypt cannot return {dtype!r}", hint="choose uint8 or float32")
@@ -135,7 +139,7 @@ class BoundCipher(ABC):
 
 
 def to_pixels(xp: Any, plain: Array, dtype: str) -> Array:
-    """uint8 pixels or floats in [0, 1] -> the asked dtype; floats are rounded to the nearest of 256 levels."""
+    """uint8 pixels or floats in [0, 1] -> ``dtype``; for uint8, floats are rounded to the nearest of 256 levels."""
     is_uint8 = plain.dtype == xp.uint8
     if dtype == "float32":
         return xp.astype(plain, xp.float32) / 255 if is_uint8 else xp.astype(plain, xp.float32)

@@ -1,4 +1,4 @@
-"""One affine map for all blocks of an image: how ciphers that know no position look from outside."""
+"""One affine map for all blocks of an image: ciphers that treat every block alike are such maps."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 
 def cut_blocks(images: NDArray[Any], block: int, joint: bool) -> NDArray[Any]:
-    """Images (N, C, H, W) -> (C, N, H/b, W/b, b*b), or where ``joint`` (1, N, H/b, W/b, C*b*b)."""
+    """Images (N, C, H, W) -> (C, N, H/b, W/b, b*b), or with ``joint`` (1, N, H/b, W/b, C*b*b)."""
     blocks = np.asarray(split_blocks(np, np.asarray(images), block))
     if not joint:
         return blocks
@@ -35,7 +35,7 @@ def apply_maps(images: NDArray[Any], block: int, matrices: Floats, offsets: Floa
 
 
 def split_halves(images: Images) -> Images:
-    """Images (N, C, H, W) in [0, 1] -> (N, 2 C, H, W): the lower halves of the bytes, then the upper ones."""
+    """Images (N, C, H, W) in [0, 1] -> (N, 2 C, H, W) in [0, 1]: the lower half bytes, then the upper ones."""
     levels = np.rint(255 * images).astype(np.uint8)
     return np.concatenate([levels & 15, levels >> 4], axis=1).astype(np.float32) / np.float32(15)
 

@@ -1,4 +1,4 @@
-"""Cutting images into blocks and putting them back, without loops."""
+"""Split images into blocks and merge them again, without loops."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from cipherlens.ciphers.base import Array, Cipher
 from cipherlens.errors import UsageError
 
 CACHE_VALUES = 300_000
-"""So many values pass through all steps before the next: what fits in a core's cache."""
-
+"""This many values pass through all steps at a time, because they fit into a core's cache."""
 
 MAX_BLOCK = 32
+"""Largest side of a block; it limits the size of key matrices. Chosen by hand."""
 
 
 @dataclass(frozen=True)
 class BlockCipher(Cipher):
-    """A cipher that cuts images into blocks of ``block`` x ``block`` pixels. UsageError if that cannot be."""
+    """A cipher on blocks of ``block`` x ``block`` pixels. Raises UsageError for a block outside 2 to MAX_BLOCK."""
 
     block: int = 4
 
@@ -33,8 +33,8 @@ class BlockCipher(Cipher):
 def split_blocks(xp: Any, images: Array, block: int) -> Array:
     """(N, C, H, W) -> (C, N, H/b, W/b, b*b): each block flattened row-major.
 
-    The channel comes first because block ciphers have one matrix per channel, and one large product per
-    channel is many times faster than one small product per image.
+    The channel comes first because block ciphers have one matrix per channel. One large product per channel is
+    many times faster than one small product per image.
     """
     n, c, h, w = images.shape
     grid = xp.reshape(images, (n, c, h // block, block, w // block, block))
@@ -49,7 +49,7 @@ def merge_blocks(xp: Any, blocks: Array, block: int) -> Array:
 
 
 def map_images(images: Array, function: Callable[[Array], Array]) -> Array:
-    """``function`` of a batch of images: on NumPy a few at a time, which keeps them in the cache."""
+    """Apply ``function`` to a batch of images. NumPy arrays are processed a few images at a time, in the cache."""
     step = max(1, CACHE_VALUES // max(1, int(np.prod(images.shape[1:]))))
     if not is_numpy_array(images) or len(images) <= step:
         return function(images)
@@ -62,10 +62,10 @@ def map_images(images: Array, function: Callable[[Array], Array]) -> Array:
 
 
 def map_blocks(xp: Any, images: Array, block: int, function: Callable[[Array], Array], dtype: str) -> Array:
-    """Apply ``function`` to the blocks (C, N, H/b, W/b, b*b) of images and put the results, of ``dtype``, back.
+    """Apply ``function`` to the blocks (C, N, H/b, W/b, b*b) of images; merge the results, of ``dtype``.
 
-    On NumPy a few images at a time go through all steps, which keeps them in the cache; other libraries get the
-    whole batch, as accelerators like it.
+    NumPy arrays are processed a few images at a time, in the cache. Other libraries get the whole batch, which is
+    faster on accelerators.
     """
     if not is_numpy_array(images):
         return merge_blocks(xp, function(split_blocks(xp, images, block)), block)

@@ -1,4 +1,4 @@
-"""Transforms of blocks: SHF, NP and FFX, the same for every block, and block scrambling, which moves whole blocks.
+"""Transforms of blocks: SHF, NP and FFX treat every block alike; block scrambling moves whole blocks.
 
 A block is flattened to (row, column, channel) order (MaungMaung and Kiya 2020).
 """
@@ -11,24 +11,30 @@ import numpy as np
 from array_api_compat import is_numpy_array
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.base import Array, BoundCipher, Shape, require_uint8
+from cipherlens.ciphers.base import Array, BoundCipher, require_uint8
 from cipherlens.ciphers.blocks import BlockCipher, map_images
-from cipherlens.ciphers.rearrangement import (
-    BoundRearrangement,
-    draw_mask,
+from cipherlens.ciphers.rearrangement import BoundRearrangement, draw_mask, log2_factorial, move_blocks
+from cipherlens.ciphers.structure import (
+    KeyStructure,
+    Kind,
+    Layout,
+    Scope,
+    Shape,
     index_blocks,
-    log2_factorial,
-    move_blocks,
+    lay_blocks,
+    rearrange,
 )
 from cipherlens.keys import Key, KeyStream
 
 _DIGITS = 1000
+"""Numbers of three decimal digits, which the published code encrypts."""
 _LEVELS = 256
+"""Values of a byte. Definition."""
 
 
 @dataclass(frozen=True)
 class _AlikeCipher(BlockCipher):
-    """What it does to the values of a block depends on the channels and the block, not on the image."""
+    """Treats every block alike: the transform depends on the channels and the block, not on the image size."""
 
     def _count(self, shape: Shape) -> int:
         return self.block**2 * shape[0]
@@ -39,11 +45,15 @@ class _AlikeCipher(BlockCipher):
 
 @dataclass(frozen=True)
 class ShfCipher(_AlikeCipher):
-    """SHF: the values of a block permuted, in every block alike."""
+    """SHF: one permutation of the values of a block, the same for every block."""
 
     name: ClassVar[str] = "shf"
     summary: ClassVar[str] = "values of a block permuted, in every block alike; any dtype"
     threat_note: ClassVar[str] = "obfuscation, not encryption: a few ciphertexts give the pictures"
+
+    def structure(self, shape: Shape) -> KeyStructure:
+        """One permutation of the values of a block, for all blocks."""
+        return rearrange(Scope.BLOCKS, lay_blocks(shape, self.block), self.block)
 
     def key_bits(self, shape: Shape) -> float:
         """A permutation of the values of a block."""
@@ -57,11 +67,15 @@ class ShfCipher(_AlikeCipher):
 
 @dataclass(frozen=True)
 class NpCipher(_AlikeCipher):
-    """NP: each value p or 255 - p, by a bit of the key for every place in a block, in every block alike."""
+    """NP: a key bit for each place in a block says whether p becomes 255 - p; the same for every block."""
 
     name: ClassVar[str] = "np"
     summary: ClassVar[str] = "each value p or 255 - p, by a key bit per place in a block, in every block alike"
     threat_note: ClassVar[str] = "obfuscation, not encryption: a few ciphertexts give the pictures"
+
+    def structure(self, shape: Shape) -> KeyStructure:
+        """Values of a block are inverted, in all blocks alike."""
+        return rearrange(Scope.BLOCKS, lay_blocks(shape, self.block, moves=False, inverts=True), self.block)
 
     def key_bits(self, shape: Shape) -> float:
         """A bit for every value of a block."""
@@ -75,11 +89,15 @@ class NpCipher(_AlikeCipher):
 
 @dataclass(frozen=True)
 class BlockScramblingCipher(BlockCipher):
-    """Whole blocks moved to other places, all channels together."""
+    """A permutation of whole blocks, all channels together."""
 
     name: ClassVar[str] = "block-scrambling"
     summary: ClassVar[str] = "whole blocks moved to other places; any dtype"
     threat_note: ClassVar[str] = "obfuscation, not encryption: blocks stay readable and are put back like a jigsaw"
+
+    def structure(self, shape: Shape) -> KeyStructure:
+        """Whole blocks change places."""
+        return rearrange(Scope.PIECES, Layout(index_blocks(shape, self.block).T[:, None]), self.block)
 
     def key_bits(self, shape: Shape) -> float:
         """A permutation of the blocks."""
@@ -93,15 +111,19 @@ class BlockScramblingCipher(BlockCipher):
 
 @dataclass(frozen=True)
 class FfxCipher(_AlikeCipher):
-    """FFX: chosen places of a block substituted by format-preserving encryption, in every block alike.
+    """FFX: format-preserving encryption of the values at chosen places of a block, the same for every block.
 
-    The key, tweak and length of the published code are fixed, so that its cipher on three digits is one permutation
-    of 0 to 999. Values that leave 0 to 255 are encrypted again (cycle walking), so that uint8 stays uint8.
+    The published code has a fixed key, tweak and length, so its cipher on three digits is one permutation of 0 to
+    999. Values that leave 0 to 255 are encrypted again (cycle walking), so that uint8 stays uint8.
     """
 
     name: ClassVar[str] = "ffx"
     summary: ClassVar[str] = "chosen places of a block substituted by a keyed table, in every block alike"
     threat_note: ClassVar[str] = "obfuscation, not encryption: a few ciphertexts give the whole table"
+
+    def structure(self, shape: Shape) -> KeyStructure:
+        """Values at some places of a block are substituted, in all blocks alike."""
+        return KeyStructure(Kind.SUBSTITUTION, Scope.BLOCKS, self.block)
 
     def key_bits(self, shape: Shape) -> float:
         """A bit for every value of a block, and a table of 256 levels."""
@@ -150,7 +172,7 @@ def _substitute_bytes(
 
 
 def walk_cycles(permutation: NDArray[np.int64], levels: int) -> NDArray[np.uint8]:
-    """The permutation of the first ``levels`` numbers that repeats ``permutation`` until it is back among them."""
+    """The permutation of range(``levels``) that applies ``permutation`` until the result is below ``levels``."""
     table = permutation[:levels].copy()
     while (outside := table >= levels).any():
         table[outside] = permutation[table[outside]]

@@ -1,4 +1,4 @@
-"""What was measured to read a cipher: generated from the records of results/ by benchmarks/pages/broken_by.py."""
+"""Attacks that were measured to read a cipher; benchmarks/pages/broken_by.py generates the data from results/."""
 
 import json
 from collections.abc import Iterable
@@ -7,21 +7,21 @@ from importlib.resources import files
 from typing import Any
 
 from cipherlens.ciphers.base import Cipher
+from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY, THREAT_MODELS
 
 Break = dict[str, Any]
-"""One attack that reads a cipher: attack, threat_model, per_image, params (of the cipher that was measured), side
-of the images, budget, ssim, exact (every value of every image under all keys), record."""
+"""One attack that reads a cipher: attack, threat_model, per_image, params (of the measured cipher), side (of the
+images), budget, ssim, exact, record. ``exact``: every value of every image was found, under all keys."""
 
 SSIM_READABLE, SSIM_PARTIAL = 0.6, 0.3
-"""Least SSIM of a picture that is read, and of one that is read in part: a convention, not a law of sight."""
-_UNITS = {"coa": "ciphertext", "labels": "ciphertext", "kpa": "pair", "cpa": "chosen picture", "model": "model"}
+"""Minimum SSIM of a readable picture, and of a partly readable one. Conventions of this project."""
 
 
 def find_breaks(cipher: Cipher) -> list[Break]:
-    """The attacks that read this cipher where it was measured, one row each, those that need least first.
+    """The attacks that were measured to read this cipher, one row each, the weakest threat model first.
 
-    Rows for other parameters stand in for those that were not measured, but never one key for all images for a key
-    per image, or the reverse, and no composition for another.
+    Rows for other parameters stand in for parameters that were not measured. They never stand in across one key
+    for all images and a key per image, nor for another composition.
     """
     best: dict[str, Break] = {}
     for row in _load().get(cipher.name, ()):
@@ -31,11 +31,11 @@ def find_breaks(cipher: Cipher) -> list[Break]:
         known = best.get(row["attack"])
         if known is None or (same, row["ssim"]) > (known["params"] == cipher.params, known["ssim"]):
             best[row["attack"]] = row
-    return sorted(best.values(), key=lambda row: list(_UNITS).index(row["threat_model"]))
+    return sorted(best.values(), key=lambda row: list(THREAT_MODELS).index(row["threat_model"]))
 
 
 def describe_breaks(cipher: Cipher) -> str:
-    """One line: what breaks the cipher, with how much, and what reads it in part."""
+    """One line: the attacks that read the cipher, with their budgets, and those that read it in part."""
     if cipher.name == "identity":
         return "nothing is needed: the images are not encrypted"
     rows = find_breaks(cipher)
@@ -51,8 +51,9 @@ def _join(cipher: Cipher, rows: Iterable[Break]) -> str:
 
 
 def _describe(cipher: Cipher, row: Break) -> str:
-    unit = f"{_UNITS[row['threat_model']]}{'s' * (row['budget'] != 1)} of {row['side']}x{row['side']}"
-    facts = [*(["ciphertexts only"] if row["threat_model"] == "coa" else []), f"{row['budget']:,} {unit}"]
+    model = THREAT_MODELS[row["threat_model"]]
+    unit = f"{model.unit}{'s' * (row['budget'] != 1)} of {row['side']}x{row['side']}"
+    facts = [*(["ciphertexts only"] if model is CIPHERTEXT_ONLY else []), f"{row['budget']:,} {unit}"]
     ssim = f"{row['ssim']:.3f}" if 0.995 <= row["ssim"] < 0.9995 else f"{row['ssim']:.2f}"
     measured = "" if row["params"] == cipher.params else f", measured with {_name(row['params'])}"
     return f"{', '.join(facts)}: {'exact' if row['exact'] else f'SSIM {ssim}'}{measured}"

@@ -1,17 +1,18 @@
-"""Ciphers after one another."""
+"""Compositions: several ciphers applied in sequence."""
 
 from dataclasses import dataclass
 from math import lcm
 from typing import Any, ClassVar
 
-from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape
+from cipherlens.ciphers.base import Array, BoundCipher, Cipher
+from cipherlens.ciphers.structure import KeyStructure, Shape, compose
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
 
 @dataclass(frozen=True)
 class ComposedCipher(Cipher):
-    """The first of ``ciphers`` first; number k works with the subkey ``compose:k``."""
+    """Applies ``ciphers`` in order; number k uses the subkey ``compose:k``."""
 
     ciphers: tuple[Cipher, ...]
     name: ClassVar[str] = "compose"
@@ -35,13 +36,21 @@ class ComposedCipher(Cipher):
         return lcm(*(cipher.block for cipher in self.ciphers))
 
     def ct_shape(self, shape: Shape) -> Shape:
-        """That of the last cipher."""
+        """The ciphertext shape of the last cipher."""
         for cipher in self.ciphers:
             shape = cipher.ct_shape(shape)
         return shape
 
+    def structure(self, shape: Shape) -> KeyStructure:
+        """What the ciphers do together."""
+        parts = []
+        for cipher in self.ciphers:
+            parts.append(cipher.structure(shape))
+            shape = cipher.ct_shape(shape)
+        return compose(parts, shape)
+
     def key_bits(self, shape: Shape) -> float:
-        """The sum of all: an upper bound, for different keys may do the same together."""
+        """The sum over all ciphers: an upper bound, because different keys may give the same transform."""
         total = 0.0
         for cipher in self.ciphers:
             total += cipher.key_bits(shape)
@@ -73,7 +82,7 @@ class BoundComposition(BoundCipher):
 
     @property
     def ct_dtype(self) -> str:
-        """float32 if any of them is real."""
+        """float32 if any of the ciphers gives float32."""
         return "float32" if any(part.ct_dtype == "float32" for part in self.parts) else "uint8"
 
     def _encrypt(self, xp: Any, plain: Array) -> Array:
@@ -83,7 +92,7 @@ class BoundComposition(BoundCipher):
 
     def _decrypt(self, xp: Any, ct: Array) -> Array:
         for number in reversed(range(len(self.parts))):
-            # Only what a uint8 cipher gave is rounded to levels.
+            # Only the output of a uint8 cipher is rounded to 256 levels.
             real = self.parts[number].ct_dtype == "float32"
             exact = real and all(before._keeps_dtype for before in self.parts[:number])
             ct = self.parts[number].decrypt(ct, "float32" if exact else None)

@@ -1,6 +1,6 @@
-"""What undoes a cipher as far as somebody found it out: an attack's result that reads further ciphertexts.
+"""Estimated inverses of ciphers: results of attacks that decrypt further ciphertexts.
 
-Whoever has such a file can decrypt, so it is written like a key: for its owner alone, never over another file.
+Whoever has such a file can decrypt. It is written like a key: readable by its owner only, never over another file.
 """
 
 import json
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from cipherlens.ciphers.base import Shape
 from cipherlens.ciphers.blockmaps import Images, apply_maps, merge_halves, split_halves
+from cipherlens.ciphers.structure import Shape
 from cipherlens.errors import CipherlensError, DataError, KeyFailureError, ShapeError, UsageError
 from cipherlens.keys.keyfile import write_secret
 from cipherlens.schema import Side, parse
@@ -24,13 +24,14 @@ from cipherlens.untrusted import describe, parse_json, read_untrusted
 
 SUFFIX = ".safetensors"
 _LIMIT = 1 << 30
+"""Maximum bytes of a map's file. A limit on memory."""
 _FORMAT = "cipherlens-inverse-1"
 _RESTORE = "make it with: cipherlens attack NAME SEALED --save-map FILE, or with the key: cipherlens invert"
 
 
 @dataclass(frozen=True)
 class Target:
-    """Which images it reads: those sealed with this cipher, these public parameters, and the key of this name."""
+    """The images that a map reads: sealed with this cipher, these parameters and the key of this fingerprint."""
 
     cipher: str
     params: dict[str, Any]
@@ -38,7 +39,7 @@ class Target:
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> "Target":
-        """From what a sealed set or a run says of its images in public."""
+        """Create it from the public facts of a sealed data set or a run."""
         cipher, fingerprint = (str(facts.get(name)) for name in ("cipher", "key_fingerprint"))
         return cls(cipher, dict(facts.get("params") or {}), fingerprint)
 
@@ -47,7 +48,7 @@ class Target:
 class EstimatedInverse(ABC):
     """A map from ciphertexts to pictures, the same for all images under one key.
 
-    ``shape`` (C, H, W) is that of the ciphertexts. It holds no key, but what can be done with one: to read images.
+    ``shape`` (C, H, W) is that of the ciphertexts. The map holds no key, but it decrypts as a key does.
     """
 
     kind: ClassVar[str]
@@ -55,7 +56,7 @@ class EstimatedInverse(ABC):
     target: Target | None = None
 
     def apply(self, ct: NDArray[Any]) -> Images:
-        """Pictures (N, C, H, W) float32, nominally in [0, 1] and not clipped, of ciphertexts, uint8 or float.
+        """Decrypt ciphertexts, uint8 or float: pictures (N, C, H, W) float32, nominally in [0, 1], not clipped.
 
         Raises ShapeError for ciphertexts of another shape.
         """
@@ -76,7 +77,7 @@ class EstimatedInverse(ABC):
         return {"shape": list(self.shape)}
 
     def save(self, path: Path, target: Target) -> None:
-        """Write a safetensors file of mode 0600 that says what it is for; UsageError if it exists."""
+        """Write a safetensors file of mode 0600 that names its target. Raises UsageError if it exists."""
         if path.suffix != SUFFIX:
             raise UsageError(f"{path.name} does not end in {SUFFIX}", hint=f"write to {path.with_suffix(SUFFIX)}")
         facts = {"target": vars(target), "map": self._facts()}
@@ -85,7 +86,7 @@ class EstimatedInverse(ABC):
 
     @staticmethod
     def load(path: Path, folder: Path | None = None) -> "EstimatedInverse":
-        """Read what :meth:`save` wrote. Raises DataError for anything else, and for a link in a ``folder``."""
+        """Read a file of :meth:`save`. Raises DataError for any other file, and for links below ``folder``."""
         try:
             content = read_untrusted(path, _LIMIT, folder)
             header = parse_json(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
@@ -98,10 +99,10 @@ class EstimatedInverse(ABC):
     @classmethod
     @abstractmethod
     def parse(cls, facts: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Self:
-        """From what a file says; ValueError where it contradicts itself."""
+        """Create it from the content of a file. Raises ValueError where that is inconsistent."""
 
     def require_target(self, wanted: Target) -> None:
-        """Raise KeyFailureError, naming what differs, unless the map is for images sealed like ``wanted``."""
+        """Raise KeyFailureError, naming the difference, unless the map is for images sealed like ``wanted``."""
         if self.target is None:
             raise KeyFailureError("the map does not say what it is for", hint="save it with its target first")
         for name, word in (("cipher", "cipher"), ("params", "cipher with"), ("key_fingerprint", "key")):
@@ -117,8 +118,8 @@ class EstimatedInverse(ABC):
 class BlockInverse(EstimatedInverse):
     """An affine map per block: y @ matrices + offsets (see ``apply_maps``).
 
-    ``matrices`` (C, n, n) and ``offsets`` (C, n), n = block * block; or (1, C * n, C * n) and (1, C * n) for all
-    channels of a block together, of both half bytes where ``halves``.
+    ``matrices`` (C, n, n) and ``offsets`` (C, n), n = block * block, map each channel alone. (1, C * n, C * n) and
+    (1, C * n) map all channels of a block together. With ``halves``, the map acts on half bytes (2 C channels).
     """
 
     kind = "block"
@@ -147,7 +148,7 @@ class BlockInverse(EstimatedInverse):
         return matrix, self.offsets.reshape(-1)
 
     def negate(self) -> "BlockInverse":
-        """The map to the negatives of its pictures."""
+        """The map that gives the negatives of the pictures."""
         return replace(self, matrices=-self.matrices, offsets=1 - self.offsets)
 
     def _tensors(self) -> dict[str, NDArray[Any]]:
@@ -158,7 +159,7 @@ class BlockInverse(EstimatedInverse):
 
     @classmethod
     def parse(cls, facts: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> "BlockInverse":
-        """From what a file says; ValueError where it contradicts itself."""
+        """Create it from the content of a file. Raises ValueError where that is inconsistent."""
         told = parse(facts, _BlockFacts)
         channels, height, width = told.shape
         matrices, offsets = (tensors[name].astype(np.float64) for name in ("matrices", "offsets"))
@@ -174,9 +175,9 @@ class BlockInverse(EstimatedInverse):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PositionInverse(EstimatedInverse):
-    """For every place of a picture, row by row, the place in the ciphertext that belongs there.
+    """A permutation of pixels: pixel i of the picture (row-major) is pixel ``source[i]`` of the ciphertext.
 
-    ``source`` (H * W,), the same for all channels.
+    ``source`` (H * W,) is the same for all channels.
     """
 
     kind = "positions"
@@ -191,7 +192,7 @@ class PositionInverse(EstimatedInverse):
 
     @classmethod
     def parse(cls, facts: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> "PositionInverse":
-        """From what a file says; ValueError where it contradicts itself."""
+        """Create it from the content of a file. Raises ValueError where that is inconsistent."""
         shape, source = parse(facts, _PositionFacts).shape, tensors["source"]
         if source.dtype != np.int64 or not np.array_equal(np.sort(source), np.arange(shape[1] * shape[2])):
             raise ValueError("positions that are no permutation")
@@ -213,7 +214,7 @@ _KINDS: dict[str, type[EstimatedInverse]] = {kind.kind: kind for kind in (BlockI
 
 
 def _sort_header(content: bytes) -> bytes:
-    """A safetensors file with its header in order: the same map then is the same file."""
+    """A safetensors file with a sorted header, so that equal maps give equal files."""
     end = 8 + int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8:end]), sort_keys=True).encode()
     header += b" " * (-len(header) % 8)

@@ -1,4 +1,4 @@
-"""The inverse that the key itself gives, in the form in which attacks give theirs: their upper bound."""
+"""The exact inverse from the key, in the form of an estimated one: the upper bound of attacks."""
 
 import numpy as np
 

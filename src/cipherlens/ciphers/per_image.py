@@ -1,4 +1,4 @@
-"""A key for every image, for the schemes that have that option."""
+"""A separate key for every image, for the schemes with that option."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,8 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape
+from cipherlens.ciphers.base import Array, BoundCipher, Cipher
+from cipherlens.ciphers.structure import Shape
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
@@ -18,14 +19,14 @@ class PerImageCipher(Cipher):
     per_image: bool = False
 
     def bind(self, key: Key, shape: Shape) -> BoundCipher:
-        """As every cipher; with ``per_image`` the result needs ``image_ids``."""
+        """As :meth:`Cipher.bind`; with ``per_image`` the bound cipher needs ``image_ids``."""
         return BoundPerImage(self, key, shape) if self.per_image else super().bind(key, shape)
 
 
 class BoundPerImage(BoundCipher):
-    """Every image under a key of its own: image k under the subkey ``image:k``.
+    """Every image has its own key: image k uses the subkey ``image:k``.
 
-    ``encrypt`` and ``decrypt`` need ``image_ids``; sealed data sets use SPLIT/POSITION, as train/17.
+    ``encrypt`` and ``decrypt`` need ``image_ids``; sealed data sets use SPLIT/POSITION, such as train/17.
     """
 
     def __init__(self, cipher: PerImageCipher, key: Key, shape: Shape) -> None:
@@ -39,7 +40,7 @@ class BoundPerImage(BoundCipher):
         return self._fixed.bind(self._key.subkey(f"image:{image_id}"), self.shape)
 
     def encrypt(self, plain: Array, image_ids: Sequence[object] | None = None) -> Array:
-        """Encrypt a batch; ``image_ids`` (N,) says which images they are."""
+        """Encrypt a batch; ``image_ids`` (N,) identify the images."""
         return self._each("encrypt", plain, image_ids)
 
     def decrypt(self, ct: Array, dtype: str | None = None, image_ids: Sequence[object] | None = None) -> Array:
@@ -55,7 +56,7 @@ class BoundPerImage(BoundCipher):
             )
         if not count:
             return getattr(self._like, method)(images, *options)
-        # A loop, because a key for every image is a key schedule for every image.
+        # A loop, because every image has its own key schedule.
         done = [
             getattr(self._bind_image(image_id), method)(images[i : i + 1, ...], *options)
             for i, image_id in enumerate(image_ids)

@@ -1,7 +1,7 @@
-"""What most keyed transforms are: values moved to other places, some of them inverted.
+"""Rearrangements: most keyed transforms permute the values of an image and invert some of them.
 
-A scheme only says where every value of an image comes from and which bits of it change; both are computed once, for
-the whole image. Encryption is then one gather and one exclusive or, whatever the scheme.
+A scheme computes two tables once, for the whole image: the source of every value, and the bits that change.
+Encryption is then one gather and one exclusive or in every scheme.
 """
 
 from math import lgamma, log, prod
@@ -11,11 +11,10 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape, require_uint8
+from cipherlens.ciphers.base import Array, BoundCipher, Cipher, require_uint8
 from cipherlens.ciphers.blocks import map_images
+from cipherlens.ciphers.structure import Order, Shape
 from cipherlens.keys import Key, KeyStream
-
-Order = NDArray[np.int64]
 
 
 def invert_order(order: Order) -> Order:
@@ -25,30 +24,20 @@ def invert_order(order: Order) -> Order:
     return inverse
 
 
-def index_blocks(shape: Shape, block: int) -> Order:
-    """Where the values of each block lie in a flattened image (C, H, W): (blocks, block * block * C).
-
-    Blocks row by row; within a block (row, column, channel), as the published codes flatten it.
-    """
-    channels, height, width = shape
-    places = np.arange(prod(shape)).reshape(channels, height // block, block, width // block, block)
-    return places.transpose(1, 3, 2, 4, 0).reshape(-1, block * block * channels)
-
-
 def move_blocks(targets: Order, sources: Order) -> Order:
-    """The order in which the values at ``targets`` (blocks, values) come from ``sources``, of the same shape."""
+    """The order that moves the values at ``sources`` (blocks, values) to ``targets``, of the same shape."""
     order = np.empty(targets.size, np.int64)
     order[targets] = sources
     return order
 
 
 def draw_mask(stream: KeyStream, count: int) -> NDArray[np.uint8]:
-    """``count`` values 0 or 255."""
+    """``count`` values, each 0 or 255, from bits of the stream."""
     return np.where(stream.bits(count), 255, 0).astype(np.uint8)
 
 
 def name_shape(shape: Shape) -> str:
-    """A shape as it stands in the labels of streams."""
+    """A shape as the labels of streams write it."""
     return "x".join(map(str, shape))
 
 
@@ -60,8 +49,8 @@ def log2_factorial(count: int) -> float:
 class BoundRearrangement(BoundCipher):
     """``ct[i] = plain[order[i]] ^ mask[i]`` on flattened images.
 
-    ``order`` (values,) or None: all stay in place. ``mask`` (values,) uint8 or None: none is changed; any dtype is
-    taken then, and kept.
+    ``order`` (values,), or None where no value moves. ``mask`` (values,) uint8, or None where no value changes;
+    then any dtype is accepted and kept.
     """
 
     def __init__(
@@ -101,7 +90,7 @@ class BoundRearrangement(BoundCipher):
 
 
 class BoundNibbleRearrangement(BoundCipher):
-    """The same on half bytes: first the lower ones of all values, then the upper ones.
+    """The same on half bytes: first the lower halves of all values, then the upper halves.
 
     ``order`` (2 * values,) says where each half comes from, ``mask`` (2 * values,) of 0 and 15 which bits change.
     """

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 from cipherlens.attacks.base import Attack
 from cipherlens.ciphers import create_cipher
-from cipherlens.evaluation.harness import GUESS_MARGIN, MAX_QUERIES, evaluate
+from cipherlens.ciphers.threat_models import MAX_QUERIES
+from cipherlens.evaluation.harness import GUESS_MARGIN, evaluate
 from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 
@@ -29,19 +30,20 @@ def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> 
     The attack is told that both are the target's scheme. Only an attack that ``simulates_cipher`` is told that the
     first is the identity.
     """
-    most = attack.most_images(target.params)
-    known = budget if attack.threat_model == "kpa" else 0
+    most = attack.most_images(target.key_per_image)
+    known = budget if attack.threat_model.knows_pairs else 0
     count = min(len(target.plain), max(budget, known + _CONTROL_IMAGES) + 1, most)
     outcomes = []
     for name in ("identity", "stream"):
         plain = target.plain[:count]
-        bound = create_cipher(name).bind(Key.generate(), plain.shape[1:])
+        control = create_cipher(name)
+        bound = control.bind(Key.generate(), target.plain_shape)
         ct = bound.encrypt(plain)
         told = name == "identity" and attack.simulates_cipher
-        scheme, params = (name, {}) if told else (target.cipher, target.params)
+        scheme = control if told else target.cipher
         labels = None if target.labels is None else target.labels[:count]
-        fake = replace(target, cipher=scheme, params=params, plain=plain, ct=ct, bound=bound, labels=labels)
-        size = {"coa": count, "labels": count, "cpa": MAX_QUERIES}.get(attack.threat_model, min(budget, count - 1))
+        fake = replace(target, cipher=scheme, plain=plain, ct=ct, bound=bound, labels=labels)
+        size = _choose_size(attack, count, budget)
         result = evaluate(attack, fake, size, seed)
         good = (
             result.ssim >= max(attack.min_control_ssim, result.guess_ssim + GUESS_MARGIN)
@@ -50,3 +52,10 @@ def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> 
         )
         outcomes.append(Control(attack.name, name, result.ssim, result.guess_ssim, good))
     return outcomes
+
+
+def _choose_size(attack: Attack, count: int, budget: int) -> int:
+    """Budget of a control on ``count`` images."""
+    if attack.threat_model.sees_budget:
+        return count
+    return MAX_QUERIES if attack.threat_model.chooses else min(budget, count - 1)

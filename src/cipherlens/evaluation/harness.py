@@ -10,25 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Attack, AttackResult, Images, to_unit
-from cipherlens.attacks.registry import ATTACKS, require_applicable
+from cipherlens.attacks.registry import get_attack, require_applicable
+from cipherlens.ciphers import Cipher
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
-from cipherlens.errors import UsageError, unknown_name
+from cipherlens.ciphers.structure import Shape
+from cipherlens.ciphers.threat_models import ThreatModel
+from cipherlens.errors import UsageError
 from cipherlens.evaluation.alignment import ALIGNMENTS
 from cipherlens.evaluation.metrics import mean_and_interval, mean_similarity, reidentify, score
 from cipherlens.evaluation.target import Target
 from cipherlens.evaluation.views import FEW_IMAGES, SEVERAL_RUNS, build_views, choose_groups
 
-BUDGET_UNITS = {
-    "coa": "ciphertexts",
-    "labels": "ciphertexts",
-    "kpa": "known pairs",
-    "cpa": "oracle queries",
-    "model": "models",
-}
 GUESS_MARGIN = 0.02
 """SSIM by which a score must exceed that of guessing to count as better. Set by hand."""
-MAX_QUERIES = 1000
-"""Default budget of oracle queries. Set by hand: more than any attack here needs."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +30,7 @@ class Evaluation:
     """Score of one attack at one budget; see docs/attacks.md for the fields."""
 
     attack: str
-    threat_model: str
+    threat_model: ThreatModel
     summary: str
     budget: int
     budget_unit: str
@@ -63,7 +57,8 @@ class Evaluation:
         """All but the pictures, by the names that records and reports use."""
         hidden = ("reconstruction", "scored", "inverse")
         names = {"exact_values": "exact_pixels"}  # as records of the first versions call it
-        return {names.get(name, name): value for name, value in vars(self).items() if name not in hidden}
+        facts = {names.get(name, name): value for name, value in vars(self).items() if name not in hidden}
+        return facts | {"threat_model": self.threat_model.name}
 
 
 def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0, runs: int = SEVERAL_RUNS) -> Evaluation:
@@ -74,9 +69,8 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0, runs: i
     ``runs`` times, each on other ciphertexts alone. So one easy image does not decide the score. ``seconds`` is the
     mean of one run. Known images are never scored. Raises UsageError if the target is too small.
     """
-    total = len(target.plain)
-    spent = {"kpa": budget, "cpa": 0, "model": 0}.get(attack.threat_model, budget - 1)
-    if lack := target.missing_requirement(attack, budget + (attack.threat_model == "kpa")):
+    total, spent = len(target.plain), attack.threat_model.count_spent(budget)
+    if lack := target.missing_requirement(attack, budget + attack.threat_model.knows_pairs):
         raise UsageError(f"{attack.name} {lack}", hint="see docs/attacks.md for what attacks need")
     if budget < 1 or spent >= total:
         raise UsageError(
@@ -85,7 +79,7 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0, runs: i
             parameters=("budget",),
         )
     groups = choose_groups(attack, total, budget, runs)
-    results = [attack.run(view) for view in build_views(attack, target, groups, budget, seed)]
+    results = [attack.execute(view) for view in build_views(attack, target, groups, budget, seed)]
     seen = np.concatenate(groups)
     merged = AttackResult(
         np.concatenate([result.reconstruction for result in results]),
@@ -112,8 +106,8 @@ def _score(
         attack=attack.name,
         threat_model=attack.threat_model,
         summary=attack.summary,
-        budget=1 if attack.threat_model == "model" else result.details.get("queries", budget),
-        budget_unit=BUDGET_UNITS[attack.threat_model],
+        budget=1 if attack.threat_model.holds_model else result.details.get("queries", budget),
+        budget_unit=attack.threat_model.budget_unit,
         n=len(plain),
         ssim=ssim,
         ssim_ci95=interval,
@@ -137,7 +131,7 @@ def _score(
 
 def _align(attack: Attack, target: Target, found: Images, plain: Images) -> Images:
     """Remove what the attack cannot know. Guesses are aligned in the same way."""
-    alignment = attack.choose_alignment(target.cipher, target.params)
+    alignment = attack.choose_alignment(target.structure, target.key_per_image)
     return found if alignment == "none" else ALIGNMENTS[alignment](found, plain)
 
 
@@ -155,22 +149,14 @@ def _score_guess(attack: Attack, target: Target, plain: Images) -> float:
     return max(mean_similarity(_align(attack, target, picture, plain), plain) for picture in pictures)
 
 
-def default_budgets(attack: Attack, total: int, params: dict[str, Any] | None = None) -> list[int]:
-    """Powers of ten, and the largest budget where an attack sees all ciphertexts; MAX_QUERIES for queries.
-
-    The largest budget is the number of images, at most 10,000. Other attacks get at most three budgets.
-    """
-    if attack.threat_model == "cpa":
-        return [MAX_QUERIES]
-    sees_all = attack.threat_model in ("coa", "labels")
-    limit = min(total, 10_000, attack.most_images(params or {})) if sees_all else total - 1
-    powers = [10**k for k in range(5) if attack.min_images <= 10**k < limit]
-    return [*powers, limit] if sees_all else powers[:3] or [limit]
+def default_budgets(attack: Attack, total: int, key_per_image: bool = False) -> list[int]:
+    """1, 10, 100, ... up to what there is, and all of it; as many queries as an attack wants."""
+    most = attack.most_images(key_per_image)
+    return attack.threat_model.default_budgets(total, attack.requirements.min_images, most)
 
 
-def find_attack(name: str, cipher: str, params: dict[str, Any] | None = None) -> Attack:
-    """The attack of this name, checked to apply to the cipher."""
-    if name not in ATTACKS:
-        raise unknown_name("attack", name, list(ATTACKS))
-    require_applicable(ATTACKS[name], cipher, params)
-    return ATTACKS[name]
+def find_attack(name: str, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> Attack:
+    """The attack of this name. Raises UsageError if it says nothing about the cipher and images of these shapes."""
+    attack = get_attack(name)
+    require_applicable(attack, cipher, plain_shape, sealed_shape)
+    return attack

@@ -12,8 +12,9 @@ import numpy as np
 
 from cipherlens.attacks.jigsaw.pieces import Poses, cut_pieces, lay_pieces, make_poses
 from cipherlens.attacks.jigsaw.puzzle import SIDES, Placement, list_neighbours, turn_placement
-from cipherlens.ciphers.rearrangement import BoundRearrangement, Order
+from cipherlens.ciphers.rearrangement import BoundRearrangement
 from cipherlens.ciphers.schemes.etc import list_turns
+from cipherlens.ciphers.structure import Order
 from cipherlens.errors import UsageError
 
 

@@ -57,7 +57,7 @@ def load_target(
     (public, public_labels), words = _public_images(source, name, sealed.index, spec, preprocess, prior)
     bound = None if key is None else spec.bind(key)
     labels = _keep_labels(sealed.labels[chosen])
-    facts = (spec.cipher, spec.params, truth, sealed.read(chosen), public, words, bound)
+    facts = (spec.create_cipher(), truth, sealed.read(chosen), public, words, bound)
     return Target(*facts, labels=labels, public_labels=public_labels)
 
 
@@ -82,7 +82,16 @@ def load_view(
         limit = _limit_prior(spec, 2 * _PRIOR_VALUES)
         public = to_unit(_read_other(open_source(prior), limit, max_pixels, spec.size))
     ct = cut_nonce(sealed.read(pick_evenly(len(sealed), count)), spec.padded_shape[1])
-    return View(spec.cipher, spec.params, "coa", ct, public, seed=seed, shape=spec.padded_shape, starts=starts)
+    cipher = spec.create_cipher()
+    return View(
+        cipher,
+        ct,
+        public,
+        seed=seed,
+        shape=spec.padded_shape,
+        starts=starts,
+        key_per_image=cipher.per_image,
+    )
 
 
 def _limit_prior(spec: DatasetSpec, values: int = _PRIOR_VALUES) -> int:

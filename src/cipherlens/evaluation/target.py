@@ -1,14 +1,16 @@
 """The target of an attack: ciphertexts under one key, with the plain images that attacks never see."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks import list_attacks
-from cipherlens.attacks.base import SAME_CLASSES, Attack, Images, Labels, to_unit
-from cipherlens.ciphers import BoundCipher
+from cipherlens.attacks.base import SAME_CLASSES, Attack, Images, Labels, describe_scheme, to_unit
+from cipherlens.ciphers import BoundCipher, Cipher
+from cipherlens.ciphers.structure import KeyStructure, Shape
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,11 @@ class Target:
 
     ``bound`` is the victim's cipher, where attackers can have chosen pictures encrypted. ``labels`` and
     ``public_labels`` are the classes of the images and of the public images, where both have the same classes.
+    ``cipher`` is None where nobody declared the scheme. ``images_apart``: images were sealed one by one, each under
+    its own key, with a cipher that has no such option.
     """
 
-    cipher: str
-    params: dict[str, Any]
+    cipher: Cipher | None
     plain: NDArray[np.uint8]
     ct: NDArray[Any]
     public: NDArray[np.uint8] | None
@@ -28,6 +31,29 @@ class Target:
     bound: BoundCipher | None = None
     labels: Labels | None = None
     public_labels: Labels | None = None
+    images_apart: bool = False
+
+    @cached_property
+    def structure(self) -> KeyStructure:
+        """What the scheme may do, as everybody may know."""
+        return describe_scheme(self.cipher, self.plain_shape)
+
+    @property
+    def key_per_image(self) -> bool:
+        """Whether every image has its own key."""
+        return self.images_apart or (self.cipher is not None and self.cipher.per_image)
+
+    @property
+    def plain_shape(self) -> Shape:
+        """Shape (C, H, W) of the plain images."""
+        channels, height, width = self.plain.shape[1:]
+        return channels, height, width
+
+    @property
+    def sealed_shape(self) -> Shape:
+        """Shape (C, H, W) of the ciphertexts."""
+        channels, height, width = self.ct.shape[1:]
+        return channels, height, width
 
     def images(self) -> Images:
         """The plain images in [0, 1]."""
@@ -45,23 +71,24 @@ class Target:
         """
         return [
             attack
-            for attack in list_attacks(self.cipher, self.params, slow)
+            for attack in list_attacks(self.cipher, self.plain_shape, self.sealed_shape, slow)
             if self.missing_requirement(attack, images or len(self.plain)) is None
         ]
 
     def missing_requirement(self, attack: Attack, images: int) -> str | None:
         """What an attack lacks to run on so many images of this size; None if it can run."""
-        least, (_, _, height, width) = attack.min_images + (attack.threat_model == "kpa"), self.plain.shape
-        if attack.threat_model == "cpa" and self.bound is None:
+        needs, model, (_, height, width) = attack.requirements, attack.threat_model, self.plain_shape
+        least = needs.min_images + model.knows_pairs  # one more, to be scored on
+        if model.chooses and self.bound is None:
             return "needs somebody who encrypts chosen pictures: give the client's key"
         if images < least:
             return f"needs {least} images or more"
-        if height * width > (most := attack.limit_pixels(self.params)):
+        if height * width > (most := attack.limit_pixels(self.structure.block)):
             return f"takes images of at most {most:,} pixels"
-        if attack.needs_public and (self.public is None or self.public.shape[1:] != self.plain.shape[1:]):
+        if needs.public_images and (self.public is None or self.public.shape[1:] != self.plain.shape[1:]):
             return "needs public images of the same size: give another prior"
         labelled = self.labels is not None and self.public_labels is not None
-        if attack.threat_model == "labels" and attack.needs_public and not labelled:
+        if model.knows_labels and needs.public_images and not labelled:
             return f"needs labels of the ciphertexts and of the public images, {SAME_CLASSES}: leave the prior away"
         return None
 

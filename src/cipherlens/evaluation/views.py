@@ -25,9 +25,10 @@ def choose_groups(attack: Attack, total: int, budget: int, runs: int) -> list[Gr
 
     These are ``budget`` images where an attack sees ciphertexts alone, otherwise images that are not known pairs.
     """
-    if attack.threat_model == "kpa":
+    model = attack.threat_model
+    if model.knows_pairs:
         return [np.arange(budget, min(total, budget + MAX_SCORED))]
-    if attack.threat_model in ("cpa", "model"):
+    if not model.sees_budget:
         return [np.arange(min(total, MAX_SCORED))]
     # Enough runs for FEW_IMAGES images, where there are as many.
     count = max(1, min(runs, -(-FEW_IMAGES // budget), total // budget))
@@ -39,19 +40,19 @@ def build_views(attack: Attack, target: Target, groups: list[Group], budget: int
     ct = target.ciphertexts()
     view = View(
         target.cipher,
-        target.params,
-        attack.threat_model,
         ct[:0],
         None if target.public is None else to_unit(target.public),
         seed=seed,
-        shape=target.plain.shape[1:],
+        shape=target.plain_shape,
+        key_per_image=target.key_per_image,
     )
-    if attack.threat_model == "kpa":
+    model = attack.threat_model
+    if model.knows_pairs:
         view = replace(view, known_plain=to_unit(target.plain[:budget]), known_ct=ct[:budget])
-    if attack.threat_model == "cpa" and target.bound is not None:
+    if model.chooses and target.bound is not None:
         view = replace(view, oracle=_make_oracle(target.bound, budget), queries=budget)
     views = [replace(view, ciphertexts=ct[group]) for group in groups]
-    if attack.threat_model != "labels" or target.labels is None:
+    if not model.knows_labels or target.labels is None:
         return views
     return [
         replace(part, labels=target.labels[group], public_labels=target.public_labels)

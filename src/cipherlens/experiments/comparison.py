@@ -166,11 +166,13 @@ def _attack(target: Target) -> list[dict[str, Any]]:
     found = []
     total = len(target.plain)
     for attack in target.list_attacks():
-        result = evaluate(attack, target, total if attack.threat_model == "coa" else min(_KNOWN_PAIRS, total // 2))
+        result = evaluate(
+            attack, target, total if attack.threat_model.sees_budget else min(_KNOWN_PAIRS, total // 2)
+        )
         found.append(
             {
                 "attack": attack.name,
-                "threat_model": attack.threat_model,
+                "threat_model": attack.threat_model.name,
                 "budget": result.budget,
                 "ssim": result.ssim,
                 "exact_pixels": result.exact_values,

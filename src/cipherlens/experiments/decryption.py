@@ -8,7 +8,7 @@ import numpy as np
 
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import Attack
-from cipherlens.attacks.model.adaptation import create_adaptation_attack
+from cipherlens.attacks.model.adaptation import AdaptationAttack
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.shards import SealOptions
@@ -143,12 +143,12 @@ def _attack_all(
         seconds = [0.0, *trained[run.name]["round_seconds"]]
         for number, spent in enumerate(seconds[: rounds + 1]):
             name = f"adaptation, round {number}" if number else UNTRAINED
-            attacks.append((name, seed, spent, create_adaptation_attack(run, number)))
+            attacks.append((name, seed, spent, AdaptationAttack(run, number)))
         for name in ("one long round", "frozen backbone"):
             other = out / f"{name.replace(' ', '-')}-seed{seed}"
             if other.name in trained:
                 spent = trained[other.name]["seconds"]
-                attacks.append((f"adaptation, {name}", seed, spent, create_adaptation_attack(other)))
+                attacks.append((f"adaptation, {name}", seed, spent, AdaptationAttack(other)))
     rows, pictures = [], {}
     for name, seed, training_seconds, attack in attacks:
         found = evaluate(attack, target, len(target.plain))

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks import ATTACKS
+from cipherlens.attacks import get_attack
 from cipherlens.attacks.base import Attack
 from cipherlens.ciphers import create_cipher
+from cipherlens.ciphers.structure import Shape
+from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY, KNOWN_PLAINTEXT, MAX_QUERIES
 from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import UsageError
-from cipherlens.evaluation.harness import MAX_QUERIES
 from cipherlens.experiments.cells import load_or_make_key
 from cipherlens.experiments.plots import draw_leakage
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.experiments.settings import Settings, check_options, name_cipher
 from cipherlens.experiments.trials import (
-    KEY_PER_IMAGE,
     SCORED,
     Trial,
     read_images,
@@ -34,7 +34,7 @@ from cipherlens.experiments.trials import (
 from cipherlens.files import canonical_json, write_atomic
 from cipherlens.keys import Key
 
-_MOST = {"coa": 10_000, "kpa": 100}
+_MOST = {CIPHERTEXT_ONLY: 10_000, KNOWN_PLAINTEXT: 100}
 """Largest budget per threat model; a hundred known pictures give the key where any number does."""
 _SETTINGS = "settings.json"
 _EXACT = 0.99
@@ -59,16 +59,17 @@ def run_leakage(settings: Settings, out: Path, report: Reporter) -> dict[str, An
             progress(number, len(waiting))
     results = [json.loads(trial.path.read_bytes()) for trial in trials]
     scored = [(trial, result) for trial, result in zip(trials, results, strict=True) if trial.budget is not None]
-    rows = _summarize([pair for pair in scored if not pair[0].apart])
+    shape = images[0].shape[1:]
+    rows = _summarize([pair for pair in scored if not pair[0].apart], shape)
     draw_leakage(out / "figure.png", settings.title, rows)
     return {
         "scale": settings.scale,
         "source": Path(settings.source).name,
-        "shape": list(images[0].shape[1:]),
+        "shape": list(shape),
         "prior": f"{len(images[1])} training images",
         "keys": len(keys),
         "rows": rows,
-        "key_per_image": _summarize([pair for pair in scored if pair[0].apart]),
+        "key_per_image": _summarize([pair for pair in scored if pair[0].apart], shape),
         "controls": [control for result in results for control in result.get("controls", ())],
         "published": settings.published,
     }
@@ -95,30 +96,32 @@ def _plan(settings: Settings, out: Path, plain: NDArray[np.uint8], public: NDArr
             raise UsageError(f"{settings.name}.toml: no attack applies to {name_cipher(params)}")
         for attack in target.list_attacks(len(plain)):
             yield Trial(out, params, attack.name, 0, None)
-            if attack.threat_model == "coa" and attack.min_images == 1 and not params.get("per_image"):
+            alone = attack.threat_model is CIPHERTEXT_ONLY and attack.requirements.min_images == 1
+            if alone and not target.key_per_image:
                 yield Trial(out, params, attack.name, 0, 1, apart=True)
-            for budget in _choose_budgets(attack, target.params, settings.options["budgets"], len(plain)):
+            for budget in _choose_budgets(attack, target.key_per_image, settings.options["budgets"], len(plain)):
                 for seed in settings.options["seeds"]:
                     yield Trial(out, params, attack.name, seed, budget)
 
 
-def _choose_budgets(attack: Attack, params: dict[str, Any], budgets: Sequence[int], total: int) -> list[int]:
-    if attack.threat_model == "cpa":
+def _choose_budgets(attack: Attack, key_per_image: bool, budgets: Sequence[int], total: int) -> list[int]:
+    model = attack.threat_model
+    if model.chooses:
         return [MAX_QUERIES]
-    most = min(_MOST[attack.threat_model], total - (attack.threat_model == "kpa"), attack.most_images(params))
-    return [budget for budget in budgets if attack.min_images <= budget <= most]
+    most = min(_MOST[model], total - model.knows_pairs, attack.most_images(key_per_image))
+    return [budget for budget in budgets if attack.requirements.min_images <= budget <= most]
 
 
-def _summarize(scored: Sequence[tuple[Trial, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Mean and range over the keys, by scheme, attack and budget."""
+def _summarize(scored: Sequence[tuple[Trial, dict[str, Any]]], shape: Shape) -> list[dict[str, Any]]:
+    """Mean and range over the keys, by scheme, attack and budget, for images of ``shape`` (C, H, W)."""
     groups: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     ways: dict[tuple[str, str], str] = {}
     for trial, result in scored:
         scheme, attack = result["scheme"], result["attack"]
         groups.setdefault((scheme, attack, result["budget"]), []).append(result)
         cipher = create_cipher(**trial.cipher)
-        params = cipher.params | (KEY_PER_IMAGE if trial.apart else {})
-        ways[scheme, attack] = ATTACKS[attack].choose_alignment(cipher.name, params)
+        apart = trial.apart or cipher.per_image
+        ways[scheme, attack] = get_attack(attack).choose_alignment(cipher.structure(shape), apart)
     return [
         {
             "scheme": scheme,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks import ATTACKS
+from cipherlens.attacks import get_attack
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sources.base import Source, pick_evenly
@@ -23,8 +23,6 @@ from cipherlens.keys import Key
 
 SCORED = 200
 """Images that are scored beside the known pairs, or with chosen pictures. Chosen by hand."""
-KEY_PER_IMAGE = {"per_image": True}
-"""Parameters for attacks and scoring where every image has its own key, even if the scheme has no such option."""
 _CONTROLLED = 1000
 """Images in the two controls of an attack. Chosen by hand."""
 
@@ -83,7 +81,7 @@ def run_trial(trial: Trial) -> None:
 
 def _run_controls(trial: Trial, plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> dict[str, Any]:
     target = seal_images(trial.cipher, Key.generate(), plain[: _CONTROLLED + 1], public)
-    found = run_controls(ATTACKS[trial.attack], target, _CONTROLLED)
+    found = run_controls(get_attack(trial.attack), target, _CONTROLLED)
     return {"controls": [{"scheme": name_cipher(trial.cipher)} | asdict(control) for control in found]}
 
 
@@ -92,18 +90,19 @@ def _attack_apart(trial: Trial, plain: NDArray[np.uint8], public: NDArray[np.uin
     targets = [seal_images(trial.cipher, Key.generate(), picture, public) for picture in pictures]
     together = replace(
         targets[0],
-        params=targets[0].params | KEY_PER_IMAGE,
+        images_apart=True,
         plain=plain[:FEW_IMAGES],
         ct=np.concatenate([target.ct for target in targets]),
         bound=None,
     )
-    found = evaluate(ATTACKS[trial.attack], together, 1, trial.seed, runs=FEW_IMAGES)
+    found = evaluate(get_attack(trial.attack), together, 1, trial.seed, runs=FEW_IMAGES)
     return found.to_json() | {"keys": FEW_IMAGES}
 
 
 def _attack(trial: Trial, budget: int, plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> dict[str, Any]:
-    attack = ATTACKS[trial.attack]
-    count = {"coa": max(budget, FEW_IMAGES), "kpa": budget + SCORED, "cpa": SCORED}[attack.threat_model]
+    attack = get_attack(trial.attack)
+    model = attack.threat_model
+    count = max(budget, FEW_IMAGES) if model.sees_budget else SCORED + budget * model.knows_pairs
     key = load_or_make_key(trial.out / f"key{trial.seed}")
     target = seal_images(trial.cipher, key, plain[:count], public)
     return evaluate(attack, target, budget, trial.seed).to_json()
@@ -115,4 +114,4 @@ def seal_images(params: dict[str, Any], key: Key, plain: NDArray[np.uint8], publ
     bound = cipher.bind(key, (int(plain.shape[1]), int(plain.shape[2]), int(plain.shape[3])))
     ct = bound.encrypt(plain, [f"test/{number}" for number in range(len(plain))])
     prior = f"{len(public)} other images of the same kind"
-    return Target(cipher.name, cipher.params, plain, ct, public, prior, bound)
+    return Target(cipher, plain, ct, public, prior, bound)

@@ -1,7 +1,7 @@
-"""What a bound cipher does to blocks, read off from a few encryptions instead of from each cipher's code.
+"""The block map of a bound cipher, determined from a few encryptions instead of from each cipher's code.
 
-If a cipher does the same affine map to every block, and perhaps moves whole blocks, then a handful of made-up
-images tell the map and the moves; random images then prove that there is nothing else to it.
+A cipher may apply one affine map to all blocks, and move whole blocks. A few constructed images determine the map
+and the moves. Random images then test that the cipher does nothing else.
 """
 
 from dataclasses import dataclass
@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.ciphers.base import BoundCipher
-from cipherlens.ciphers.rearrangement import index_blocks
+from cipherlens.ciphers.structure import index_blocks
 from cipherlens.errors import UsageError
 
 _LEVELS = 256
+"""Values of a byte: base of the digits that number the blocks. Definition."""
 _TOLERANCE = 1e-3
+"""Largest deviation that counts as rounding, in units of [0, 1] or of the largest ciphertext. Chosen by hand."""
 _PROOFS = 2
+"""Random images on which the map is tested. Chosen by hand."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,12 @@ class BlockMap:
 
     @property
     def moves(self) -> bool:
-        """Whether blocks change places."""
+        """Whether blocks are permuted."""
         return bool((self.order != np.arange(len(self.order))).any())
 
 
 def find_block_map(bound: BoundCipher) -> BlockMap:
-    """The map of a bound cipher. Raises UsageError, with the reason, for a cipher that is none."""
+    """The block map of a bound cipher. Raises UsageError, with the reason, for a cipher without one."""
     if bound.cipher.per_image:
         raise UsageError(f"{bound.cipher.name} has a key for every image: no fixed map undoes it")
     if bound.ct_shape != bound.shape:
@@ -58,7 +61,7 @@ class _Probe:
         self._real = bound.ct_dtype != "uint8"
 
     def encrypt(self, blocks: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Encrypt images given as blocks (N, blocks, L) of pixels in [0, 1]; the ciphertext's blocks, alike."""
+        """Encrypt images given as blocks (N, blocks, L) of pixels in [0, 1]; return the ciphertext's blocks."""
         flat = np.empty((len(blocks), self._places.size))
         flat[:, self._places] = blocks
         plain = np.rint(255 * flat).astype(np.uint8).reshape(-1, *self._bound.shape)
@@ -73,7 +76,7 @@ class _Probe:
         return constant
 
     def find_order(self, shift: NDArray[np.float64], slope: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Blocks tell their number by their brightness, digit by digit."""
+        """Find the order of blocks; two probe images hold the digits of each block's number as its brightness."""
         numbers = np.arange(len(self._places))
         digits = [numbers % _LEVELS, numbers // _LEVELS]
         blocks = np.stack([np.broadcast_to(d[:, None] / 255, self._places.shape) for d in digits])
@@ -85,7 +88,7 @@ class _Probe:
         return order
 
     def find_matrix(self, shift: NDArray[np.float64], order: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Every block of a probe holds one unit vector; all others are dark."""
+        """Find the matrix; every block of the probe images holds one unit vector, or zeros."""
         blocks, size = self._places.shape
         probes = np.zeros((-(-size // blocks), blocks, size))
         rows = np.arange(size)

@@ -1,4 +1,4 @@
-"""``lock``: turn any convolutional network into one that works on permuted images (PrivDL, generalised)."""
+"""``lock``: convert any convolutional network into one for permuted images (PrivDL, generalised)."""
 
 import copy
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from cipherlens.ciphers.base import BoundCipher
-from cipherlens.ciphers.rearrangement import Order
 from cipherlens.ciphers.schemes.permutation import BoundPixelPermutation
+from cipherlens.ciphers.structure import Order
 from cipherlens.errors import UsageError
 from cipherlens.keyed.graph.propagation import Propagated, propagate
 from cipherlens.keyed.graph.rewriting import OPERATORS, Rewriting
@@ -35,19 +35,19 @@ class FeatureMap:
 class LockedModel(fx.GraphModule):
     """A model that computes on permuted images what the plain one computes on plain images.
 
-    Parameter names, and state dicts, are the plain model's. The key's tables are buffers that no state dict
-    holds, but they are in the object: **whoever holds a locked model can read the key out of it**. That is why it
-    cannot be pickled: store its state dict, and lock the plain model again.
+    Parameter names, and state dicts, are the plain model's. The key's tables are buffers that no state dict holds,
+    but the object holds them. **Whoever holds a locked model can read the key out of it.** Therefore it cannot be
+    pickled: store its state dict, and lock the plain model again.
     """
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of the key it was locked with."""
+        """Fingerprint of the model's key."""
         return str(self.meta["fingerprint"])
 
     @property
     def inner(self) -> str:
-        """How maps inside are stored: "shuffled" or "plain"."""
+        """How inner feature maps are stored: "shuffled" or "plain"."""
         return str(self.meta["inner"])
 
     @property
@@ -77,14 +77,14 @@ def lock(
     """A copy of ``model`` that computes on images encrypted by ``bound`` what the plain model does on plain ones.
 
     ``bound`` is a ``pixel-permutation`` bound to the shape (C, H, W) that the model takes. ``inner="shuffled"``
-    also stores every spatial feature map under a permutation of its own from the key, and maps that leave the
-    model (of a segmentation network) come out permuted like an image of their size: ``decrypt`` puts them back.
-    With ``inner="plain"`` only the input is permuted, all else is in true order. ``backend`` computes convolutions
-    by gathering rows ("gather") or as deformable convolutions ("deform", as published); results are equal within
-    rounding. Perez, Lopez and Arguello, ICASSP 2024, section 3.
+    also stores every spatial feature map under its own permutation from the key. The output maps of a segmentation
+    network are then permuted like an image of their size, and ``decrypt`` restores them. With ``inner="plain"``
+    only the input is permuted. ``backend`` computes convolutions by gathering rows ("gather") or as deformable
+    convolutions ("deform", as published). Results are equal within rounding. Perez, Lopez and Arguello, ICASSP
+    2024, section 3.
 
-    Raises UsageError for another cipher, a model that torch.fx cannot trace, or an operation of which it is not
-    known how it mixes positions; the message names the module and the way out.
+    Raises UsageError for another cipher, a model that torch.fx cannot trace, or an operation whose effect on
+    positions is unknown. The message names the module and says what to do.
     """
     if not isinstance(bound, BoundPixelPermutation):
         raise UsageError(
@@ -97,7 +97,7 @@ def lock(
         )
     if isinstance(model, LockedModel):
         raise UsageError("the model is locked already", hint="lock the plain model")
-    with torch.inference_mode(False):  # tensors made there can be neither traced nor changed
+    with torch.inference_mode(False):  # inference tensors can be neither traced nor changed
         return _lock(model, bound, inner, backend)
 
 
@@ -120,7 +120,7 @@ def _lock(model: nn.Module, bound: BoundPixelPermutation, inner: str, backend: s
     }
     for name, constant in _find_constants(root, new_graph).items():
         locked.register_buffer(name, constant, persistent=False)
-    # Modes are each layer's own: somebody may have frozen one.
+    # Each layer keeps its mode, because the caller may have frozen one.
     locked.training = model.training
     rewriting.operators.train(model.training)
     return _store_channels_last(locked)
@@ -137,7 +137,7 @@ def _copy(model: nn.Module) -> nn.Module:
 
 
 def _find_constants(root: nn.Module, graph: fx.Graph) -> dict[str, Tensor]:
-    """Tensors made in the forward pass itself, which tracing has put on the model under names of its own."""
+    """Tensors that the forward pass creates; tracing stores them on the model under new names."""
     names = {str(node.target) for node in graph.nodes if node.op == "get_attr"}
     return {name: root.__dict__[name] for name in names if isinstance(root.__dict__.get(name), Tensor)}
 
@@ -151,12 +151,12 @@ def _store_channels_last(model: LockedModel) -> LockedModel:
 
 def _make_example(model: nn.Module, bound: BoundCipher) -> Tensor:
     first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    # Two images, so that nothing which depends on the number of images is decided for one.
+    # Two images, so that a branch on the number of images is not decided for a single image.
     return torch.zeros(2, *bound.shape, dtype=first.dtype, device=first.device)
 
 
 def _draw_orders(found: Propagated, bound: BoundPixelPermutation) -> None:
-    """Give every space that has no order yet one of its own."""
+    """Draw an order from the key for every space that has none yet."""
     spaces = (found.layouts[node].space for node in found.fresh)
     number = 0
     for space in spaces:
@@ -175,5 +175,5 @@ def _list_maps(found: Propagated, made: dict[fx.Node, fx.Node]) -> tuple[Feature
 
 
 def _adopt(locked: nn.Module, modules: Any, parameters: Any, buffers: Any) -> None:
-    """Give a graph module the plain model's own tree, so that names and their order are the plain model's."""
+    """Give a graph module the plain model's modules, so that names and their order are the plain model's."""
     locked._modules, locked._parameters, locked._buffers = dict(modules), dict(parameters), dict(buffers)

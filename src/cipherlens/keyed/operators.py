@@ -1,7 +1,7 @@
-"""What a locked model computes between its layers: parameter-free operators that hold key tables.
+"""Operators between the layers of a locked model: they have no parameters, and hold key tables.
 
 Tables are buffers that no state dict holds. A map is stored under an order (see :mod:`cipherlens.keyed.tables`).
-Inside, maps are channels-last: a position is one row of channels, and rearranging positions copies whole rows.
+Operators use channels-last maps: a position is one row of channels, and rearranging positions copies whole rows.
 """
 
 import copy
@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cipherlens.ciphers.rearrangement import Order, invert_order
+from cipherlens.ciphers.rearrangement import invert_order
+from cipherlens.ciphers.structure import Order
 from cipherlens.errors import ShapeError
 from cipherlens.keyed.tables import Geometry, deform_offsets, window_index
 
@@ -23,16 +24,16 @@ Pair = tuple[int, int]
 def _select(rows: Tensor, index: Tensor) -> Tensor:
     """Rows (N, P, ...) at ``index`` (K,) of their second dimension, as (N * K, ...).
 
-    Not ``rows.index_select(1, index)``: PyTorch copies whole rows, on all cores, only along the first dimension.
+    ``rows.index_select(1, index)`` is slower: PyTorch copies whole rows, on all cores, only along dimension 0.
     """
     starts = torch.arange(0, rows.shape[0] * rows.shape[1], rows.shape[1], device=rows.device)
     return rows.flatten(0, 1).index_select(0, (starts[:, None] + index).reshape(-1))
 
 
 class _Rearranged(torch.autograd.Function):
-    """``_select`` by a bijective index; the gradient is a gather too, not a scattered sum.
+    """``_select`` by a bijective index; its gradient is a gather too, not a scattered sum.
 
-    What it returns is no view, so that a layer behind it may change it in place.
+    The result is no view, so that the next layer may change it in place.
     """
 
     @staticmethod
@@ -49,7 +50,7 @@ class _Rearranged(torch.autograd.Function):
 
 
 class KeyedOperator(nn.Module):
-    """Base of all operators: keeps tables out of state dicts, and out of what is printed."""
+    """Base of all operators: keeps tables out of state dicts and out of ``repr``."""
 
     def _keep(self, name: str, table: np.ndarray[Any, Any]) -> None:
         self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(table)), persistent=False)
@@ -75,8 +76,8 @@ def _check_size(found: Sequence[int], expected: Pair) -> None:
 class Gather(KeyedOperator):
     """Rearrange the positions of maps: ``result[i] = map[index[i]]`` with ``index`` (K,) without repeats.
 
-    ``size`` is the shape (H, W) of the maps, ``shape`` that of the result; ``axes`` says where height and width
-    are, one after the other: (2, 3) for (N, C, H, W), (1, 2) for (N, H, W, C) or (N, H, W).
+    ``size`` is the shape (H, W) of the maps, ``shape`` that of the result. ``axes`` are those of height and
+    width: (2, 3) for (N, C, H, W), (1, 2) for (N, H, W, C) or (N, H, W).
     """
 
     index: Tensor
@@ -105,12 +106,12 @@ class Gather(KeyedOperator):
         return result
 
     def extra_repr(self) -> str:
-        """Sizes only: the table is key material."""
+        """Sizes only, because the table is key material."""
         return f"{self.size} -> {self.shape}"
 
 
 class _Windows(KeyedOperator):
-    """Windows that do not overlap: one gather lays them side by side, in the order of the stored result."""
+    """Base for disjoint windows: one gather puts them side by side, in the order of the stored result."""
 
     def __init__(self, geometry: Geometry, source: Order | None, target: Order | None) -> None:
         super().__init__()
@@ -154,7 +155,7 @@ class WindowPool(_Windows):
 class DeformConv(KeyedOperator):
     """Convolution as published: torchvision's deform_conv2d with integer offsets (PrivDL, section 3).
 
-    Computes in float32 whatever it gets, because the kernel has no other precision on a CPU.
+    It always computes in float32, because the CPU kernel has no other precision.
     """
 
     offsets: Tensor
@@ -187,7 +188,7 @@ class DeformConv(KeyedOperator):
 
 
 class FlatLinear(KeyedOperator):
-    """Linear layer on a flattened stored map (N, C * H * W): the weights' columns follow the order."""
+    """Linear layer on a flattened stored map (N, C * H * W); the weights' columns are permuted by the order."""
 
     columns: Tensor
 

@@ -1,7 +1,7 @@
 """Index tables for operators under a permutation, all computed at once with NumPy.
 
-An order (H*W,) says what a stored feature map holds: ``stored[..., i] = true[..., order[i]]`` on flattened
-positions, the convention of ``pixel-permutation``. ``None`` stands for the true order.
+An order (H*W,) describes a stored feature map: ``stored[..., i] = true[..., order[i]]`` on flattened positions, as
+for ``pixel-permutation``. ``None`` is the true order.
 """
 
 from dataclasses import dataclass
@@ -9,16 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.rearrangement import Order, invert_order
+from cipherlens.ciphers.rearrangement import invert_order
+from cipherlens.ciphers.structure import Order
 
 OUTSIDE = -1
+"""Index of a tap in zero padding. Definition."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the windows of a convolution or pooling lie: sides of kernel, stride, dilation; padding per edge.
+    """Geometry of the windows of a convolution or pooling: kernel, stride and dilation per axis, padding per edge.
 
-    ``padding`` is (top, left, bottom, right); ``reflect`` mirrors there instead of reading zeros.
+    ``padding`` is (top, left, bottom, right); with ``reflect`` it is a reflection instead of zeros.
     """
 
     size: tuple[int, int]
@@ -56,7 +58,7 @@ def compose(source: Order | None, target: Order | None, count: int) -> Order | N
 
 
 def window_index(geometry: Geometry, source: Order | None, target: Order | None) -> Order:
-    """Stored input position that each tap of each stored output position reads: (H_out*W_out, taps).
+    """The stored input position of each tap of each stored output position: (H_out*W_out, taps).
 
     Taps are row-major. ``OUTSIDE`` marks taps in zero padding.
     """
@@ -70,7 +72,7 @@ def window_index(geometry: Geometry, source: Order | None, target: Order | None)
 
 
 def _axis_index(geometry: Geometry, axis: int) -> Order:
-    """Row (or column) that each tap of each output row reads: (outputs, taps)."""
+    """The row (or column) of each tap of each output row: (outputs, taps)."""
     side, before = geometry.size[axis], geometry.padding[axis]
     starts = np.arange(geometry.output[axis]) * geometry.stride[axis] - before
     places = starts[:, None] + np.arange(geometry.kernel[axis]) * geometry.dilation[axis]

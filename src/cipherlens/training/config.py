@@ -151,9 +151,7 @@ def _check_adaptation(config: TrainConfig) -> None:
     if config.can_decrypt and config.adaptation not in MAP_HOLDERS:
         raise UsageError(f"adaptation {config.adaptation} can hold no map", hint="leave start random")
     if (config.start == "whitened") != (config.adaptation == "whitened"):
-        raise UsageError(
-            "start whitened has a network of its own, adaptation whitened", hint="give start alone"
-        )
+        raise UsageError("start whitened has a network of its own, adaptation whitened", hint="give start alone")
     if config.start != "random" and config.legacy_padding:
         raise UsageError("with legacy_padding no adaptation network can hold a map", hint="drop one")
     if (config.inverse is not None) != (config.start == "inverse"):

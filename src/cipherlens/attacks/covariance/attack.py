@@ -1,28 +1,24 @@
 """The covariance attack on schemes that apply one map to all blocks, with the public facts of each scheme."""
 
 from collections.abc import Iterator
-from math import lcm
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Images, View
+from cipherlens.attacks.base import Attack, Found, Images, View, describe_scheme
 from cipherlens.attacks.covariance.permutation_fit import project_to_permutation
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.search import Recovery, search
 from cipherlens.attacks.covariance.statistics import BlockStatistics, block_statistics
 from cipherlens.attacks.values.signs import is_negative
+from cipherlens.ciphers.base import Cipher
 from cipherlens.ciphers.blockmaps import split_halves
 from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse, shape_of
+from cipherlens.ciphers.structure import Kind, Shape
+from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.errors import UsageError
 
-ORDERED = ("shf", "np", "patch")
-"""Ciphers that rearrange or invert the values of a block, all channels together."""
-BLOCK_LINEAR = ("hill", *ORDERED)
-HALVED = "le"
-"""Cipher that does the same to half bytes."""
-_INVERTING = {"np", HALVED}
 _JOINT_TRIES = 6
 """Searches for small blocks with mixed channels: one in four ends in a local minimum (48 values, CIFAR-10)."""
 _LARGE = 200
@@ -33,13 +29,11 @@ _SAME = 0.01
 
 def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
     """Fit a map that gives the ciphertexts the statistics of the public images, or parametric ones without any."""
-    parts = _list_parts(view)
-    names = {part["name"] for part in parts}
-    inverts = bool(names & _INVERTING)
-    block, joint = describe_blocks(view)
-    rearranges = names <= {*ORDERED, HALVED} and not any(part.get("orthogonal") for part in parts)
-    ct = split_halves(view.ciphertexts) if HALVED in names else view.ciphertexts
-    prior = _find_prior(view, block, joint, HALVED in names)
+    structure, joint = view.structure, not view.structure.per_channel
+    inverts, halves = structure.inverts, structure.halves
+    rearranges = structure.kind is Kind.REARRANGEMENT
+    ct = split_halves(view.ciphertexts) if halves else view.ciphertexts
+    prior = _find_prior(view, view.block, joint, halves)
     tries = _JOINT_TRIES if joint and prior.mean.size < _LARGE else view.starts
     searched = _search_until_agreed(search(ct, prior, prior.block, view.seed, inverts, tries), rearranges)
     found = min(searched, key=lambda recovery: recovery.objective)
@@ -52,22 +46,11 @@ def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
         block=prior.block,
         matrices=matrices,
         offsets=offsets,
-        halves=HALVED in names,
+        halves=halves,
     )
     if rearranges and inverts and is_negative(inverse.apply(view.ciphertexts), view.public_images):
         inverse = inverse.negate()
     return inverse, details
-
-
-def describe_blocks(view: View) -> tuple[int, bool]:
-    """Side of the blocks that a scheme treats alike, in pixels, and whether it mixes their channels."""
-    parts = _list_parts(view)
-    joint = any(part["name"] in (*ORDERED, HALVED) for part in parts)
-    return lcm(*(part.get("block", view.block) for part in parts)), joint
-
-
-def _list_parts(view: View) -> list[dict[str, Any]]:
-    return view.params["ciphers"] if view.cipher == "compose" else [{"name": view.cipher, **view.params}]
 
 
 def _search_until_agreed(searches: Iterator[Recovery], all_of_them: bool) -> list[Recovery]:
@@ -101,3 +84,27 @@ def _read_off(
     matrix = np.zeros((1, len(source), len(source)))
     matrix[0, source, np.arange(len(source))] = signs
     return matrix, np.asarray(signs < 0, np.float64)[None]  # an inverted value is 1 - y
+
+
+class CovarianceAttack(Attack):
+    """One map for all blocks, from ciphertexts and natural images alone.
+
+    If it finds nothing, there were too few blocks, or unusual pictures. It does not mean that the scheme holds.
+    """
+
+    name = "covariance"
+    threat_model = CIPHERTEXT_ONLY
+    summary = (
+        "compares block statistics of many encrypted images with those of natural images, "
+        "and finds the matrix that connects them"
+    )
+    finds_inverse = True
+
+    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """One affine map for all blocks, or plain images."""
+        structure = describe_scheme(cipher, plain_shape)
+        return structure.maps_blocks_alike or structure.kind is Kind.NOTHING
+
+    def run(self, view: View) -> Found:
+        """See :func:`attack_covariance`."""
+        return attack_covariance(view)

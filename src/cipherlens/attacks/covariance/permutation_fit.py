@@ -16,7 +16,7 @@ from cipherlens.attacks.covariance.signed_swaps import sign, swap_signed
 from cipherlens.attacks.covariance.statistics import SPAN, BlockStatistics
 from cipherlens.attacks.shared.embedding import assign
 from cipherlens.attacks.shared.swaps import swap_pairs
-from cipherlens.ciphers.rearrangement import Order
+from cipherlens.ciphers.structure import Order
 
 Floats = NDArray[np.float64]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.shared.swaps import Pairs, choose_pairs, greedy_swap_search, rearrange
-from cipherlens.ciphers.rearrangement import Order
+from cipherlens.ciphers.structure import Order
 
 Floats = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.jigsaw.puzzle import EMPTY, SIDES, Floats, Placement, Puzzle, list_neighbours
-from cipherlens.ciphers.rearrangement import Order
 from cipherlens.ciphers.schemes.etc import TURNS
+from cipherlens.ciphers.structure import Order
 
 _NEAREST = 6
 """Candidate seams of each side of a piece. Chosen on 21 test photos."""

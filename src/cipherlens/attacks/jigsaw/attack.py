@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.attacks.base import Images, View
+from cipherlens.attacks.base import Attack, Found, Images, Requirements, View, describe_scheme
 from cipherlens.attacks.jigsaw.compatibility import weigh_seams
 from cipherlens.attacks.jigsaw.orientation import choose_pose
 from cipherlens.attacks.jigsaw.pieces import Poses, cut_pieces, join_pieces, lay_pieces, make_poses
 from cipherlens.attacks.jigsaw.puzzle import Placement, Puzzle, turn_placement
 from cipherlens.attacks.jigsaw.solver import solve_puzzle
+from cipherlens.ciphers.base import Cipher
+from cipherlens.ciphers.structure import KeyStructure, Kind, Scope, Shape
+from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.errors import UsageError
 
 MOST_BLOCKS = 784
@@ -28,6 +31,8 @@ _NOTED = 20
 """Maximum placements listed in the details. Set by hand."""
 _EASY_BLOCKS = 256
 """Maximum blocks into which plain images of the identity control are cut. Set by hand."""
+_ALONE = 0.5
+"""Minimum SSIM in the identity control: blank blocks fit anywhere, and some seams lie on edges. Chosen by hand."""
 
 
 def attack_jigsaw(view: View) -> tuple[Images, dict[str, Any]]:
@@ -38,12 +43,11 @@ def attack_jigsaw(view: View) -> tuple[Images, dict[str, Any]]:
     is the mean over all seams of the log of their likelihood relative to chance.
     """
     ciphertexts = view.ciphertexts
-    poses = make_poses(view.cipher == "etc", ciphertexts.shape[1])
+    poses = make_poses(view.structure.turns, ciphertexts.shape[1])
     public = view.public_images
     if public is not None and view.plain_shape[0] != ciphertexts.shape[1]:
         public = _join_channels(public)
-    alone = bool(view.params.get("per_image"))
-    groups = np.split(ciphertexts, len(ciphertexts)) if alone else [ciphertexts]
+    groups = np.split(ciphertexts, len(ciphertexts)) if view.key_per_image else [ciphertexts]
     block = _find_block(view)
     solved = [_solve(group, block, public, poses, view.seed) for group in groups]
     found = np.concatenate([images for images, _, _ in solved])
@@ -57,8 +61,8 @@ def attack_jigsaw(view: View) -> tuple[Images, dict[str, Any]]:
 
 def _find_block(view: View) -> int:
     """The scheme's block side; for plain images the least from 4 on that gives at most _EASY_BLOCKS blocks."""
-    if "block" in view.params:
-        return view.block
+    if view.structure.block is not None:
+        return view.structure.block
     height, width = view.ciphertexts.shape[2:]
     common = gcd(height, width)
     for block in range(view.block, common + 1):
@@ -103,3 +107,32 @@ def _split_channels(images: Images, channels: int) -> Images:
         return images
     count, _, height, _ = images.shape
     return np.ascontiguousarray(images.reshape(count, height, channels, -1).transpose(0, 2, 1, 3))
+
+
+class JigsawAttack(Attack):
+    """Blocks that moved as wholes, also turned, inverted and with other colours, and under a key per image.
+
+    If it finds nothing, blocks are too alike, or pictures too few. It does not mean that the scheme holds.
+    """
+
+    name = "jigsaw"
+    threat_model = CIPHERTEXT_ONLY
+    summary = "puts the blocks of encrypted images together by their edges, like a jigsaw puzzle"
+    requirements = Requirements(max_blocks=MOST_BLOCKS, max_images_per_image_key=MOST_ALONE)
+    alignment = "poses"
+    min_control_ssim = _ALONE
+
+    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """Whole blocks that move, or plain images."""
+        structure = describe_scheme(cipher, plain_shape)
+        return structure.kind is Kind.NOTHING or (
+            structure.kind is Kind.REARRANGEMENT and structure.scope is Scope.PIECES
+        )
+
+    def run(self, view: View) -> Found:
+        """See :func:`attack_jigsaw`."""
+        return attack_jigsaw(view)
+
+    def choose_alignment(self, structure: KeyStructure, key_per_image: bool) -> str:
+        """Pieces that are turned leave the pose of the whole open, for each image where each has its own key."""
+        return "none" if not structure.turns else "poses each" if key_per_image else "poses"

@@ -11,8 +11,8 @@ import numpy as np
 
 from cipherlens.attacks.jigsaw.pieces import Poses, flip_sides
 from cipherlens.attacks.jigsaw.puzzle import Floats
-from cipherlens.ciphers.rearrangement import Order
 from cipherlens.ciphers.schemes.etc import TURNS, list_turns
+from cipherlens.ciphers.structure import Order
 
 _NOISE = 1 / 255
 """Standard deviation of the noise of a value: one level of a byte. Chosen on 21 test photos."""

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.rearrangement import Order
 from cipherlens.ciphers.schemes.etc import TURNS, list_turns
+from cipherlens.ciphers.structure import Order
 
 _QUARTER, _MIRRORED, _UPSIDE_DOWN = 1, 4, 6
 """Turns: by a quarter, left and right exchanged, top and bottom exchanged (see ``list_turns``)."""

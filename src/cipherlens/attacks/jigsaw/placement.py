@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from cipherlens.attacks.jigsaw.assembly import Parts
 from cipherlens.attacks.jigsaw.puzzle import EMPTY, SIDES, Floats, Placement, Puzzle
 from cipherlens.attacks.shared.embedding import assign
-from cipherlens.ciphers.rearrangement import Order
+from cipherlens.ciphers.structure import Order
 
 Cell = tuple[int, int]
 

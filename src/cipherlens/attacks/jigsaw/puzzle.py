@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.jigsaw.pieces import Poses
-from cipherlens.ciphers.rearrangement import Order
 from cipherlens.ciphers.schemes.etc import TURNS
+from cipherlens.ciphers.structure import Order
 
 Floats = NDArray[np.float32]
 

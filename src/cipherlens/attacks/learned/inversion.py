@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cipherlens.ciphers.base import Shape
+from cipherlens.ciphers.structure import Shape
 from cipherlens.models.unet import DEPTH, UNet
 
 RANK = 256

@@ -19,7 +19,7 @@ from cipherlens.attacks.base import Draw, Images, Labels
 from cipherlens.attacks.learned.critic import Critic
 from cipherlens.attacks.learned.distribution_distance import compare_pictures
 from cipherlens.attacks.learned.inversion import Inverter
-from cipherlens.ciphers.base import Shape
+from cipherlens.ciphers.structure import Shape
 from cipherlens.training.engine.hardware import choose_precision, isolate
 
 Labelled = tuple[Images, Labels]

@@ -8,42 +8,62 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.attacks.base import Attack, Images, View
+from cipherlens.attacks.base import Attack, Found, Images, View, describe_scheme
+from cipherlens.ciphers.base import Cipher
+from cipherlens.ciphers.structure import Kind, Shape
+from cipherlens.ciphers.threat_models import LABELLED
 from cipherlens.errors import UsageError
 
 _BATCH = 128
 """Images decrypted at a time: a limit on memory, set by hand."""
 
 
-def create_adaptation_attack(run: Path, round: int | None = None, owner: str | None = None) -> Attack:
+class AdaptationAttack(Attack):
     """Decrypt with the adaptation network of ``run``, after ``round`` rounds of training (None: all; 0: untrained).
 
     CAS771 report, section 5.1. The network is trained only to help a classifier, so the gain and offset of its
     channels are arbitrary. Its pictures are scored after the best affine fit per channel. ``owner`` is the
     fingerprint of the attacked key, for a run on images under several keys. Raises UsageError for a run without
     such a network.
-    """
-    from cipherlens.training.run.record import read_record
 
-    config = read_record(run).choose_owner(owner)[0].config
-    if config.adapt_block is None:
-        raise UsageError(f"{run} has no adaptation network", hint="train it with one", parameters=("adapt",))
-    if config.adaptation not in ("er", "whitened"):
-        raise UsageError(f"the adaptation network of {run} is no decryptor: it gives more channels than an image")
-    if round is not None and not 0 <= round <= config.rounds:
-        raise UsageError(f"{run} has no round {round}", hint=f"its rounds are 1 to {config.rounds}; 0 is untrained")
-    if round == 0 and config.start != "random":
-        raise UsageError(f"{run} started from {config.start}, not untrained", hint="give a round from 1 on")
-    if round == config.rounds:
-        round = None
-    return Attack(
-        "adaptation",
-        "labels",
-        ("hill", "identity"),
-        "shows what the adaptation network of a classifier, trained on encrypted images and labels, gives on to it",
-        lambda view: _decrypt(view, run, round, owner),
-        alignment="affine",
+    If it finds nothing, the classifier learned without help from this network.
+    """
+
+    name = "adaptation"
+    threat_model = LABELLED
+    summary = (
+        "shows what the adaptation network of a classifier, trained on encrypted images and labels, gives on to it"
     )
+    alignment = "affine"
+
+    def __init__(self, run: Path, round: int | None = None, owner: str | None = None) -> None:
+        from cipherlens.training.run.record import read_record
+
+        config = read_record(run).choose_owner(owner)[0].config
+        if config.adapt_block is None:
+            raise UsageError(f"{run} has no adaptation network", hint="train it with one", parameters=("adapt",))
+        if config.adaptation not in ("er", "whitened"):
+            raise UsageError(
+                f"the adaptation network of {run} is no decryptor: it gives more channels than an image"
+            )
+        if round is not None and not 0 <= round <= config.rounds:
+            raise UsageError(
+                f"{run} has no round {round}", hint=f"its rounds are 1 to {config.rounds}; 0 is untrained"
+            )
+        if round == 0 and config.start != "random":
+            raise UsageError(f"{run} started from {config.start}, not untrained", hint="give a round from 1 on")
+        if round == config.rounds:
+            round = None
+        self.folder, self.round, self.owner = run, round, owner
+
+    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """One map of whole bytes for all blocks, or plain images."""
+        structure = describe_scheme(cipher, plain_shape)
+        return (structure.maps_blocks_alike and not structure.halves) or structure.kind is Kind.NOTHING
+
+    def run(self, view: View) -> Found:
+        """Pictures that the adaptation network gives on."""
+        return _decrypt(view, self.folder, self.round, self.owner)
 
 
 def _decrypt(view: View, run: Path, round: int | None, owner: str | None) -> tuple[Images, dict[str, Any]]:

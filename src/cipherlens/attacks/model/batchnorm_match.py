@@ -6,19 +6,22 @@ changes a map from ciphertexts to pictures until the pictures have these statist
 """
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pixel_shuffle
 
-from cipherlens.attacks.base import Attack, View
-from cipherlens.attacks.covariance.attack import BLOCK_LINEAR, attack_covariance, describe_blocks
+from cipherlens.attacks.base import Attack, Found, Requirements, View, describe_scheme
+from cipherlens.attacks.covariance.attack import attack_covariance
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.statistics import whitening
+from cipherlens.ciphers.base import Cipher
 from cipherlens.ciphers.blockmaps import cut_blocks
 from cipherlens.ciphers.estimated_inverse import BlockInverse, shape_of
+from cipherlens.ciphers.structure import Kind, Shape
+from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.errors import UsageError
 from cipherlens.training.engine.normalization import Normalization
 
@@ -33,41 +36,50 @@ _LEAST_VARIANCE = 0.01
 """Added to the variances of feature maps, so that nearly constant ones do not dominate. Set by hand."""
 
 
-def create_batchnorm_attack(
-    network: nn.Module, given: Normalization, start: Start = "ciphertexts", steps: int = STEPS
-) -> Attack:
+class BatchNormAttack(Attack):
     """Decrypt with the map whose pictures match the BatchNorm statistics of ``network``.
 
     ``given`` is the normalisation of plain images for the network. ``start`` is the initial map. "ciphertexts" is
     that of the covariance attack. "whitened" gives whitened blocks the variances of natural images, "random"
-    rotates them at random before. Raises UsageError for a network without BatchNorm.
+    rotates them at random before. Raises UsageError for a network without BatchNorm. If it finds nothing, the
+    start was far off; that does not mean that the scheme holds.
     """
-    if not _list_layers(network):
-        raise UsageError("the network has no BatchNorm layer to compare with", hint="give another, say a ResNet")
 
-    def run(view: View) -> tuple[BlockInverse, dict[str, Any]]:
-        refined, losses = refine(view, begin(view, start), network, given, steps)
-        return refined, {"start": start, "steps": steps, "losses": losses}
-
-    return Attack(
-        "batchnorm-match",
-        "coa",
-        (*BLOCK_LINEAR, "identity"),
-        "changes a map until a public network's BatchNorm layers find its pictures as they found natural images",
-        run,
-        composes=BLOCK_LINEAR,
-        finds_inverse=True,
-        cost_minutes=5.0,
+    name = "batchnorm-match"
+    threat_model = CIPHERTEXT_ONLY
+    summary = (
+        "changes a map until a public network's BatchNorm layers find its pictures as they found natural images"
     )
+    requirements = Requirements(cost_minutes=5.0)
+    finds_inverse = True
+
+    def __init__(
+        self, network: nn.Module, given: Normalization, start: Start = "ciphertexts", steps: int = STEPS
+    ) -> None:
+        if not _list_layers(network):
+            raise UsageError(
+                "the network has no BatchNorm layer to compare with", hint="give another, say a ResNet"
+            )
+        self.network, self.given, self.start, self.steps = network, given, start, steps
+
+    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """One map of whole bytes for all blocks, or plain images."""
+        structure = describe_scheme(cipher, plain_shape)
+        return (structure.maps_blocks_alike and not structure.halves) or structure.kind is Kind.NOTHING
+
+    def run(self, view: View) -> Found:
+        """See :func:`refine`."""
+        refined, losses = refine(view, begin(view, self.start), self.network, self.given, self.steps)
+        return refined, {"start": self.start, "steps": self.steps, "losses": losses}
 
 
 def begin(view: View, start: Start) -> BlockInverse:
-    """The initial map; see :func:`create_batchnorm_attack` for ``start``."""
+    """The initial map; see :class:`BatchNormAttack` for ``start``."""
     if start == "ciphertexts":
         found, _ = attack_covariance(view)
         assert isinstance(found, BlockInverse)
         return found
-    block, joint = describe_blocks(view)
+    block, joint = view.block, not view.structure.per_channel
     prior = parametric_statistics(block, view.ciphertexts.shape[1], joint)
     near, matrices, offsets = prior.displaced(0, 0), [], []
     rng = np.random.default_rng(view.seed)

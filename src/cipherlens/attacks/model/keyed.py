@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Attack, Images, View
+from cipherlens.attacks.base import Attack, Found, View, describe_scheme
 from cipherlens.attacks.shared.distances import squared_distances
-from cipherlens.ciphers.rearrangement import Order, index_blocks
+from cipherlens.ciphers.base import Cipher
+from cipherlens.ciphers.structure import Kind, Order, Scope, Shape, index_blocks
+from cipherlens.ciphers.threat_models import MODEL_IN_HAND
 from cipherlens.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,24 +31,32 @@ _BATCH = 128
 """Images asked about at a time: a limit on memory, set by hand."""
 
 
-def create_locked_attack(locked: "nn.Module", plain: "nn.Module") -> Attack:
-    """Decrypt with the permutation found in a locked model; ``plain`` is the network that was locked."""
+class LockedModelAttack(Attack):
+    """Decrypt with the permutation that a locked model gives away; ``plain`` is the network that was locked.
 
-    def run(view: View) -> tuple[Images, dict[str, Any]]:
-        order, unsure = recover_order(locked, plain, view.plain_shape)
+    If it finds nothing, ``plain`` is another network than the one that was locked.
+    """
+
+    name = "locked-model"
+    threat_model = MODEL_IN_HAND
+    summary = "asks the locked model and the plain network about grey images with one bright pixel, and compares"
+
+    def __init__(self, locked: "nn.Module", plain: "nn.Module") -> None:
+        self.locked, self.plain = locked, plain
+
+    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """One permutation of the places of a channel, or plain images."""
+        structure = describe_scheme(cipher, plain_shape)
+        return structure.scope is Scope.CHANNELS or structure.kind is Kind.NOTHING
+
+    def run(self, view: View) -> Found:
+        """Ask both models about every pixel, and undo the permutation that their answers tell."""
+        order, unsure = recover_order(self.locked, self.plain, view.plain_shape)
         count, channels, height, width = view.ciphertexts.shape
         found = np.zeros((count, channels, height * width), np.float32)
         found[:, :, order] = view.ciphertexts.reshape(found.shape)
         details = {"key_recovered": unsure == 0, "unsure": unsure, "pixels": len(order)}
         return found.reshape(view.ciphertexts.shape), details
-
-    return Attack(
-        "locked-model",
-        "model",
-        ("pixel-permutation", "identity"),
-        "asks the locked model and the plain network about grey images with one bright pixel, and compares",
-        run,
-    )
 
 
 def recover_order(locked: "nn.Module", plain: "nn.Module", shape: Sequence[int]) -> tuple[Order, int]:
@@ -81,17 +91,31 @@ def _ask(model: "nn.Module", shape: Sequence[int]) -> Floats:
     return np.asarray(torch.cat(answers).numpy(), np.float64)
 
 
-def create_folded_attack(folded: "nn.Module", plain: "nn.Module", std: Sequence[float]) -> Attack:
-    """Decrypt with the matrix found in a folded model's first layer.
+class FoldedModelAttack(Attack):
+    """Decrypt with the matrix that a folded model's first layer gives away.
 
-    ``plain`` is the network it was made of, ``std`` (C,) the normalisation it was trained with, both public.
+    ``plain`` is the network it was made of, ``std`` (C,) the normalisation it was trained with, both public. If it
+    finds nothing, the first layer has fewer outputs than a block has values, or ``plain`` is another network.
     """
 
-    def run(view: View) -> tuple[Images, dict[str, Any]]:
-        kept, public = (_read_stem(model, view.block) for model in (folded, plain))
+    name = "folded-model"
+    threat_model = MODEL_IN_HAND
+    summary = "compares the first layer of the folded model with that of the plain network"
+
+    def __init__(self, folded: "nn.Module", plain: "nn.Module", std: Sequence[float]) -> None:
+        self.folded, self.plain, self.std = folded, plain, std
+
+    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """One map of whole bytes for all blocks, or plain images."""
+        structure = describe_scheme(cipher, plain_shape)
+        return (structure.maps_blocks_alike and not structure.halves) or structure.kind is Kind.NOTHING
+
+    def run(self, view: View) -> Found:
+        """Compare the two layers, and undo the map between them."""
+        kept, public = (_read_stem(model, view.block) for model in (self.folded, self.plain))
         if kept.shape != public.shape:
             raise UsageError("the two models do not begin with the same layer", hint="give the one that was folded")
-        public /= np.tile(np.asarray(std, np.float64), public.shape[1] // len(std))
+        public /= np.tile(np.asarray(self.std, np.float64), public.shape[1] // len(self.std))
         inverse, shift, details = _find_map(view, kept, public)
         places = index_blocks(view.plain_shape, view.block)
         flat = view.ciphertexts.reshape(len(view.ciphertexts), -1)
@@ -99,23 +123,15 @@ def create_folded_attack(folded: "nn.Module", plain: "nn.Module", std: Sequence[
         found[:, places] = flat[:, places] @ inverse.astype(np.float32) + shift.astype(np.float32)
         return found.reshape(view.ciphertexts.shape), details
 
-    return Attack(
-        "folded-model",
-        "model",
-        ("hill", "shf", "np", "patch", "identity"),
-        "compares the first layer of the folded model with that of the plain network",
-        run,
-    )
-
 
 def _find_map(view: View, kept: Floats, public: Floats) -> tuple[Floats, Floats, dict[str, Any]]:
     """``inverse`` (L, L) and ``shift`` (L,) with ``x = ct @ inverse + shift`` for blocks of L values."""
     size, channels = kept.shape[1], view.plain_shape[0]
-    if view.cipher in ("shf", "np") or (view.cipher == "patch" and not view.params.get("orthogonal")):
+    if view.structure.kind is Kind.REARRANGEMENT:
         return _match_columns(kept, public)
     # A row of the folded layer is the plain one times the inverse, transposed; hill keeps the channels apart.
     inverse, ranks = np.zeros((size, size)), []
-    step = channels if view.cipher == "hill" else 1
+    step = channels if view.structure.kind is Kind.LINEAR and view.structure.per_channel else 1
     for first in range(step):
         solved, _, rank, _ = np.linalg.lstsq(public[:, first::step], kept[:, first::step], rcond=1e-6)
         inverse[first::step, first::step] = solved.T

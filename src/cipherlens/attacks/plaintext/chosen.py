@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.attacks.base import Images, View
-from cipherlens.attacks.plaintext.known import solve_pairs
-from cipherlens.ciphers.base import Shape
+from cipherlens.attacks.base import Attack, Found, Images, View, describe_scheme
+from cipherlens.attacks.plaintext.known import can_be_solved, solve_pairs
+from cipherlens.ciphers.base import Cipher
 from cipherlens.ciphers.blocks import merge_blocks
-from cipherlens.ciphers.rearrangement import index_blocks
-from cipherlens.ciphers.structure import Bytes, Layout, find_layout
+from cipherlens.ciphers.structure import Bytes, Kind, Layout, Shape, index_blocks
+from cipherlens.ciphers.threat_models import CHOSEN_PLAINTEXT
 from cipherlens.errors import UsageError
 
 _LEVELS = 256
@@ -40,13 +40,12 @@ def attack_chosen_plaintext(view: View) -> tuple[Images, dict[str, Any]]:
 def design_queries(view: View) -> Bytes:
     """Pictures (N, C, H, W) uint8 whose encrypted forms determine the key's effect."""
     shape = view.plain_shape
-    if view.cipher in ("hill", "hill-mod256", "identity"):
-        return _design_bright_pixels(view, shape)
-    if view.cipher == "ffx":
+    structure = view.structure
+    if structure.kind is Kind.SUBSTITUTION:
         return _design_levels(view, shape)
-    if view.cipher == "patch" and view.params.get("orthogonal"):
-        return _draw_pictures(view, shape)
-    return _number_members(find_layout(view.cipher, view.params, shape), shape)
+    if structure.layout is not None:
+        return _number_members(structure.layout, shape)
+    return _design_bright_pixels(view, shape) if structure.per_channel else _draw_pictures(view, shape)
 
 
 def _number_members(layout: Layout, shape: Shape) -> Bytes:
@@ -66,7 +65,7 @@ def _design_bright_pixels(view: View, shape: Shape) -> Bytes:
     size, grid = block * block, (height // block, width // block)
     count = grid[0] * grid[1]
     images = -(-size // count)
-    level = 1 if view.cipher == "hill-mod256" else _LEVELS - 1
+    level = 1 if view.structure.kind is Kind.MODULAR else _LEVELS - 1
     blocks = np.resize(np.eye(size, dtype=np.uint8) * np.uint8(level), (images * count, size))
     blocks = np.broadcast_to(blocks.reshape(1, images, *grid, size), (channels, images, *grid, size))
     return np.ascontiguousarray(merge_blocks(np, blocks, block))
@@ -87,3 +86,23 @@ def _design_levels(view: View, shape: Shape) -> Bytes:
     flat = np.empty((images, places.size), np.uint8)
     flat[:, places] = (number % _LEVELS).astype(np.uint8).reshape(images, *places.shape)
     return flat.reshape(-1, *shape)
+
+
+class ChosenPlaintextAttack(Attack):
+    """As few pictures as tell everything, encrypted by the victim.
+
+    If it finds nothing, fewer were allowed than are ``wanted`` in the details.
+    """
+
+    name = "chosen-plaintext"
+    threat_model = CHOSEN_PLAINTEXT
+    summary = "has a few made-up pictures encrypted that number every value, and reads the key off them"
+
+    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """All that declare what they do."""
+        structure = describe_scheme(cipher, plain_shape)
+        return can_be_solved(structure)
+
+    def run(self, view: View) -> Found:
+        """See :func:`attack_chosen_plaintext`."""
+        return attack_chosen_plaintext(view)

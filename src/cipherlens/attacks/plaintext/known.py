@@ -8,40 +8,43 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.attacks.base import Images, View
+from cipherlens.attacks.base import Attack, Found, Images, View, describe_scheme
 from cipherlens.attacks.plaintext.linear import solve_hill, solve_modular, solve_patches
 from cipherlens.attacks.plaintext.matching import match
 from cipherlens.attacks.plaintext.substitution import solve_substitution
-from cipherlens.ciphers.structure import REARRANGEMENTS, Bytes, find_layout
+from cipherlens.ciphers.base import Cipher
+from cipherlens.ciphers.structure import Bytes, KeyStructure, Kind, Shape
+from cipherlens.ciphers.threat_models import KNOWN_PLAINTEXT
 from cipherlens.errors import UsageError
 
-Found = tuple[Images, dict[str, Any]]
 
-SOLVED = (*REARRANGEMENTS, "ffx", "hill-mod256")
-"""Ciphers that :func:`attack_known_plaintext` applies to; compositions only of rearrangements."""
+def can_be_solved(structure: KeyStructure) -> bool:
+    """Whether pairs are solved for the scheme: not for affine maps, whose offset the linear solvers lack."""
+    if structure.kind is Kind.LINEAR:
+        return not structure.inverts
+    return structure.kind in (Kind.NOTHING, Kind.REARRANGEMENT, Kind.MODULAR, Kind.SUBSTITUTION)
 
 
-def attack_known_plaintext(view: View) -> Found:
+def attack_known_plaintext(view: View) -> tuple[Images, dict[str, Any]]:
     """Recover the key's effect from the view's pairs and decrypt everything; ``key_recovered`` in the details.
 
     ``unsure`` counts what the pairs leave open, which is guessed. Raises UsageError without pairs, or for a cipher
     that the attack does not apply to.
     """
     if view.known_plain is None or view.known_ct is None:
-        raise UsageError(f"an attack on {view.cipher} with known pictures needs pairs")
+        raise UsageError("an attack with known pictures needs pairs")
     return solve_pairs(view, view.known_plain, view.known_ct)
 
 
-def solve_pairs(view: View, plain: Images, ct: Images) -> Found:
+def solve_pairs(view: View, plain: Images, ct: Images) -> tuple[Images, dict[str, Any]]:
     """The attack on pairs (N, C, H, W) in units of [0, 1]."""
-    if view.cipher in ("hill", "identity"):
-        return solve_hill(view, plain, ct)
-    if view.cipher == "patch" and view.params.get("orthogonal"):
-        return solve_patches(view, plain, ct)
+    structure = view.structure
+    if structure.kind in (Kind.NOTHING, Kind.LINEAR):
+        return (solve_hill if structure.per_channel else solve_patches)(view, plain, ct)
     known, seen, target = to_bytes(plain), to_bytes(ct), to_bytes(view.ciphertexts)
-    if view.cipher == "hill-mod256":
+    if structure.kind is Kind.MODULAR:
         found, details = solve_modular(known, seen, target, view.block)
-    elif view.cipher == "ffx":
+    elif structure.kind is Kind.SUBSTITUTION:
         found, details = solve_substitution(known, seen, target, view.block)
     else:
         found, details = _solve_rearrangement(view, known, seen, target)
@@ -49,10 +52,11 @@ def solve_pairs(view: View, plain: Images, ct: Images) -> Found:
 
 
 def _solve_rearrangement(view: View, plain: Bytes, ct: Bytes, target: Bytes) -> tuple[Bytes, dict[str, Any]]:
-    shape = view.plain_shape
-    layout = find_layout(view.cipher, view.params, shape)
+    shape, layout = view.plain_shape, view.structure.layout
+    if layout is None:
+        raise UsageError("nobody declared what the scheme rearranges", hint="give the view its cipher")
     found = match(layout.split(plain), layout.split(ct), layout)
-    recovered = found.unsure == 0 and not view.params.get("per_image")  # else it is the key of other images
+    recovered = found.unsure == 0 and not view.key_per_image  # else it is the key of other images
     details = {"unsure": found.unsure, "units": found.mask.size, "key_recovered": recovered}
     return layout.merge(found.undo(layout.split(target)), shape), details
 
@@ -60,3 +64,23 @@ def _solve_rearrangement(view: View, plain: Bytes, ct: Bytes, target: Bytes) -> 
 def to_bytes(images: Images) -> Bytes:
     """Images in units of [0, 1] -> the nearest of 256 levels."""
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
+
+
+class KnownPlaintextAttack(Attack):
+    """Pairs of pictures in both forms, solved for what the scheme does.
+
+    If it finds nothing, there were too few pairs; ``unsure`` in the details counts what they leave open.
+    """
+
+    name = "known-plaintext"
+    threat_model = KNOWN_PLAINTEXT
+    summary = "works out the key's effect from pictures it knows with their encrypted form"
+
+    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """All that declare what they do."""
+        structure = describe_scheme(cipher, plain_shape)
+        return can_be_solved(structure)
+
+    def run(self, view: View) -> Found:
+        """See :func:`attack_known_plaintext`."""
+        return attack_known_plaintext(view)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from cipherlens.attacks.base import Images, View
 from cipherlens.attacks.shared.distances import squared_distances
 from cipherlens.attacks.shared.embedding import assign
-from cipherlens.ciphers.base import Shape, check_multiple
+from cipherlens.ciphers.base import check_multiple
 from cipherlens.ciphers.blocks import merge_blocks, split_blocks
-from cipherlens.ciphers.rearrangement import Order, index_blocks, move_blocks
+from cipherlens.ciphers.rearrangement import move_blocks
 from cipherlens.ciphers.schemes.hill import reduce_mod256
-from cipherlens.ciphers.structure import Bytes
+from cipherlens.ciphers.structure import Bytes, Order, Scope, Shape, index_blocks
 
 Floats = NDArray[np.float64]
 _SAME_LENGTH = 1e-4
@@ -51,7 +51,7 @@ def solve_patches(view: View, plain: Images, ct: Images) -> tuple[Images, dict[s
     all_images = (plain, ct, view.ciphertexts)
     known, seen, target = (images.reshape(len(images), -1)[:, places] for images in all_images)
     count, size = len(places), places.shape[1]
-    sources, unsure = _match_lengths(known, seen) if view.params.get("scramble") else (np.arange(count), 0)
+    sources, unsure = _match_lengths(known, seen) if view.structure.scope is Scope.IMAGE else (np.arange(count), 0)
     keep = _draw(len(plain) * count, _BLOCKS_PER_UNKNOWN * size)
     pairs = [patches.reshape(-1, size)[keep].astype(np.float64) for patches in (seen, known[:, sources])]
     matrix, rank = _solve(*pairs)

@@ -4,9 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.ciphers.base import Shape
-from cipherlens.ciphers.rearrangement import index_blocks
-from cipherlens.ciphers.structure import Bytes
+from cipherlens.ciphers.structure import Bytes, Shape, index_blocks
 
 _LEVELS = 256
 """Values of a byte."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.positions.phases import Plane, fill_grid, snap
-from cipherlens.ciphers.rearrangement import Order
+from cipherlens.ciphers.structure import Order
 
 _STEPS_AWAY = np.sqrt([1.0] * 4 + [2.0] * 4 + [4.0] * 4)
 """Distances in pixels of the twelve nearest places of a grid: adjacent, diagonal, two apart."""

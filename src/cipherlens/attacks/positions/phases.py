@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.shared.distances import squared_distances
-from cipherlens.ciphers.rearrangement import Order
+from cipherlens.ciphers.structure import Order
 
 Plane = NDArray[np.float64]
 _PASSES = 8

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cipherlens.attacks.shared.embedding import assign
 from cipherlens.attacks.shared.swaps import Floats, rearrange, swap_pairs
-from cipherlens.ciphers.rearrangement import Order
+from cipherlens.ciphers.structure import Order
 
 _WIDTHS = (5.0, 3.0, 2.0)
 """Standard deviations in pixels of the windows for correlations, used one after the other. Set by hand."""

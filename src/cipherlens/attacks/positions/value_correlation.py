@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.attacks.base import Images, View, require_public
+from cipherlens.attacks.base import Attack, Found, Images, Requirements, View, describe_scheme, require_public
 from cipherlens.attacks.positions.pixel_correlation import arrange, correlate
 from cipherlens.attacks.shared.swaps import Floats
 from cipherlens.attacks.values.signs import Signs, is_negative, propagate_signs, spanning_tree
+from cipherlens.ciphers.base import Cipher
 from cipherlens.ciphers.blockmaps import merge_halves, split_halves
-from cipherlens.ciphers.structure import HALVES
+from cipherlens.ciphers.structure import Kind, Scope, Shape
+from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 
 MOST_PLACES = 1365
 """Maximum pixels of three colours: their 4,096 values are as many as `correlation` compares."""
@@ -27,8 +29,7 @@ _MIDDLE = 0.5
 def attack_value_correlation(view: View) -> tuple[Images, dict[str, Any]]:
     """Find the places of all values of the view's ciphertexts, and which are inverted, and undo both."""
     public = require_public(view)
-    names = [part["name"] for part in view.params.get("ciphers", [{"name": view.cipher}])]
-    halved = bool(set(names) & set(HALVES))
+    halved = view.structure.halves
     ct, known = (split_halves(images) if halved else images for images in (view.ciphertexts, public))
     values = ct.reshape(len(ct), -1)
     inverted, strength = relate_values(values)
@@ -62,9 +63,27 @@ def relate_values(values: Images) -> tuple[Signs, Floats]:
     return propagate_signs(parent, differs), strength.max(axis=0)
 
 
-def moves_between_blocks(params: dict[str, Any]) -> bool:
-    """Whether one key moves values out of their blocks.
+class ValueCorrelationAttack(Attack):
+    """The places of values that went anywhere, under one key. It cannot tell a picture from its mirror image.
 
-    Within blocks ``covariance`` finds the same in less time.
+    If it finds nothing, there were too few ciphertexts. It does not mean that the scheme holds.
     """
-    return not params.get("per_image") and bool(params.get("scramble", True))
+
+    name = "value-correlation"
+    threat_model = CIPHERTEXT_ONLY
+    summary = "finds from many encrypted images which values vary together, wherever they went and inverted or not"
+    requirements = Requirements(min_images=100, max_pixels=MOST_PLACES, public_images=True)
+    alignment = "symmetries"
+
+    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """Rearrangements that move values out of their blocks. Within blocks ``covariance`` takes less time."""
+        structure = describe_scheme(cipher, plain_shape)
+        return structure.kind is Kind.NOTHING or (
+            structure.kind is Kind.REARRANGEMENT
+            and structure.scope in (Scope.PIECES, Scope.IMAGE)
+            and not (cipher is not None and cipher.per_image)
+        )
+
+    def run(self, view: View) -> Found:
+        """See :func:`attack_value_correlation`."""
+        return attack_value_correlation(view)

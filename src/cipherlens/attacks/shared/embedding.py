@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cipherlens.attacks.shared.distances import squared_distances
 from cipherlens.attacks.shared.swaps import Floats
-from cipherlens.ciphers.rearrangement import Order
+from cipherlens.ciphers.structure import Order
 
 Plane = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.rearrangement import Order
+from cipherlens.ciphers.structure import Order
 
 Floats = NDArray[np.floating[Any]]
 Pairs = NDArray[np.int64]

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Images, View
-from cipherlens.ciphers.rearrangement import Order
-from cipherlens.ciphers.structure import find_layout
+from cipherlens.attacks.base import Attack, Found, Images, View, describe_scheme
+from cipherlens.ciphers.base import Cipher
+from cipherlens.ciphers.structure import Kind, Order, Shape
+from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 
 Signs = NDArray[np.bool_]
 
@@ -29,7 +30,7 @@ _PRODUCTS = 20_000_000
 
 def attack_neighbours(view: View) -> tuple[Images, dict[str, Any]]:
     """Undo the inversions, and exchanged colours, of the view's ciphertexts, all under one key."""
-    layout = find_layout(view.cipher, view.params, view.plain_shape) if view.cipher != "identity" else None
+    layout = view.structure.layout
     moves = layout is not None and layout.moves
     units = np.arange(np.prod(view.plain_shape))
     if layout is not None and not moves:
@@ -159,3 +160,24 @@ def _compare(first: Images, second: Images, orders: Order) -> Order:
     products = np.einsum("nc...,nd...->...cd", first, second)
     scores = products[..., np.arange(products.shape[-1]), orders].sum(axis=-1)
     return np.asarray(orders[scores.argmax(axis=-1)])
+
+
+class NeighboursAttack(Attack):
+    """Which values are inverted, under one key. It cannot tell a picture from its negative, nor its colours apart.
+
+    If it finds nothing, there were too few ciphertexts. It does not mean that the scheme holds.
+    """
+
+    name = "neighbours"
+    threat_model = CIPHERTEXT_ONLY
+    summary = "finds from a few encrypted images which values are dark where their neighbours are bright"
+    alignment = "colours"
+
+    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """Rearrangements that keep values in their pixel, or plain images."""
+        structure = describe_scheme(cipher, plain_shape)
+        return structure.keeps_pixels or structure.kind is Kind.NOTHING
+
+    def run(self, view: View) -> Found:
+        """See :func:`attack_neighbours`."""
+        return attack_neighbours(view)

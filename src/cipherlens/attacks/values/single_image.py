@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Images, View
-from cipherlens.ciphers.rearrangement import Order
+from cipherlens.attacks.base import Attack, Found, Images, View, describe_scheme
+from cipherlens.ciphers.base import Cipher
+from cipherlens.ciphers.structure import Kind, Order, Scope, Shape
+from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 
 _VALUES = 20_000_000
 """Approximate values of candidates held at a time: a limit on memory, set by hand."""
+_FOLDED = 0.25
+"""Minimum SSIM in the identity control: a picture folded at the middle grey keeps so much. Chosen by hand."""
 
 
 def attack_features(view: View) -> tuple[Images, dict[str, Any]]:
@@ -29,8 +33,8 @@ def attack_differences(view: View) -> tuple[Images, dict[str, Any]]:
     For merely inverted values it equals the basic variant, because two values differ least if both are on one side
     of the middle grey.
     """
-    count, channels, height, width = view.ciphertexts.shape
-    orders = _list_orders(channels, moves=view.cipher == "pe" and bool(view.params.get("colour", True)))
+    (count, channels, height, width), layout = view.ciphertexts.shape, view.structure.layout
+    orders = _list_orders(channels, moves=layout is not None and layout.moves)
     choices = len(orders) * 2**channels
     step = max(1, _VALUES // (choices * channels * min(height, width)))
     parts = [_reconstruct(view.ciphertexts[start : start + step], orders) for start in range(0, count, step)]
@@ -67,3 +71,47 @@ def _list_candidates(values: Images, orders: Order, flips: NDArray[np.bool_]) ->
     either = np.where(flips[:, None], 1 - moved[:, :, None], moved[:, :, None])
     candidates: Images = either.reshape(*values.shape[:2], -1, values.shape[2])
     return candidates
+
+
+class FeaturesAttack(Attack):
+    """Published attack on single pictures (Chang and Li 2020), also under a key per image.
+
+    Pictures that it leaves unreadable may still fall to attacks on several ciphertexts.
+    """
+
+    name = "feature-reconstruction"
+    threat_model = CIPHERTEXT_ONLY
+    summary = "takes each picture alone and inverts all bright values"
+    alignment = "affine each"
+    min_control_ssim = _FOLDED
+
+    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """Rearrangements that keep values in their pixel, each pixel under its own secret."""
+        structure = describe_scheme(cipher, plain_shape)
+        return structure.kind is Kind.REARRANGEMENT and structure.scope is Scope.PIXELS
+
+    def run(self, view: View) -> Found:
+        """See :func:`attack_features`."""
+        return attack_features(view)
+
+
+class DifferencesAttack(Attack):
+    """Published attack on single pictures (Chang and Li 2020), also under a key per image.
+
+    Pictures that it leaves unreadable may still fall to attacks on several ciphertexts.
+    """
+
+    name = "minimum-difference"
+    threat_model = CIPHERTEXT_ONLY
+    summary = "takes each picture alone and gives every pixel the possible value that fits its neighbours best"
+    alignment = "affine each"
+    min_control_ssim = _FOLDED
+
+    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """Rearrangements that keep values in their pixel, each pixel under its own secret."""
+        structure = describe_scheme(cipher, plain_shape)
+        return structure.kind is Kind.REARRANGEMENT and structure.scope is Scope.PIXELS
+
+    def run(self, view: View) -> Found:
+        """See :func:`attack_differences`."""
+        return attack_differences(view)

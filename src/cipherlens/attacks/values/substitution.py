@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Images, View, require_public
+from cipherlens.attacks.base import Attack, Found, Images, Requirements, View, describe_scheme, require_public
 from cipherlens.attacks.shared.embedding import assign
-from cipherlens.ciphers.rearrangement import index_blocks
+from cipherlens.ciphers.base import Cipher
+from cipherlens.ciphers.structure import Kind, Shape, index_blocks
+from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 
 Values = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -93,3 +95,24 @@ def _average(levels: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[ND
     sums = np.bincount(levels.ravel(), values.ravel(), minlength=_LEVELS)
     seen = np.flatnonzero(counts)
     return counts, np.interp(np.arange(_LEVELS), seen, sums[seen] / counts[seen])
+
+
+class LevelsAttack(Attack):
+    """The table of a substitution, and the places where it acts.
+
+    If it finds nothing, there were too few ciphertexts. It does not mean that the scheme holds.
+    """
+
+    name = "levels"
+    threat_model = CIPHERTEXT_ONLY
+    summary = "finds from a few encrypted images what each substituted value was, by what usually lies around it"
+    requirements = Requirements(public_images=True)
+
+    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """Substitutions, or plain images."""
+        structure = describe_scheme(cipher, plain_shape)
+        return structure.kind in (Kind.SUBSTITUTION, Kind.NOTHING)
+
+    def run(self, view: View) -> Found:
+        """See :func:`attack_levels`."""
+        return attack_levels(view)

@@ -1,4 +1,4 @@
-"""Controls for attacks: the identity (an attack must be perfect) and a real cipher (it must learn nothing)."""
+"""Controls for attacks: on the identity an attack must be perfect; on a real cipher it must learn nothing."""
 
 import secrets
 from dataclasses import dataclass
@@ -10,23 +10,29 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape, require_uint8
+from cipherlens.ciphers.base import Array, BoundCipher, Cipher, require_uint8
+from cipherlens.ciphers.structure import KeyStructure, Kind, Shape
 from cipherlens.errors import KeyFailureError
 from cipherlens.keys import Key
 
 _NONCE, _TAG = 12, 16
+"""Bytes of nonce and tag of ChaCha20-Poly1305 (RFC 8439)."""
 
 
 @dataclass(frozen=True)
 class IdentityCipher(Cipher):
-    """No encryption at all: the plain baseline of trainings and the positive control of attacks."""
+    """No encryption: the plain baseline of training and the positive control of attacks."""
 
     name: ClassVar[str] = "identity"
     summary: ClassVar[str] = "control: the plain image itself"
     threat_note: ClassVar[str] = "a control, no encryption at all: everybody sees the pictures"
 
+    def structure(self, shape: Shape) -> KeyStructure:
+        """Nothing happens to an image."""
+        return KeyStructure(Kind.NOTHING, per_channel=True)
+
     def key_bits(self, shape: Shape) -> float:
-        """No key has any effect."""
+        """0, because no key has any effect."""
         return 0.0
 
     def _bind(self, key: Key, shape: Shape) -> "BoundIdentity":
@@ -49,8 +55,8 @@ class BoundIdentity(BoundCipher):
 class StreamCipher(Cipher):
     """ChaCha20-Poly1305 with a fresh random nonce per image: authenticated encryption (RFC 8439).
 
-    The ciphertext is a few rows taller than the image: pixels XOR keystream first, then rows that carry the
-    12-byte nonce and the 16-byte tag. Nothing can be learned from it, by an eavesdropper or by a provider.
+    The ciphertext is a few rows taller than the image. First come the pixels XOR keystream, then rows with the
+    12-byte nonce and the 16-byte tag. Neither an eavesdropper nor a provider learns anything from it but the size.
     """
 
     name: ClassVar[str] = "stream"
@@ -62,8 +68,12 @@ class StreamCipher(Cipher):
         c, h, w = shape
         return c, h + -(-(_NONCE + _TAG) // (c * w)), w
 
+    def structure(self, shape: Shape) -> KeyStructure:
+        """Every image has other randomness."""
+        return KeyStructure(Kind.FRESH)
+
     def key_bits(self, shape: Shape) -> float:
-        """ChaCha20's key."""
+        """The length of ChaCha20's key."""
         return 256.0
 
     def _bind(self, key: Key, shape: Shape) -> "BoundStream":
@@ -71,7 +81,7 @@ class StreamCipher(Cipher):
 
 
 class BoundStream(BoundCipher):
-    """Stream cipher with its key. Two encryptions of one image differ."""
+    """Stream cipher with its key. Repeated encryptions of one image differ."""
 
     def __init__(self, cipher: StreamCipher, key: Key, shape: Shape) -> None:
         super().__init__(cipher, key, shape)
@@ -82,7 +92,7 @@ class BoundStream(BoundCipher):
         c, h, w = self.shape
         images = _to_numpy(plain)
         ct = np.zeros((len(images), *self.ct_shape), np.uint8)
-        # One call per image is what a fresh nonce per image means; the work inside is the library's.
+        # One call per image, because every image has a fresh nonce.
         for image, target in zip(images, ct, strict=True):
             nonce = secrets.token_bytes(_NONCE)
             sealed = np.frombuffer(self._aead.encrypt(nonce, image.tobytes(), None), np.uint8)

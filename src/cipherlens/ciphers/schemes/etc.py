@@ -1,4 +1,4 @@
-"""Encryption-then-compression (EtC: Chuman, Sirichotedumrong and Kiya 2019): blocks moved, turned, inverted."""
+"""Encryption-then-compression (EtC; Chuman, Sirichotedumrong and Kiya 2019): blocks moved, rotated, inverted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,22 +8,33 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.base import Array, Shape
+from cipherlens.ciphers.base import Array
 from cipherlens.ciphers.blocks import BlockCipher
 from cipherlens.ciphers.per_image import PerImageCipher
-from cipherlens.ciphers.rearrangement import BoundRearrangement, Order, index_blocks, log2_factorial, name_shape
+from cipherlens.ciphers.rearrangement import BoundRearrangement, log2_factorial, name_shape
+from cipherlens.ciphers.structure import (
+    KeyStructure,
+    Kind,
+    Order,
+    Scope,
+    Shape,
+    index_blocks,
+    lay_anywhere,
+    rearrange,
+)
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key, KeyStream
 
 TURNS = 8
+"""Rotations and reflections of a square. Definition."""
 
 
 @dataclass(frozen=True)
 class EtcCipher(PerImageCipher, BlockCipher):
-    """Blocks moved, turned and mirrored, half of them inverted, the colours of each permuted.
+    """Blocks are moved, rotated and reflected; half of them are inverted; the colours of each are permuted.
 
-    With blocks of 16 x 16 the result can be stored as JPEG. ``grey`` puts the channels side by side and treats them
-    as one grey picture, which can be stored as JPEG with blocks of 8 x 8; give it images in YCbCr.
+    With blocks of 16 x 16 the result can be stored as JPEG. ``grey`` puts the channels side by side as one grey
+    picture, which can be stored as JPEG with blocks of 8 x 8. It expects images in YCbCr.
     """
 
     block: int = 16
@@ -33,12 +44,16 @@ class EtcCipher(PerImageCipher, BlockCipher):
     threat_note: ClassVar[str] = "obfuscation, not encryption: blocks stay readable and are put back like a jigsaw"
 
     def ct_shape(self, shape: Shape) -> Shape:
-        """That of the image, or of its channels side by side."""
+        """The image's shape, or with ``grey`` that of its channels side by side."""
         channels, height, width = shape
         return (1, height, channels * width) if self.grey else shape
 
+    def structure(self, shape: Shape) -> KeyStructure:
+        """Whole blocks change places; each is turned, inverted, and its colours are exchanged."""
+        return rearrange(Scope.PIECES, lay_anywhere(shape), self.block, turns=True)
+
     def key_bits(self, shape: Shape) -> float:
-        """Places, turns, signs and colours of all blocks."""
+        """Positions, rotations and reflections, inversions and colour permutations of all blocks."""
         channels, height, width = self.ct_shape(shape)
         blocks = height * width // self.block**2
         return log2_factorial(blocks) + blocks * (log2(2 * TURNS) + log2_factorial(channels))
@@ -53,18 +68,22 @@ class EtcCipher(PerImageCipher, BlockCipher):
 
 @dataclass(frozen=True)
 class EtcLegacyCipher(BlockCipher):
-    """EtC with the fault of the public code, on which published accuracies rest; it cannot be decrypted.
+    """EtC with the fault of the public code, with which accuracies were published; it cannot be decrypted.
 
-    Its permutation of the colours assigns channel after channel in place, so that most permutations overwrite a
-    channel before it is read. Blocks are 4 x 4 there.
+    The public code permutes the colours in place, channel after channel, so most permutations overwrite a channel
+    before it is read. Its blocks are 4 x 4.
     """
 
     name: ClassVar[str] = "etc-legacy"
     summary: ClassVar[str] = "EtC with the public code's fault: colours are lost, cannot be decrypted"
     threat_note: ClassVar[str] = "obfuscation, not encryption; kept only to compare with published figures"
 
+    def structure(self, shape: Shape) -> KeyStructure:
+        """No rearrangement, because colours are lost."""
+        return KeyStructure(Kind.OTHER, Scope.PIECES, self.block, inverts=True, turns=True)
+
     def key_bits(self, shape: Shape) -> float:
-        """As many keys as EtC has."""
+        """The key space of EtC."""
         return EtcCipher(block=self.block).key_bits(shape)
 
     def _bind(self, key: Key, shape: Shape) -> "BoundEtcLegacy":
@@ -73,7 +92,7 @@ class EtcLegacyCipher(BlockCipher):
 
 
 class BoundEtcLegacy(BoundRearrangement):
-    """Encrypts only."""
+    """The faulty EtC with its tables; it encrypts only."""
 
     def _decrypt(self, xp: Any, ct: Array) -> Array:
         raise UsageError("etc-legacy has lost colours and cannot be decrypted", hint="use etc")
@@ -112,7 +131,7 @@ def draw_colours(stream: KeyStream, blocks: int, channels: int) -> Order:
 
 
 def draw_colours_in_place(stream: KeyStream, blocks: int, channels: int) -> Order:
-    """The same, but as the public code does it: channels that were written already are read again."""
+    """The same with the public code's fault: it reads channels that it has overwritten already."""
     permutations = stream.permutations(blocks, channels)
     state = np.tile(np.arange(channels), (blocks, 1))
     for channel in range(channels):

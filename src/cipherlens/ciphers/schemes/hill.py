@@ -1,7 +1,7 @@
 """The Hill cipher on blocks, over the reals (as in the CAS771 report) and over the integers modulo 256.
 
-Both cut every channel into b x b blocks, flatten a block row-major to a row vector p of length n = b*b, and
-output ``c = p @ K[channel]`` in the block's place.
+Both split every channel into b x b blocks and flatten a block row-major to a row vector p of length n = b*b. They
+replace it by ``c = p @ K[channel]``.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,18 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.base import Array, BoundCipher, Shape, check_real, check_real_ct, require_uint8
+from cipherlens.ciphers.base import Array, BoundCipher, check_real, check_real_ct, require_uint8
 from cipherlens.ciphers.blocks import BlockCipher, map_blocks
+from cipherlens.ciphers.structure import KeyStructure, Kind, Scope, Shape
 from cipherlens.errors import KeyFailureError
 from cipherlens.keys import Key, KeyStream
 
 MAX_ERROR = 1 / 510
 """Half a grey level: a round trip with a smaller error returns every uint8 pixel exactly."""
 _MAX_DRAWS = 256
+"""Matrices that are drawn before bind gives up. Chosen by hand."""
 _BITS = 53
+"""Bits of a drawn number, see ``KeyStream.uniforms``. Definition."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,12 @@ class HillCipher(BlockCipher):
         "obfuscation, not encryption: who only sees ciphertexts recovers the pictures from their block statistics"
     )
 
+    def structure(self, shape: Shape) -> KeyStructure:
+        """One matrix for all blocks of a channel."""
+        return KeyStructure(Kind.LINEAR, Scope.BLOCKS, self.block, per_channel=True)
+
     def key_bits(self, shape: Shape) -> float:
-        """The digits of all matrices; an orthogonal n x n matrix has n (n - 1) / 2 real parameters."""
+        """53 bits for each real parameter; an orthogonal n x n matrix has n (n - 1) / 2 of them."""
         size = self.block**2
         return float(_BITS * shape[0] * (size * (size - 1) // 2 if self.orthogonal else size**2))
 
@@ -65,7 +72,7 @@ class BoundHill(BoundCipher):
 
     def _encrypt(self, xp: Any, plain: Array) -> Array:
         if plain.dtype == xp.uint8:
-            # The scale goes into the matrix, so that pixels are converted, not divided.
+            # The matrix contains the factor 1/255, so the pixels are not divided.
             return self._multiply(xp, plain, "uint8", self.matrices / 255)
         check_real(xp, plain, "hill")
         return self._multiply(xp, plain, "float", self.matrices)
@@ -97,20 +104,20 @@ class BoundHill(BoundCipher):
 def round_trip_error(block: int, condition: float) -> float:
     """Stated error of a float32 round trip of pixels in [0, 1], in units of [0, 1].
 
-    A block has norm at most b, a product's relative error is about a unit of rounding (2**-24), and solving
-    multiplies it by the condition number at most. The factor 2 covers the products' own sums; tests check the
-    statement on random keys and images.
+    A block has norm at most b. A product's relative error is about the unit roundoff, 2**-24. The inverse amplifies
+    it at most by the condition number. The factor 2 covers rounding in the sums of the products. Tests check the
+    bound on random keys and images.
     """
     return 2 * 2.0**-24 * block * condition
 
 
 def _draw_matrix(cipher: HillCipher, key: Key, channel: int) -> tuple[NDArray[np.float64], float]:
-    """The first matrix from the channel's stream that loses less than half a grey level."""
+    """The first matrix from the channel's stream whose round trip loses less than half a grey level."""
     size = cipher.block**2
     kind = "orthogonal" if cipher.orthogonal else "uniform"
     stream = KeyStream(key, f"hill:block={cipher.block}:{kind}:channel={channel}")
-    # A random matrix of size n has a condition number below n in 2 % of cases, far below n in none
-    # (Edelman 1988): where less than n is needed, drawing would go on for ever.
+    # A random n x n matrix has a condition number below n in 2 % of cases, and practically never far below n
+    # (Edelman 1988). Where a number below n is required, drawing would not end.
     hopeless = not cipher.orthogonal and round_trip_error(cipher.block, size) > MAX_ERROR
     for _ in range(0 if hopeless else _MAX_DRAWS):
         matrix = stream.orthogonal_matrix(size) if cipher.orthogonal else stream.uniform_matrix(size)
@@ -125,7 +132,7 @@ def _draw_matrix(cipher: HillCipher, key: Key, channel: int) -> tuple[NDArray[np
 
 
 def _condition_number(matrix: NDArray[np.float64]) -> float:
-    """Spectral condition number from the eigenvalues of K^T K: exact enough below 10**7, and faster than an SVD."""
+    """Spectral condition number from the eigenvalues of K^T K: accurate below 10**7, and faster than an SVD."""
     eigenvalues = np.linalg.eigvalsh(matrix.T @ matrix)
     return float(np.sqrt(eigenvalues[-1] / max(eigenvalues[0], 1e-14 * eigenvalues[-1])))
 
@@ -139,6 +146,10 @@ class HillMod256Cipher(BlockCipher):
     threat_note: ClassVar[str] = (
         "obfuscation, not encryption: a few known pictures give the whole key by linear algebra modulo 256"
     )
+
+    def structure(self, shape: Shape) -> KeyStructure:
+        """One matrix modulo 256 for all blocks of a channel."""
+        return KeyStructure(Kind.MODULAR, Scope.BLOCKS, self.block, per_channel=True)
 
     def key_bits(self, shape: Shape) -> float:
         """log2 of the number of invertible matrices modulo 256: 2^(7 n^2) times those modulo 2."""
@@ -171,8 +182,8 @@ class BoundHillMod256(BoundCipher):
 
     def _multiply(self, xp: Any, images: Array, name: str, matrices: NDArray[np.uint8]) -> Array:
         block = self.cipher.block
-        # Floating products are exact while sums stay below 2**24 (float32, n <= 258) or 2**53, and use the
-        # fast matrix product that integer types lack.
+        # Floating-point products are exact while sums stay below 2**24 (float32, n <= 258) or 2**53. They use the
+        # fast matrix product, which integer types lack.
         real, integer = (xp.float32, xp.int32) if block <= 16 else (xp.float64, xp.int64)
         table = xp.astype(self._table(xp, images, name, matrices), real)
 
@@ -209,8 +220,8 @@ def invert_mod256(matrix: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
 def reduce_mod256(rows: NDArray[np.uint8], columns: int) -> list[int]:
     """Reduce a uint8 matrix in place, modulo 256, by Gauss-Jordan elimination of its first ``columns`` columns.
 
-    Returns the columns that have a pivot; the k-th of them is a unit vector with its one in row k. A number has an
-    inverse modulo 256 exactly if it is odd, so each pivot must be odd.
+    Returns the pivot columns; the k-th of them is a unit vector with its one in row k. A number has an inverse
+    modulo 256 exactly if it is odd, so each pivot must be odd.
     """
     pivots: list[int] = []
     for column in range(columns):

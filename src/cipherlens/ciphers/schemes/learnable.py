@@ -7,28 +7,35 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.base import Shape
 from cipherlens.ciphers.blocks import BlockCipher
-from cipherlens.ciphers.rearrangement import (
-    BoundNibbleRearrangement,
+from cipherlens.ciphers.rearrangement import BoundNibbleRearrangement, log2_factorial, name_shape
+from cipherlens.ciphers.structure import (
+    KeyStructure,
     Order,
+    Scope,
+    Shape,
     index_blocks,
-    log2_factorial,
-    name_shape,
+    lay_anywhere,
+    lay_blocks,
+    rearrange,
 )
 from cipherlens.keys import Key, KeyStream
 
 
 @dataclass(frozen=True)
 class LeCipher(BlockCipher):
-    """One permutation of the half bytes of a block, the same for all; half of them are inverted before and after.
+    """One permutation of the half bytes of every block; about half of them are inverted before and after it.
 
-    Which are inverted follows from the permutation: the claimed key space of 96! * 2^96 (4x4 blocks) is 96!.
+    The permutation determines which are inverted, so the claimed key space of 96! * 2^96 (4x4 blocks) is 96!.
     """
 
     name: ClassVar[str] = "le"
     summary: ClassVar[str] = "half bytes of a block permuted and inverted, in every block alike"
     threat_note: ClassVar[str] = "obfuscation, not encryption: ciphertexts, or a known picture, give the pictures"
+
+    def structure(self, shape: Shape) -> KeyStructure:
+        """Half bytes of a block change places and are inverted, in all blocks alike."""
+        return rearrange(Scope.BLOCKS, lay_blocks(shape, self.block, inverts=True, halves=True), self.block)
 
     def key_bits(self, shape: Shape) -> float:
         """A permutation of the half bytes of a block."""
@@ -44,11 +51,15 @@ class LeCipher(BlockCipher):
 
 @dataclass(frozen=True)
 class EleCipher(BlockCipher):
-    """LE with a key of its own for every block; then the blocks are moved to other places."""
+    """LE with a separate key for every block, followed by a permutation of the blocks."""
 
     name: ClassVar[str] = "ele"
     summary: ClassVar[str] = "half bytes of a block permuted and inverted, each block differently; blocks moved"
     threat_note: ClassVar[str] = "obfuscation, not encryption: known pictures give the key"
+
+    def structure(self, shape: Shape) -> KeyStructure:
+        """Half bytes go anywhere and are inverted."""
+        return rearrange(Scope.IMAGE, lay_anywhere(shape, halves=True), self.block)
 
     def key_bits(self, shape: Shape) -> float:
         """A permutation of the half bytes of every block, and one of the blocks."""
@@ -64,11 +75,11 @@ class EleCipher(BlockCipher):
 
 
 def combine(sources: Order, targets: Order, keys: Order, values: int) -> tuple[Order, NDArray[np.uint8]]:
-    """Order and mask on the half bytes of an image of so many ``values``.
+    """Order and mask on the half bytes of an image with ``values`` values.
 
-    ``sources`` and ``targets`` (blocks, values of a block) say from and to where each block goes, ``keys`` (blocks,
-    half bytes of a block) its permutation. A half byte is inverted if its number in the key is above the middle,
-    once for the place where it comes from and once for that where it goes.
+    ``sources`` and ``targets`` (blocks, values of a block) are the places from and to which each block moves.
+    ``keys`` (blocks, half bytes of a block) are the permutations. A half byte is inverted where the key's number is
+    above the middle: once for its source place, and once for its target place.
     """
     halves = [np.concatenate([places, places + values], axis=1) for places in (sources, targets)]
     inverted = keys > keys.shape[1] // 2

@@ -6,19 +6,23 @@ from typing import ClassVar
 
 import numpy as np
 
-from cipherlens.ciphers.base import Shape
 from cipherlens.ciphers.per_image import PerImageCipher
 from cipherlens.ciphers.rearrangement import BoundRearrangement, draw_mask, log2_factorial, name_shape
+from cipherlens.ciphers.structure import KeyStructure, Scope, Shape, lay_pixels, rearrange
 from cipherlens.keys import Key, KeyStream
 
 
 @dataclass(frozen=True)
 class NegposCipher(PerImageCipher):
-    """Each value p or 255 - p, by a bit of the key for every pixel and channel."""
+    """A key bit for every pixel and channel says whether the value p becomes 255 - p."""
 
     name: ClassVar[str] = "negpos"
     summary: ClassVar[str] = "each value p or 255 - p, by a key bit per pixel and channel"
     threat_note: ClassVar[str] = "obfuscation, not encryption: a few ciphertexts under one key give the pictures"
+
+    def structure(self, shape: Shape) -> KeyStructure:
+        """Values stay in their places and are inverted."""
+        return rearrange(Scope.PIXELS, lay_pixels(shape, moves=False))
 
     def key_bits(self, shape: Shape) -> float:
         """A bit for every value."""
@@ -31,12 +35,16 @@ class NegposCipher(PerImageCipher):
 
 @dataclass(frozen=True)
 class PeCipher(PerImageCipher):
-    """Pixel-based encryption (Sirichotedumrong 2019): each pixel's colours permuted, values p or 255 - p."""
+    """Pixel-based encryption (Sirichotedumrong 2019): the colours of each pixel are permuted, values inverted."""
 
     colour: bool = True
     name: ClassVar[str] = "pe"
     summary: ClassVar[str] = "each pixel's colours permuted and each value p or 255 - p"
     threat_note: ClassVar[str] = "obfuscation, not encryption: a few ciphertexts under one key give the pictures"
+
+    def structure(self, shape: Shape) -> KeyStructure:
+        """Values stay in their pixel and are inverted."""
+        return rearrange(Scope.PIXELS, lay_pixels(shape, moves=self.colour))
 
     def key_bits(self, shape: Shape) -> float:
         """A bit for every value, and a permutation of the channels for every pixel."""

@@ -1,4 +1,4 @@
-"""The keys of vision transformers and ConvMixers (Kiya lab, 2022 to 2025): a matrix for the patches of an image."""
+"""Keys for vision transformers and ConvMixers (Kiya lab, 2022 to 2025): one matrix for all patches of an image."""
 
 from dataclasses import dataclass
 from math import prod
@@ -6,25 +6,30 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from cipherlens.ciphers.base import Array, BoundCipher, Shape, check_real, check_real_ct, to_pixels
+from cipherlens.ciphers.base import Array, BoundCipher, check_real, check_real_ct, to_pixels
 from cipherlens.ciphers.blocks import BlockCipher
-from cipherlens.ciphers.rearrangement import (
-    BoundRearrangement,
+from cipherlens.ciphers.rearrangement import BoundRearrangement, invert_order, log2_factorial, move_blocks
+from cipherlens.ciphers.structure import (
+    KeyStructure,
+    Kind,
+    Scope,
+    Shape,
     index_blocks,
-    invert_order,
-    log2_factorial,
-    move_blocks,
+    lay_anywhere,
+    lay_blocks,
+    rearrange,
 )
 from cipherlens.keys import Key, KeyStream
 
 _BITS = 53
+"""Bits of a drawn number, see ``KeyStream.uniforms``. Definition."""
 
 
 @dataclass(frozen=True)
 class PatchCipher(BlockCipher):
-    """Each patch, flattened, times one permutation matrix, or with ``orthogonal`` one random orthogonal matrix.
+    """Each flattened patch is multiplied by a permutation matrix, or with ``orthogonal`` by an orthogonal matrix.
 
-    ``scramble`` moves the patches to other places too. A patch embedding can take the inverse (``cl.fold``).
+    ``scramble`` also permutes the patches. A patch embedding can contain the inverse (``cl.fold``).
     """
 
     block: int = 16
@@ -34,8 +39,16 @@ class PatchCipher(BlockCipher):
     summary: ClassVar[str] = "values of a patch permuted or times an orthogonal matrix; patches may be moved too"
     threat_note: ClassVar[str] = "obfuscation, not encryption: a few ciphertexts, or known pictures, give the key"
 
+    def structure(self, shape: Shape) -> KeyStructure:
+        """One matrix for all patches, which ``scramble`` moves too."""
+        scope = Scope.IMAGE if self.scramble else Scope.BLOCKS
+        if self.orthogonal:
+            return KeyStructure(Kind.LINEAR, scope, self.block)
+        layout = lay_anywhere(shape, inverts=False) if self.scramble else lay_blocks(shape, self.block)
+        return rearrange(scope, layout, self.block)
+
     def key_bits(self, shape: Shape) -> float:
-        """The matrix (an orthogonal one has n (n - 1) / 2 real parameters), and the places of the patches."""
+        """Bits of the matrix (an orthogonal one has n (n - 1) / 2 real parameters) and of the patch permutation."""
         count = self.block**2 * shape[0]
         moved = log2_factorial(shape[1] * shape[2] // self.block**2) if self.scramble else 0.0
         return moved + (_BITS * count * (count - 1) / 2 if self.orthogonal else log2_factorial(count))

@@ -1,13 +1,15 @@
 """Pixel permutation: one key-derived permutation of the H*W positions, the same for every channel (PrivDL)."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.ciphers.base import Array, BoundCipher, Cipher, Shape
+from cipherlens.ciphers.base import Array, BoundCipher, Cipher
 from cipherlens.ciphers.rearrangement import invert_order, log2_factorial
+from cipherlens.ciphers.structure import KeyStructure, Layout, Scope, Shape, rearrange
 from cipherlens.keys import Key, KeyStream
 
 
@@ -20,6 +22,10 @@ class PixelPermutationCipher(Cipher):
     threat_note: ClassVar[str] = (
         "obfuscation, not encryption: many small ciphertexts, or a few known pictures, give the key"
     )
+
+    def structure(self, shape: Shape) -> KeyStructure:
+        """One permutation of the places of a channel, for all channels."""
+        return rearrange(Scope.CHANNELS, Layout(np.arange(prod(shape)).reshape(shape[0], 1, -1)))
 
     def key_bits(self, shape: Shape) -> float:
         """A permutation of the positions."""

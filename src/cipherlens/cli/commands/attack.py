@@ -56,7 +56,7 @@ def attack(
     ----------
     name
         Ciphertext only: covariance, correlation, value-correlation, levels, neighbours, feature-reconstruction,
-        minimum-difference, jigsaw. Known pictures: hill-known-plaintext, known-plaintext. Chosen pictures:
+        minimum-difference, jigsaw. Known pictures: known-plaintext. Chosen pictures:
         chosen-plaintext (--key). Labels: adaptation (--run). The model in hand: locked-model (--run, --key),
         folded-model (--run, --public). A public network as prior: batchnorm-match (--public). Networks trained for
         minutes, part of an audit only where it names them: itn, gan (ciphertexts only), sia-gan (labels), itn-pairs
@@ -95,7 +95,8 @@ def attack(
         decrypt --map. Whoever has it can read the data set. Without --plain nothing is scored, and searches begin
         from several starts, as for train --adapt.
     """
-    from cipherlens.evaluation.harness import MAX_QUERIES, evaluate
+    from cipherlens.ciphers.threat_models import MAX_QUERIES
+    from cipherlens.evaluation.harness import evaluate
     from cipherlens.evaluation.load import load_target
 
     if plain is None and save_map is None:
@@ -111,15 +112,12 @@ def attack(
         assert save_map is not None
         _find_map(chosen, dataset, prior, split, budget, seed, save_map, max_pixels, as_json)
         return
-    known, asks = chosen.threat_model == "kpa", chosen.threat_model == "cpa"
+    known, asks = chosen.threat_model.knows_pairs, chosen.threat_model.chooses
     if budget is not None and budget < 1:
         raise UsageError("a budget is at least 1")
     default = default_count(dataset)
-    size = (
-        budget
-        if budget is not None
-        else {"kpa": chosen.min_images, "cpa": MAX_QUERIES}.get(chosen.threat_model, default)
-    )
+    least = chosen.requirements.min_images
+    size = budget if budget is not None else least if known else MAX_QUERIES if asks else default
     # Pairs are spent, so an attack that knows some needs other images to be scored on.
     count = size + default if known else default if asks else size
     target = load_target(dataset, plain, split, count, prior, means.key if asks else None, max_pixels)
@@ -183,7 +181,7 @@ def _find_map(
 
     size = default_count(dataset) if budget is None else budget
     view = load_view(dataset, split, size, prior, seed, max_pixels, count_starts(dataset.spec))
-    result = chosen.run(view)
+    result = chosen.execute(view)
     assert result.inverse is not None
     save_inverse(result.inverse, dataset, path)
     seen = len(view.ciphertexts)

@@ -51,10 +51,11 @@ def choose_attack(name: str, dataset: SealedDataset, means: AttackResources) -> 
             raise UsageError(f"the {name} attack needs --{option}", hint="see cipherlens attack --help")
         if given and option not in (*needed, *_OPTIONAL.get(name, ())):
             raise UsageError(f"--{option} is not for the {name} attack", hint="leave it away")
+    facts = (dataset.spec.create_cipher(), dataset.spec.padded_shape, dataset.spec.ct_shape)
     if means.run is None and means.public is None:
-        return find_attack(name, dataset.spec.cipher, dataset.spec.params)
+        return find_attack(name, *facts)
     chosen = _create_match(means, dataset) if means.run is None else _create(name, dataset, means, means.run)
-    require_applicable(chosen, dataset.spec.cipher, dataset.spec.params)
+    require_applicable(chosen, *facts)
     return chosen
 
 
@@ -63,7 +64,7 @@ def require_map(attack: Attack, dataset: SealedDataset) -> None:
     if not attack.finds_inverse:
         able = [name for name, known in ATTACKS.items() if known.finds_inverse]
         raise UsageError(f"{attack.name} finds no map", hint=f"--save-map is for: {', '.join(able)}")
-    if dataset.spec.params.get("per_image"):
+    if dataset.spec.create_cipher().per_image:
         raise UsageError("each image has a key of its own: no map reads others", hint="leave --save-map away")
 
 
@@ -77,10 +78,10 @@ def save_inverse(inverse: EstimatedInverse, dataset: SealedDataset, path: Path) 
 def _create_match(means: AttackResources, dataset: SealedDataset) -> Attack:
     """The attack with a public network."""
     from cipherlens.api.prior_network import load_prior_network
-    from cipherlens.attacks.model.batchnorm_match import create_batchnorm_attack
+    from cipherlens.attacks.model.batchnorm_match import BatchNormAttack
 
     network, given = load_prior_network(str(means.public), means.weights, dataset.spec.padded_shape)
-    return create_batchnorm_attack(network, given, means.start or "ciphertexts")
+    return BatchNormAttack(network, given, means.start or "ciphertexts")
 
 
 def _create(name: str, dataset: SealedDataset, means: AttackResources, run: Path) -> Attack:
@@ -91,11 +92,11 @@ def _create(name: str, dataset: SealedDataset, means: AttackResources, run: Path
     record = read_record(run).choose_owner(owner)[0]
     check_same_scheme(record.provenance, dataset, "give a run for this sealed data set")
     if name == "adaptation":
-        from cipherlens.attacks.model.adaptation import create_adaptation_attack
+        from cipherlens.attacks.model.adaptation import AdaptationAttack
 
-        return create_adaptation_attack(run, means.round, owner)
+        return AdaptationAttack(run, means.round, owner)
     from cipherlens.api.prior_network import load_plain_run
-    from cipherlens.attacks.model.keyed import create_folded_attack, create_locked_attack
+    from cipherlens.attacks.model.keyed import FoldedModelAttack, LockedModelAttack
     from cipherlens.training.run.load import load_run
 
     if name == "locked-model":
@@ -103,7 +104,7 @@ def _create(name: str, dataset: SealedDataset, means: AttackResources, run: Path
             raise UsageError(f"{run} is not locked", hint="lock it, or train it with --key")
         assert means.key is not None
         locked = load_run(run, "last", dataset.spec.bind(means.key))
-        return create_locked_attack(locked.model, load_run(run, "last", plain=True).model)
+        return LockedModelAttack(locked.model, load_run(run, "last", plain=True).model)
     assert means.public is not None
     folded, plain = load_run(run, "last"), load_plain_run(means.public)
-    return create_folded_attack(folded.model, plain.model, plain.normalization.std)
+    return FoldedModelAttack(folded.model, plain.model, plain.normalization.std)

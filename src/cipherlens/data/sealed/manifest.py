@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from cipherlens.ciphers import BoundCipher, Cipher, create_cipher
+from cipherlens.ciphers.structure import KeyStructure
 from cipherlens.errors import DataError, KeyFailureError
 from cipherlens.files import canonical_json, write_atomic
 from cipherlens.keys import Key
@@ -83,6 +84,10 @@ class CipherSpec:
         except Exception as error:  # parameters of any type, from an untrusted file
             raise DataError(f"the record names no known cipher: {error}", hint=RESTORE) from None
         return cipher
+
+    def structure(self) -> KeyStructure:
+        """What the cipher may do to these images, as everybody may know."""
+        return self.create_cipher().structure(self.padded_shape)
 
     def bind(self, key: Key, check: bool = True) -> BoundCipher:
         """The bound cipher. With ``check``, raises KeyFailureError for a key of another fingerprint."""

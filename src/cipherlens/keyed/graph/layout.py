@@ -1,9 +1,9 @@
-"""In which order tensors are stored: what propagates through a model's graph."""
+"""Layouts: the orders in which tensors are stored. They are propagated through a model's graph."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cipherlens.ciphers.rearrangement import Order
+from cipherlens.ciphers.structure import Order
 
 Pair = tuple[int, int]
 
@@ -18,7 +18,7 @@ class Space:
 
     @property
     def root(self) -> "Space":
-        """The space that stands for all that were joined."""
+        """The representative of all joined spaces."""
         space = self
         while space._parent is not None:
             space = space._parent
@@ -26,7 +26,7 @@ class Space:
 
     @property
     def order(self) -> Order | None:
-        """Their order, once it is given."""
+        """The common order of the joined spaces; None before it is set."""
         return self.root._order
 
     @order.setter
@@ -34,7 +34,7 @@ class Space:
         self.root._order = order
 
     def join(self, other: "Space") -> None:
-        """From now on both are one; their sizes, and orders given before, must be the same."""
+        """Join both spaces. Their sizes must be the same, and so must orders that were set before."""
         mine, theirs = self.root, other.root
         if mine is theirs:
             return
@@ -54,9 +54,9 @@ class Layout:
     channels: int = 0
 
     def covers(self, dims: Sequence[int]) -> bool:
-        """Whether ``dims`` hold both axes."""
+        """Whether ``dims`` contain both axes."""
         return bool(self.axes) and set(self.axes) <= set(dims)
 
     def avoids(self, dims: Sequence[int]) -> bool:
-        """Whether ``dims`` hold neither axis."""
+        """Whether ``dims`` contain neither axis."""
         return bool(self.axes) and not set(self.axes) & set(dims)

@@ -1,4 +1,4 @@
-"""Follow the order of feature maps through a model's graph, by running it once on an example."""
+"""Propagate the order of feature maps through a model's graph, by running it once on an example."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from cipherlens.ciphers.rearrangement import Order
+from cipherlens.ciphers.structure import Order
 from cipherlens.errors import UsageError
 from cipherlens.keyed.graph.layout import Layout, Pair, Space
 from cipherlens.keyed.graph.rule_tables import MAKING_MAPS, find_rule
@@ -16,7 +16,7 @@ from cipherlens.keyed.graph.tracing import evaluating
 
 @dataclass(frozen=True)
 class Change:
-    """From one layout to another; None is the true order."""
+    """A change from one layout to another; None is the true order."""
 
     source: Layout | None
     target: Layout | None
@@ -24,12 +24,13 @@ class Change:
 
 @dataclass
 class Propagated:
-    """Layouts of a graph's values, and where orders must change.
+    """Layouts of a graph's values, and the places where orders must change.
 
-    ``layouts``: of every node whose value is permuted. ``wanted``: per node, the inputs that it needs in another
-    layout (None: in true order). ``fresh``: nodes that compute in true order and whose result is then stored.
-    ``shapes``: of all tensors. ``storages``: per node, the memory that its value lies in; ``writes``: per node, the
-    memory that it changes in place. ``moved``: nodes after which a value, changed in place, is in true order.
+    ``layouts``: the layout of every node whose value is permuted. ``wanted``: per node, the inputs that it needs in
+    another layout (None: in true order). ``fresh``: nodes that compute in true order, and whose result is then
+    stored under a new order. ``shapes``: shapes of all tensors. ``storages``: per node, the memory of its value.
+    ``writes``: per node, the memory that it changes in place. ``moved``: per node, the values that it changes in
+    place and leaves in true order.
     """
 
     layouts: dict[fx.Node, Layout] = field(default_factory=dict)
@@ -46,7 +47,7 @@ class Propagation(fx.Interpreter):
 
     def __init__(self, model: nn.Module, graph: fx.Graph, source: Order, shuffled: bool, bound: Any) -> None:
         super().__init__(model, garbage_collect_values=False, graph=graph)
-        self.extra_traceback = False  # errors are ours to word
+        self.extra_traceback = False  # this package words the errors
         self.found = Propagated()
         self.source, self.shuffled, self._bound = source, shuffled, bound
 
@@ -69,7 +70,7 @@ class Propagation(fx.Interpreter):
         return result
 
     def _note_writes(self, node: fx.Node, versions: list[tuple[fx.Node, Tensor, int]]) -> None:
-        """Memory that ``node`` has changed; a dropout in place, which does nothing here, counts too."""
+        """Record the memory that ``node`` changes; an in-place dropout, inactive here, counts too."""
         module = self.module.get_submodule(str(node.target)) if node.op == "call_module" else None
         announced = getattr(module, "inplace", False) or node.kwargs.get("inplace", False)
         changed = [tensor for _, tensor, version in versions if announced or tensor._version != version]
@@ -77,7 +78,7 @@ class Propagation(fx.Interpreter):
 
     def _place(self, node: fx.Node, result: Any) -> Layout | None:
         if node.op == "placeholder":
-            # Every later input is a default that the caller left out.
+            # All later inputs are defaults.
             return Layout(Space(_sides(result), self.source), (2, 3)) if isinstance(result, Tensor) else None
         if node.op == "get_attr":
             return None
@@ -92,14 +93,14 @@ class Propagation(fx.Interpreter):
         return rule(step) if inputs or rule in MAKING_MAPS else None
 
     def create_fresh(self, node: fx.Node, result: Any) -> Layout | None:
-        """The layout of a result computed in true order: a space of its own where maps are shuffled."""
+        """The layout of a result computed in true order: a new space where maps are shuffled."""
         if not (self.shuffled and isinstance(result, Tensor) and result.ndim == 4 and result.shape[-2:] != (1, 1)):
             return None
         self.found.fresh.append(node)
         return Layout(Space(_sides(result)), (2, 3))
 
     def _finish(self, node: fx.Node) -> None:
-        """Maps leave a model in the client's order of their size, or in true order (``inner="plain"``)."""
+        """Output maps have the client's order for their size, or the true order (``inner="plain"``)."""
         wanted = self.found.wanted.setdefault(node, {})
         for given in node.all_input_nodes:
             layout = self.found.layouts.get(given)
@@ -142,7 +143,7 @@ class _Step:
         self.layouts = [run.found.layouts[needed] for needed in inputs]
 
     def argument(self, position: int, name: str, default: Any = None) -> Any:
-        """The value of an argument, under torch's name or the one that NumPy's users give it."""
+        """The value of an argument, by torch's name or NumPy's."""
         named = next((n for n in (name, _ALIASES.get(name)) if n in self.node.kwargs), None)
         if position < len(self.node.args):
             raw = self.node.args[position]
@@ -151,7 +152,7 @@ class _Step:
         return fx.node.map_arg(raw, lambda node: self._run.env[node])
 
     def restore(self) -> Layout | None:
-        """All inputs in true order, the result stored in an order of its own."""
+        """All inputs are needed in true order; the result is stored under a new order."""
         if any(layout.axes != (2, 3) for layout in self.layouts):
             raise refuse(self, "it needs maps (N, C, H, W)")
         self._want(dict.fromkeys(self._inputs))
@@ -177,7 +178,7 @@ class _Step:
         return first
 
     def _move_written(self) -> None:
-        """An input that is changed in place was put in true order first: so it stays for those who come later."""
+        """An input that is changed in place is in true order from here on, for all later nodes."""
         found = self._run.found
         written = found.writes[self.node]
         aliases = [node for node in found.layouts if found.storages[node] & written]
@@ -192,7 +193,7 @@ class _Step:
         return [node for node in self.node.all_input_nodes if node in found.shapes and node not in found.layouts]
 
     def _has_positions(self, node: fx.Node, layout: Layout) -> bool:
-        """Whether an input in true order has positions, rather than being broadcast over them."""
+        """Whether an input in true order has positions; otherwise it is broadcast over them."""
         shape = self._run.found.shapes[node]
         ndim = self.result.ndim if isinstance(self.result, Tensor) else 4
         axes = layout.axes or (ndim - 1,)

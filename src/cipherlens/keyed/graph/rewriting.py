@@ -1,4 +1,4 @@
-"""Write a model's graph anew, with the operators that restore, rearrange and shuffle feature maps."""
+"""Rewrite a model's graph with operators that restore, rearrange and shuffle feature maps."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import fx, nn
 
-from cipherlens.ciphers.rearrangement import Order
+from cipherlens.ciphers.structure import Order
 from cipherlens.keyed.graph.layout import Layout, Pair
 from cipherlens.keyed.graph.propagation import Propagated
 from cipherlens.keyed.graph.rules import has_hooks
@@ -30,7 +30,7 @@ class Rewriting:
         self._converted: dict[tuple[fx.Node, int], fx.Node] = {}
 
     def run(self) -> fx.Graph:
-        """The new graph; its operators are ``operators``."""
+        """The new graph, which calls the operators of ``operators``."""
         fresh = set(self._found.fresh)
         for node in self._source.nodes:
             made = self._substitute(node)
@@ -45,20 +45,20 @@ class Rewriting:
         return self._graph
 
     def _forget_changed(self, node: fx.Node) -> None:
-        """Rearranged copies of what a node changes in place are copies of the past."""
+        """Drop rearranged copies of values that a node changes in place, because they are outdated."""
         written = self._found.writes.get(node)
         if written:
             kept = {p: c for p, c in self._converted.items() if not self._found.storages[p[0]] & written}
             self._converted = kept
 
     def _give(self, user: fx.Node, needed: fx.Node) -> fx.Node:
-        """The value of ``needed`` as ``user`` wants it."""
+        """The value of ``needed`` in the layout that ``user`` needs."""
         wanted = self._found.wanted.get(user, {})
         if needed not in wanted:
             return self.made[needed]
         change = wanted[needed]
         place = (needed, 0 if change.target is None else id(change.target.space.root))
-        if place not in self._converted:  # made once for all who want it
+        if place not in self._converted:  # made once for all users
             self._converted[place] = self._rearrange(self.made[needed], change.source, change.target)
         return self._converted[place]
 
@@ -76,10 +76,10 @@ class Rewriting:
         return self._graph.call_module(f"{OPERATORS}.{len(self.operators) - 1}", args)
 
     def _substitute(self, node: fx.Node) -> fx.Node | None:
-        """An operator that reads stored maps and writes stored maps, where there is a better one than gathers."""
+        """An operator from stored maps to stored maps that needs no gathers around it; None where there is none."""
         training = node.args[2] if len(node.args) > 2 else node.kwargs.get("training", True)
         if node.target in (F.dropout, F.dropout2d) and training == self._model.training:
-            # As a function it was traced with the model's mode of that moment; as a layer it follows the mode.
+            # A traced function keeps the mode of the time of tracing; a layer follows the model's mode.
             rate = node.args[1] if len(node.args) > 1 else node.kwargs.get("p", 0.5)
             kind: Any = nn.Dropout if node.target is F.dropout else nn.Dropout2d
             return self._call(kind(rate), self._give(node, node.all_input_nodes[0]))
@@ -99,7 +99,7 @@ class Rewriting:
     def _substitute_windows(
         self, node: fx.Node, given: fx.Node, module: nn.Module, orders: tuple[Order | None, Order | None]
     ) -> fx.Node | None:
-        """A convolution or pooling; None for one that is better served by gathers before and after it."""
+        """A convolution or pooling; None for one that needs gathers before and after it."""
         size = self._found.shapes[given][-2:]
         if isinstance(module, nn.Conv2d):
             geometry = conv_geometry(module, size)
@@ -132,7 +132,7 @@ def _get_order(layout: Layout | None) -> Order | None:
 
 
 def conv_geometry(module: nn.Conv2d, size: Sequence[int]) -> Geometry | None:
-    """Windows of a convolution on maps of ``size`` (H, W); None for a kind that is left to torch."""
+    """Windows of a convolution on maps of ``size`` (H, W); None for a kind that torch computes itself."""
     if type(module) is not nn.Conv2d and type(module).__name__ != "Conv2dSame":
         return None
     if module.padding_mode not in ("zeros", "reflect"):
@@ -160,7 +160,7 @@ def pool_geometry(module: nn.Module, size: Sequence[int]) -> Geometry | None:
 
 
 def _same_padding(size: Sequence[int], kernel: Pair, stride: Pair, dilation: Pair) -> tuple[int, int, int, int]:
-    """TensorFlow's rule, which is torch's at stride 1: as many outputs as strides begin, the odd one at the end."""
+    """TensorFlow's "same" padding, torch's at stride 1: ceil(side / stride) outputs, an odd row at the end."""
     totals = [
         max(0, (-(-side // s) - 1) * s + (k - 1) * d + 1 - side)
         for side, k, s, d in zip(size, kernel, stride, dilation, strict=True)
