@@ -26,7 +26,8 @@ from cipherlens.records import write_record
 from cipherlens.training import TrainConfig, fit
 
 SCORED = 200
-FROZEN = {"warm_up": 2}
+FROZEN = {"warm_up": 2, "lr": 0.02}
+"""Of pretrained backbones: the rate of fresh ones made one diverge."""
 CELLS: dict[str, dict[str, Any]] = {
     "random": {},
     "random, own rate": {"adapt_lr": 0.02},
@@ -57,7 +58,7 @@ def main() -> None:
     rows = []
     for seed in options.seeds:
         for backbone, settings in backbones.items():
-            own = {name: value for name, value in settings.items() if name != "warm_up"}
+            own = {name: value for name, value in settings.items() if name != "warm_up"}  # plain images need no adaptation network
             rows.append({**train(options, plain, f"plain {backbone}", seed, own), "backbone": backbone})
             for name, cell in CELLS.items():
                 label = f"{name} {backbone}"

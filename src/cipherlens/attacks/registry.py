@@ -13,7 +13,7 @@ ATTACKS: dict[str, Attack] = {}
 """Attacks that need nothing but images, by name."""
 ALIASES = {"hill-known-plaintext": "known-plaintext"}
 """Names of earlier versions, which records still have."""
-_PLUGINS = Plugins("cipherlens.attacks")
+PLUGINS = Plugins("cipherlens.attacks")
 AttackClass = TypeVar("AttackClass", bound=type[Attack])
 
 
@@ -37,10 +37,15 @@ def get_attack(name: str) -> Attack:
     """
     name = canonical_name(name)
     if name not in ATTACKS:
-        _PLUGINS.load(name)
+        PLUGINS.load(name)
     if name not in ATTACKS:
-        raise unknown_name("attack", name, [*ATTACKS, *_PLUGINS.names()])
+        raise unknown_name("attack", name, list_names())
     return ATTACKS[name]
+
+
+def list_names() -> list[str]:
+    """Names of all attacks, those of installed packages too. Nothing is loaded."""
+    return list(dict.fromkeys([*ATTACKS, *PLUGINS.names()]))
 
 
 def run_attack(name: str, view: View) -> AttackResult:
@@ -56,8 +61,11 @@ def list_attacks(
 ) -> list[Attack]:
     """The attacks that say something about images of these shapes (C, H, W) under a cipher.
 
-    Those that take minutes are included only if ``slow``.
+    Those that take minutes are included only if ``slow``. For a cipher of another package, the attacks of all
+    installed packages are loaded too.
     """
+    if cipher is not None and not type(cipher).__module__.startswith("cipherlens."):
+        load_installed(PLUGINS.names())
     return [
         attack
         for attack in ATTACKS.values()
@@ -83,4 +91,4 @@ def load_installed(names: Sequence[str]) -> None:
     """Load the attacks of these names that are not of this package."""
     for name in map(canonical_name, names):
         if name not in ATTACKS:
-            _PLUGINS.load(name)
+            PLUGINS.load(name)

@@ -76,7 +76,7 @@ def _list_candidates(values: Images, orders: Order, flips: NDArray[np.bool_]) ->
 class FeaturesAttack(Attack):
     """Published attack on single pictures (Chang and Li 2020), also under a key per image.
 
-    Pictures that it leaves unreadable may still fall to attacks on several ciphertexts.
+    If it finds nothing, the pictures may still fall to attacks on several ciphertexts.
     """
 
     name = "feature-reconstruction"
@@ -98,7 +98,7 @@ class FeaturesAttack(Attack):
 class DifferencesAttack(Attack):
     """Published attack on single pictures (Chang and Li 2020), also under a key per image.
 
-    Pictures that it leaves unreadable may still fall to attacks on several ciphertexts.
+    If it finds nothing, the pictures may still fall to attacks on several ciphertexts.
     """
 
     name = "minimum-difference"

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from numpy.typing import NDArray
 
 from cipherlens.ciphers.base import Array, BoundCipher, Cipher, require_uint8
+from cipherlens.ciphers.registry import register_cipher
 from cipherlens.ciphers.structure import KeyStructure, Kind, Shape
 from cipherlens.errors import KeyFailureError
 from cipherlens.keys import Key
@@ -19,6 +20,7 @@ _NONCE, _TAG = 12, 16
 """Bytes of nonce and tag of ChaCha20-Poly1305 (RFC 8439)."""
 
 
+@register_cipher
 @dataclass(frozen=True)
 class IdentityCipher(Cipher):
     """No encryption: the plain baseline of training and the positive control of attacks."""
@@ -51,6 +53,7 @@ class BoundIdentity(BoundCipher):
         return xp.asarray(ct, copy=True)
 
 
+@register_cipher
 @dataclass(frozen=True)
 class StreamCipher(Cipher):
     """ChaCha20-Poly1305 with a fresh random nonce per image: authenticated encryption (RFC 8439).

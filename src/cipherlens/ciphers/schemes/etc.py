@@ -12,6 +12,7 @@ from cipherlens.ciphers.base import Array
 from cipherlens.ciphers.blocks import BlockCipher
 from cipherlens.ciphers.per_image import PerImageCipher
 from cipherlens.ciphers.rearrangement import BoundRearrangement, log2_factorial, name_shape
+from cipherlens.ciphers.registry import register_cipher
 from cipherlens.ciphers.structure import (
     KeyStructure,
     Kind,
@@ -29,6 +30,7 @@ TURNS = 8
 """Rotations and reflections of a square. Definition."""
 
 
+@register_cipher
 @dataclass(frozen=True)
 class EtcCipher(PerImageCipher, BlockCipher):
     """Blocks are moved, rotated and reflected; half of them are inverted; the colours of each are permuted.
@@ -66,6 +68,7 @@ class EtcCipher(PerImageCipher, BlockCipher):
         return BoundRearrangement(self, key, shape, order, mask)
 
 
+@register_cipher
 @dataclass(frozen=True)
 class EtcLegacyCipher(BlockCipher):
     """EtC with the fault of the public code, with which accuracies were published; it cannot be decrypted.

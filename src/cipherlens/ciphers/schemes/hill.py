@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cipherlens.ciphers.base import Array, BoundCipher, check_real, check_real_ct, require_uint8
 from cipherlens.ciphers.blocks import BlockCipher, map_blocks
+from cipherlens.ciphers.registry import register_cipher
 from cipherlens.ciphers.structure import KeyStructure, Kind, Scope, Shape
 from cipherlens.errors import KeyFailureError
 from cipherlens.keys import Key, KeyStream
@@ -25,6 +26,7 @@ _BITS = 53
 """Bits of a drawn number, see ``KeyStream.uniforms``. Definition."""
 
 
+@register_cipher
 @dataclass(frozen=True)
 class HillCipher(BlockCipher):
     """Real Hill cipher: per-channel key, entries uniform in [-1, 1) (CAS771 report, section 1).
@@ -137,6 +139,7 @@ def _condition_number(matrix: NDArray[np.float64]) -> float:
     return float(np.sqrt(eigenvalues[-1] / max(eigenvalues[0], 1e-14 * eigenvalues[-1])))
 
 
+@register_cipher
 @dataclass(frozen=True)
 class HillMod256Cipher(BlockCipher):
     """Hill cipher modulo 256: uint8 in, uint8 out, exact. The matrix is uniform among the invertible ones."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cipherlens.ciphers.blocks import BlockCipher
 from cipherlens.ciphers.rearrangement import BoundNibbleRearrangement, log2_factorial, name_shape
+from cipherlens.ciphers.registry import register_cipher
 from cipherlens.ciphers.structure import (
     KeyStructure,
     Order,
@@ -22,6 +23,7 @@ from cipherlens.ciphers.structure import (
 from cipherlens.keys import Key, KeyStream
 
 
+@register_cipher
 @dataclass(frozen=True)
 class LeCipher(BlockCipher):
     """One permutation of the half bytes of every block; about half of them are inverted before and after it.
@@ -49,6 +51,7 @@ class LeCipher(BlockCipher):
         return BoundNibbleRearrangement(self, key, shape, *combine(places, places, keys, prod(shape)))
 
 
+@register_cipher
 @dataclass(frozen=True)
 class EleCipher(BlockCipher):
     """LE with a separate key for every block, followed by a permutation of the blocks."""

@@ -8,10 +8,12 @@ import numpy as np
 
 from cipherlens.ciphers.per_image import PerImageCipher
 from cipherlens.ciphers.rearrangement import BoundRearrangement, draw_mask, log2_factorial, name_shape
+from cipherlens.ciphers.registry import register_cipher
 from cipherlens.ciphers.structure import KeyStructure, Scope, Shape, lay_pixels, rearrange
 from cipherlens.keys import Key, KeyStream
 
 
+@register_cipher
 @dataclass(frozen=True)
 class NegposCipher(PerImageCipher):
     """A key bit for every pixel and channel says whether the value p becomes 255 - p."""
@@ -33,6 +35,7 @@ class NegposCipher(PerImageCipher):
         return BoundRearrangement(self, key, shape, mask=mask)
 
 
+@register_cipher
 @dataclass(frozen=True)
 class PeCipher(PerImageCipher):
     """Pixel-based encryption (Sirichotedumrong 2019): the colours of each pixel are permuted, values inverted."""

@@ -9,6 +9,7 @@ import numpy as np
 from cipherlens.ciphers.base import Array, BoundCipher, check_real, check_real_ct, to_pixels
 from cipherlens.ciphers.blocks import BlockCipher
 from cipherlens.ciphers.rearrangement import BoundRearrangement, invert_order, log2_factorial, move_blocks
+from cipherlens.ciphers.registry import register_cipher
 from cipherlens.ciphers.structure import (
     KeyStructure,
     Kind,
@@ -25,6 +26,7 @@ _BITS = 53
 """Bits of a drawn number, see ``KeyStream.uniforms``. Definition."""
 
 
+@register_cipher
 @dataclass(frozen=True)
 class PatchCipher(BlockCipher):
     """Each flattened patch is multiplied by a permutation matrix, or with ``orthogonal`` by an orthogonal matrix.

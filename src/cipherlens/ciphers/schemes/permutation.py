@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from cipherlens.ciphers.base import Array, BoundCipher, Cipher
 from cipherlens.ciphers.rearrangement import invert_order, log2_factorial
+from cipherlens.ciphers.registry import register_cipher
 from cipherlens.ciphers.structure import KeyStructure, Layout, Scope, Shape, rearrange
 from cipherlens.keys import Key, KeyStream
 
 
+@register_cipher
 @dataclass(frozen=True)
 class PixelPermutationCipher(Cipher):
     """Shuffle the pixels of an image (PrivDL, ICASSP 2024, section 2); keeps any dtype."""

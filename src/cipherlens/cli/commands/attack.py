@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cipherlens.attacks.base import Attack
+from cipherlens.attacks.registry import PLUGINS, get_attack, list_names
 from cipherlens.cli.commands.attack_resources import AttackResources, choose_attack, require_map, save_inverse
 from cipherlens.cli.console import (
     Json,
@@ -198,4 +199,39 @@ def default_count(dataset: SealedDataset) -> int:
     return max(1, min(_MAX_BUDGET, _DEFAULT_VALUES // (channels * height * width)))
 
 
-COMMANDS = (attack,)
+def attacks(*, as_json: Json = False) -> None:
+    """List the attacks, whom each stands for, and what it needs."""
+    rows = {name: _describe(get_attack(name)) for name in list_names()}
+    width = max(map(len, rows))
+    lines = [
+        f"{start:{width}}  {text}"
+        for name, row in rows.items()
+        for start, text in (
+            (name, f"{row['summary']}"),
+            ("", f"attacker: {row['attacker']}"),
+            *([("", f"needs: {row['needs']}")] if row["needs"] else []),
+            *([] if row["package"] == "cipherlens" else [("", f"from the package {row['package']}")]),
+        )
+    ]
+    lines.append("With a model or a run: adaptation, batchnorm-match, locked-model, folded-model (attack --help).")
+    emit(rows, as_json, lines)
+
+
+def _describe(attack: Attack) -> dict[str, Any]:
+    needs = attack.requirements
+    words = [
+        *([f"{needs.min_images} images or more"] if needs.min_images > 1 else []),
+        *(["public images of the same size"] if needs.public_images else []),
+        *([f"about {needs.cost_minutes:g} minutes"] if needs.cost_minutes else []),
+    ]
+    return {
+        "threat_model": attack.threat_model.name,
+        "attacker": attack.threat_model.summary,
+        "summary": attack.summary,
+        "needs": ", ".join(words),
+        "finds_map": attack.finds_inverse,
+        "package": PLUGINS.find_package(attack.name),
+    }
+
+
+COMMANDS = (attack, attacks)

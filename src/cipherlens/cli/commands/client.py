@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from cipherlens.ciphers import CIPHERS, Cipher, create_cipher
+from cipherlens.ciphers import Cipher, create_cipher, list_ciphers
 from cipherlens.ciphers.broken import describe_breaks, find_breaks
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
+from cipherlens.ciphers.registry import PLUGINS, parse_option
 from cipherlens.cli.commands.inspect import inspect
 from cipherlens.cli.console import (
     Discard,
@@ -80,6 +81,7 @@ def encrypt(
     grey: Annotated[bool, Parameter(negative="")] = False,
     scramble: Annotated[bool, Parameter(negative="")] = False,
     per_image: Annotated[bool, Parameter(negative="")] = False,
+    cipher_option: list[str] | None = None,
     size: OptionalWhole = None,
     pad: Annotated[bool, Parameter(negative="")] = False,
     split: list[str] | None = None,
@@ -116,6 +118,8 @@ def encrypt(
         patch: move the patches too.
     per_image
         negpos, pe, etc: a key of its own for every image.
+    cipher_option
+        NAME=VALUE: any parameter of the cipher, as those of an installed package have; may be repeated.
     size
         Resize the shorter side to this and cut out the centre square.
     pad
@@ -138,7 +142,7 @@ def encrypt(
         Check everything and say what would be done.
     """
     flags = {"orthogonal": orthogonal, "grey": grey, "scramble": scramble, "per_image": per_image}
-    chosen = _choose_cipher(cipher, block, flags)
+    chosen = _choose_cipher(cipher, block, flags, cipher_option or [])
     secret = load_key(key, passphrase_file)
     options = SealOptions(
         Preprocess(size, pad, max_pixels),
@@ -161,9 +165,14 @@ def encrypt(
     _report_sealing(report, destination, secret, as_json)
 
 
-def _choose_cipher(name: str, block: int | None, flags: dict[str, bool]) -> Cipher:
+def _choose_cipher(name: str, block: int | None, flags: dict[str, bool], options: list[str]) -> Cipher:
     params: dict[str, Any] = {} if block is None else {"block": block}
-    return create_cipher(name, **params, **{flag: True for flag, given in flags.items() if given})
+    params |= {flag: True for flag, given in flags.items() if given}
+    for field, value in (parse_option(name, text) for text in options):
+        if field in params:
+            raise UsageError(f"{field} is given twice", hint="give it once", parameters=("cipher_option",))
+        params[field] = value
+    return create_cipher(name, **params)
 
 
 def _report_sealing(report: SealReport, destination: Path, key: Key, as_json: bool) -> None:
@@ -229,16 +238,7 @@ def decrypt(
 
 def ciphers(*, as_json: Json = False) -> None:
     """List the ciphers and what an eavesdropper can do to each."""
-    rows = {
-        name: {
-            "summary": kind.summary,
-            "threat": kind.threat_note,
-            "broken_by": find_breaks(create_cipher(name)),
-            "parameters": create_cipher(name).params,
-            "key_space_bits_32x32": round(create_cipher(name).key_bits((3, 32, 32))),
-        }
-        for name, kind in CIPHERS.items()
-    }
+    rows = {name: _describe(create_cipher(name)) for name in list_ciphers()}
     width = max(map(len, rows))
     lines = [
         f"{start:{width}}  {text}"
@@ -247,11 +247,31 @@ def ciphers(*, as_json: Json = False) -> None:
             (name, row["summary"]),
             ("", row["threat"]),
             ("", f"broken by: {describe_breaks(create_cipher(name))}"),
-            ("", f"parameters {row['parameters']}; 2^{row['key_space_bits_32x32']} transforms of 32x32"),
+            ("", f"parameters {row['parameters']}; {_describe_key_bits(row['key_space_bits_32x32'])}"),
+            *([] if row["package"] == "cipherlens" else [("", f"from the package {row['package']}")]),
         )
     ]
     lines.append("a+b applies a, then b. The size of a key space is no measure of strength.")
     emit(rows, as_json, lines)
+
+
+def _describe(cipher: Cipher) -> dict[str, Any]:
+    try:
+        bits = round(cipher.key_bits((3, 32, 32)))
+    except NotImplementedError:  # a cipher of another package need not say
+        bits = None
+    return {
+        "summary": cipher.summary,
+        "threat": cipher.threat_note,
+        "broken_by": find_breaks(cipher),
+        "parameters": cipher.params,
+        "key_space_bits_32x32": bits,
+        "package": PLUGINS.find_package(cipher.name),
+    }
+
+
+def _describe_key_bits(bits: int | None) -> str:
+    return "it does not say how many transforms there are" if bits is None else f"2^{bits} transforms of 32x32"
 
 
 COMMANDS = (keygen, encrypt, decrypt, inspect, ciphers)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from cipherlens.ciphers import Cipher
+from cipherlens.ciphers.structure import KeyStructure, Kind, Scope
 from cipherlens.data.sealed.manifest import DatasetSpec
 from cipherlens.data.sealed.shards import SealOptions, ShardTask, narrow, tag_source
 from cipherlens.data.sources.augmented import choose_positions
@@ -15,9 +16,6 @@ from cipherlens.data.sources.checks import check_class_names, check_labels
 from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
-
-MASK_CIPHERS = ("pixel-permutation", "identity")
-"""Ciphers that take data with masks: they move pixels and keep values, so masks are moved like images."""
 
 SHARD_BYTES = 16 << 20
 """Ciphertext per shard, about: large enough to read fast, small enough to redo. Chosen by hand."""
@@ -28,9 +26,15 @@ class Job:
     """A spec, its shards, the opened source, and the spec as earlier versions tagged it: by the source's name."""
 
     spec: DatasetSpec
+    cipher: Cipher
     tasks: list[ShardTask]
     source: Source
     named_spec: DatasetSpec
+
+
+def moves_masks(structure: KeyStructure) -> bool:
+    """Whether a mask, which has one channel, can move with its image: the key moves pixels, all channels alike."""
+    return structure.scope is Scope.CHANNELS or structure.kind is Kind.NOTHING
 
 
 def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> Job:
@@ -41,10 +45,6 @@ def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> Job
     whole = open_source(source)
     opened = narrow(whole, options)
     check_class_names(opened.classes)
-    if opened.masked and cipher.name not in MASK_CIPHERS:
-        raise UsageError(
-            f"masks cannot be sealed with {cipher.name}", hint=f"choose a cipher of: {', '.join(MASK_CIPHERS)}"
-        )
     splits = options.splits or tuple(opened.splits)
     for split in splits:
         require_split(opened, split)
@@ -52,6 +52,8 @@ def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> Job
     chosen = {split: choose_positions(opened, split, options.augment, options.limit) for split in splits}
     plain_shape = _first_shape(opened, chosen, options)
     padded_shape = options.preprocess.padded_shape(plain_shape, cipher.block)
+    if opened.masked and not moves_masks(cipher.structure(padded_shape)):
+        raise UsageError(f"masks cannot be sealed with {cipher.name}", hint="choose pixel-permutation or identity")
     bound = cipher.bind(key, padded_shape)
     per_image = int(np.prod(bound.ct_shape)) * np.dtype(bound.ct_dtype).itemsize
     full_tag, named_tag = tag_source(key, source, whole, options)
@@ -77,7 +79,7 @@ def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> Job
         for split, indices in chosen.items()
         for number, part in enumerate(_cut(indices, spec.shard_images))
     ]
-    return Job(spec, tasks, opened, replace(spec, source_tag=named_tag))
+    return Job(spec, cipher, tasks, opened, replace(spec, source_tag=named_tag))
 
 
 def _cut(indices: np.ndarray[Any, Any], size: int) -> list[np.ndarray[Any, Any]]:

@@ -84,7 +84,7 @@ def _seal_rest(
     total = sum(spec.counts.values())
     finished = total - sum(len(task.indices) for task in todo)
     try:
-        maker = ShardMaker(source, out, spec, options)
+        maker = ShardMaker(source, out, spec, options, job.cipher)
         for made in make_shards(maker, todo, key, options.workers, job.source):
             commit(made.temporary, out / SHARDS / made.shard.file)
             journal.add(made.shard)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.ciphers import BoundCipher
+from cipherlens.ciphers import BoundCipher, Cipher
 from cipherlens.data.images import IGNORED, Item, Preprocess, check_shape, pad_to
 from cipherlens.data.sealed.manifest import SHARDS, DatasetSpec, Shard, tag
 from cipherlens.data.sealed.tensors import serialize
@@ -80,6 +80,11 @@ class ShardMaker:
     out: Path
     spec: DatasetSpec
     options: SealOptions
+    cipher: Cipher
+
+    def bind(self, key: Key) -> BoundCipher:
+        """Bind the job's cipher to the images' shape."""
+        return self.cipher.bind(key, self.spec.padded_shape)
 
     def open(self, key: Key) -> Source:
         """Open the job's source in a worker. Raises DataError where it has changed since the spec was made."""
@@ -186,7 +191,7 @@ def make_shards(
     """Make shards in up to ``workers`` processes, in any order; one worker is this process, with ``source``."""
     workers = min(workers, len(tasks))
     if workers <= 1:
-        bound = maker.spec.bind(key)
+        bound = maker.bind(key)
         yield from (maker.make(task, bound, source) for task in tasks)
         return
     yield from run_in_processes(_make_in_worker, tasks, workers, _start_worker, (maker, key.to_bytes()))
@@ -198,7 +203,7 @@ _worker: dict[str, Any] = {}
 def _start_worker(maker: ShardMaker, secret: bytes) -> None:
     # The key reaches a worker through a pipe, not through the command line or a file.
     key = Key(secret)
-    _worker.update(maker=maker, bound=maker.spec.bind(key), source=maker.open(key))
+    _worker.update(maker=maker, bound=maker.bind(key), source=maker.open(key))
 
 
 def _make_in_worker(task: ShardTask) -> Made:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cipherlens.ciphers.base import Array, BoundCipher, require_uint8
 from cipherlens.ciphers.blocks import BlockCipher, map_images
 from cipherlens.ciphers.rearrangement import BoundRearrangement, draw_mask, log2_factorial, move_blocks
+from cipherlens.ciphers.registry import register_cipher
 from cipherlens.ciphers.structure import (
     KeyStructure,
     Kind,
@@ -43,6 +44,7 @@ class _AlikeCipher(BlockCipher):
         return f"{self.name}:block={self.block}:channels={shape[0]}"
 
 
+@register_cipher
 @dataclass(frozen=True)
 class ShfCipher(_AlikeCipher):
     """SHF: one permutation of the values of a block, the same for every block."""
@@ -65,6 +67,7 @@ class ShfCipher(_AlikeCipher):
         return BoundRearrangement(self, key, shape, move_blocks(places, shuffled))
 
 
+@register_cipher
 @dataclass(frozen=True)
 class NpCipher(_AlikeCipher):
     """NP: a key bit for each place in a block says whether p becomes 255 - p; the same for every block."""
@@ -87,6 +90,7 @@ class NpCipher(_AlikeCipher):
         return BoundRearrangement(self, key, shape, mask=mask)
 
 
+@register_cipher
 @dataclass(frozen=True)
 class BlockScramblingCipher(BlockCipher):
     """A permutation of whole blocks, all channels together."""
@@ -109,6 +113,7 @@ class BlockScramblingCipher(BlockCipher):
         return BoundRearrangement(self, key, shape, move_blocks(places, places[stream.permutation(len(places))]))
 
 
+@register_cipher
 @dataclass(frozen=True)
 class FfxCipher(_AlikeCipher):
     """FFX: format-preserving encryption of the values at chosen places of a block, the same for every block.
