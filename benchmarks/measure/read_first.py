@@ -18,7 +18,7 @@ import torch
 
 from cipherlens.api.front_end import count_images, find_map
 from cipherlens.api.joint import create_owner
-from cipherlens.api.prior_network import load_prior_network
+from cipherlens.attacks.model.networks import load_prior_network
 from cipherlens.attacks.base import View
 from cipherlens.attacks.model.batchnorm_match import STEPS, begin, refine
 from cipherlens.ciphers import create_cipher

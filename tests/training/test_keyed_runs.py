@@ -352,3 +352,54 @@ def test_operators_and_exports_of_a_locked_model_keep_the_key(key, tmp_path):
 def test_lock_is_a_public_name():
     assert cl.lock.__module__ == "cipherlens.keyed.lock"
     assert DataError.exit_code == 4
+
+
+def test_an_audit_attacks_the_keyed_model_too(call, data, place, tmp_path):
+    command = ("audit", data[1].root, "--plain", SOURCE, "--workers", "2", "--json")
+    runs = ("--run", place / "locked", "--run", place / "plain")
+    code, out, err = call(*command, *runs, "--key", place / "client.key", "--out", tmp_path / "held")
+    assert code == 0, err
+    report = json.loads(out)
+    held = [row for row in report["attacks"] if row["threat_model"] == "model"]
+    assert [(row["attack"], row["budget"], row["exact_pixels"]) for row in held] == [("locked-model", 1, 1.0)]
+    controls = {row["control"]: row["passed"] for row in report["controls"] if row["attack"] == "locked-model"}
+    assert controls == {"identity": True, "stream": True}
+    page = (tmp_path / "held" / "report.html").read_text()
+    assert "Anybody who holds the model file" in page
+    assert "locked-model" in page
+
+    def list_reasons(*options):
+        code, out, err = call(*command, *options, "--attacks", "known-plaintext")
+        assert code == 0, err
+        rows = json.loads(out)["not_run"]
+        return {row["attack"]: row["reason"] for row in rows if row["threat_model"] == "model"}
+
+    assert list_reasons("--out", tmp_path / "none") == {"locked-model": "needs a locked run"}
+    assert "needs the key" in list_reasons(*runs, "--out", tmp_path / "keyless")["locked-model"]
+
+
+def test_an_audit_knows_a_folded_run_by_its_plain_one(call, data, key, tmp_path):
+    small = {"model": "vit-cifar", "epochs": 1, "batch_size": 30, "precision": "float32", "threads": 1}
+    fit(
+        TrainConfig(**small),
+        data[0].split("train"),
+        data[0].split("test"),
+        tmp_path / "plain",
+        data[0].spec.to_json(),
+    )
+    key.save(tmp_path / "client.key")
+    given = ("--key", tmp_path / "client.key")
+    sealed = tmp_path / "sealed"
+    assert call("encrypt", SOURCE, sealed, *given, "--cipher", "shf", "--block", "4", "--workers", "1")[0] == 0
+    code, _, err = call("fold", tmp_path / "plain", "--sealed", sealed, *given, "--out", tmp_path / "folded")
+    assert code == 0, err
+    command = ("audit", sealed, "--plain", SOURCE, "--workers", "2", "--json", "--attacks", "folded-model")
+    runs = ("--run", tmp_path / "plain", "--run", tmp_path / "folded")
+    code, out, err = call(*command, *runs, "--out", tmp_path / "report")
+    assert code == 0, err
+    report = json.loads(out)
+    assert [(row["attack"], row["exact_pixels"]) for row in report["attacks"]] == [("folded-model", 1.0)]
+    assert all(row["passed"] for row in report["controls"])
+    code, _, err = call(*command, "--run", tmp_path / "folded", "--out", tmp_path / "alone")
+    assert code == 2
+    assert "folded-model" in err

@@ -171,6 +171,10 @@ class Attack(ABC):
     def run(self, view: View) -> Found:
         """Pictures (N, C, H, W), or a map that gives them, and details. Knows nothing but the view."""
 
+    def without_key(self) -> "Attack":
+        """The attack for the identity control, where no key is to be found. Models in hand hold none then."""
+        return self
+
     def choose_alignment(self, structure: KeyStructure, key_per_image: bool) -> str:
         """Name of the alignment before scoring for this scheme."""
         return self.alignment

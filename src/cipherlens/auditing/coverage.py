@@ -1,10 +1,14 @@
 """Coverage of an audit: the attacks that can run, and those that were not run, with the reason."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cipherlens.attacks import list_attacks
 from cipherlens.attacks.base import Attack
+from cipherlens.attacks.model.keyed import FoldedModelAttack, LockedModelAttack
+from cipherlens.attacks.model.keyed_runs import KeyedRun, find_keyed_runs
 from cipherlens.attacks.registry import canonical_name, load_installed
 from cipherlens.auditing.jobs import Job
 from cipherlens.auditing.verdict import OUT_OF_TIME
@@ -16,11 +20,40 @@ _NOT_ASKED = "not asked for"
 _TOO_LONG = "takes minutes: name it among the attacks"
 
 
-def choose_attacks(target: Target, names: Sequence[str]) -> list[Attack]:
-    """The attacks of these names, or all that can run. Raises UsageError, listing those, for one that cannot."""
+def choose_keyed_runs(target: Target, runs: Sequence[Path]) -> tuple[list[KeyedRun], dict[type[Attack], str]]:
+    """The runs that hold a key and can be attacked, one for each attack, and why the other attacks cannot run."""
+    found = {one.attack: one for one in reversed(find_keyed_runs(runs))}
+    refused: dict[type[Attack], str] = {}
+    for kind, reason in _NEEDS_RUN.items():
+        if kind.name not in found:
+            refused[kind] = reason
+        elif kind is LockedModelAttack and target.bound is None:
+            refused[kind] = "needs the key, without which a locked model does not work"
+    chosen = [one for name, one in found.items() if name not in {kind.name for kind in refused}]
+    return chosen, {kind: reason for kind, reason in refused.items() if _supports(kind, target)}
+
+
+_NEEDS_RUN: dict[type[Attack], str] = {
+    LockedModelAttack: "needs a locked run",
+    FoldedModelAttack: "needs a folded run, and the plain run that it was made of",
+}
+
+
+def _supports(kind: type[Attack], target: Target) -> bool:
+    """Whether attacks of a class say something about a scheme; they need no model for that."""
+    return kind.supports(object.__new__(kind), target.cipher, target.plain_shape, target.sealed_shape)
+
+
+def choose_attacks(target: Target, names: Sequence[str], in_hand: Sequence[Attack] = ()) -> list[Attack]:
+    """The attacks of these names, or all that can run, with those ``in_hand`` that hold a model.
+
+    Raises UsageError, listing what can run, for a name that cannot.
+    """
     load_installed(names)
     names = [canonical_name(name) for name in names]
-    able = target.list_attacks(slow=bool(names))
+    shapes = (target.plain_shape, target.sealed_shape)
+    held = [attack for attack in in_hand if attack.supports(target.cipher, *shapes)]
+    able = [*target.list_attacks(slow=bool(names)), *held]
     unknown = sorted(set(names) - {attack.name for attack in able})
     if unknown:
         fitting = _list_fitting(target)
@@ -33,22 +66,30 @@ def choose_attacks(target: Target, names: Sequence[str]) -> list[Attack]:
     return [attack for attack in able if not names or attack.name in names]
 
 
-def list_missing(target: Target, chosen: Sequence[Attack], late: Sequence[Job]) -> list[dict[str, Any]]:
+def list_missing(
+    target: Target,
+    chosen: Sequence[Attack],
+    late: Sequence[Job],
+    refused: Mapping[type[Attack], str] = MappingProxyType({}),
+) -> list[dict[str, Any]]:
     """What was not run, and why: whole attacks (no budget), and budgets and controls that exceeded the time."""
     rows = []
 
-    def add(attack: Attack, what: str, budget: int | None, reason: str) -> None:
+    def add(attack: Attack | type[Attack], what: str, budget: int | None, reason: str) -> None:
         model = attack.threat_model
         facts = {"attack": attack.name, "threat_model": model.name, "what": what, "budget": budget}
         rows.append(facts | {"budget_unit": model.budget_unit, "reason": reason})
 
-    for attack in _list_fitting(target):
+    known = _list_fitting(target)
+    for attack in [*known, *(one for one in chosen if one not in known)]:
         if attack not in chosen:
             reason = _TOO_LONG if attack.requirements.cost_minutes else _NOT_ASKED
             add(attack, "attack", None, target.missing_requirement(attack, len(target.plain)) or reason)
         for job in late:
             if job.attack == attack.name:
                 add(attack, "controls" if job.budget is None else "attack", job.budget, OUT_OF_TIME)
+    for kind, lack in refused.items():
+        add(kind, "attack", None, lack)
     return rows
 
 

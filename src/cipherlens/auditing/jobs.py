@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cipherlens.attacks import THREAT_MODELS, get_attack
 from cipherlens.attacks.base import Attack
+from cipherlens.attacks.model.keyed_runs import KeyedRun
 from cipherlens.data.partial import partial_folder
 from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.evaluation.controls import Control, run_controls
@@ -71,12 +72,18 @@ def plan_jobs(attacks: Sequence[Attack], total: int, seed: int, key_per_image: b
 
 
 def run_jobs(
-    target: Target, jobs: Sequence[Job], key: Key | None, workers: int, seconds: float
+    target: Target,
+    jobs: Sequence[Job],
+    key: Key | None,
+    workers: int,
+    seconds: float,
+    keyed: Sequence[KeyedRun] = (),
 ) -> Generator[Outcome, None, None]:
     """Yield outcomes as jobs finish, for at most ``seconds``; then the workers are stopped.
 
     An outcome depends on its job alone, not on the number of workers or on other jobs. The stream control is an
-    exception, because its nonces are random. ``key`` is the victim's, for attacks with chosen pictures.
+    exception, because its nonces are random. ``key`` is the victim's: it encrypts chosen pictures, and makes locked
+    models work. ``keyed`` are the runs of attacks that hold a model.
     """
     if not jobs:
         return
@@ -88,15 +95,18 @@ def run_jobs(
         # Workers share the images as files. A bound cipher holds the key and cannot be pickled.
         facts = {name: getattr(target, name) for name in ("cipher", "prior", "images_apart")}
         started = min(workers, len(jobs))
-        arguments = (facts, str(folder), started, None if key is None else key.to_bytes())
+        arguments = (facts, str(folder), started, None if key is None else key.to_bytes(), tuple(keyed))
         yield from run_in_processes(run_job, jobs, started, start_worker, arguments, seconds)
 
 
 _ARRAYS = ("plain", "ct", "public", "labels", "public_labels")
 _target: Target
+_keyed: dict[str, KeyedRun] = {}
 
 
-def start_worker(facts: dict[str, Any], folder: str, workers: int, key: bytes | None) -> None:
+def start_worker(
+    facts: dict[str, Any], folder: str, workers: int, key: bytes | None, keyed: Sequence[KeyedRun] = ()
+) -> None:
     """Load what all jobs of a worker share: the target, with its images from the files of a folder.
 
     The last worker that opens the files removes them, so that a killed audit leaves no plain images on disk.
@@ -114,11 +124,14 @@ def start_worker(facts: dict[str, Any], folder: str, workers: int, key: bytes | 
     if key is not None:
         bound = facts["cipher"].bind(Key(key), images["plain"].shape[1:])
     _target = Target(**facts, **images, bound=bound)
+    _keyed.clear()
+    _keyed.update({run.attack: run for run in keyed})
 
 
 def run_job(job: Job) -> Outcome:
     """Run one job in a worker process, after :func:`start_worker`."""
-    attack = get_attack(job.attack)
+    keyed = _keyed.get(job.attack)
+    attack = get_attack(job.attack) if keyed is None else keyed.create(_target.bound)
     if job.budget is None:
         # A budget of chosen pictures is not a number of images, so the controls get the fewest images they take.
         size = 1 if attack.threat_model.chooses else max(default_budgets(attack, len(_target.plain)))

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import to_unit
-from cipherlens.auditing.coverage import choose_attacks, list_missing
+from cipherlens.attacks.model.keyed_runs import KeyedRun
+from cipherlens.auditing.coverage import choose_attacks, choose_keyed_runs, list_missing
 from cipherlens.auditing.jobs import Job, Outcome, plan_jobs, run_jobs
 from cipherlens.auditing.report.write import PictureRow, find_worst
 from cipherlens.auditing.thresholds import check_thresholds
@@ -60,22 +61,24 @@ def audit(
 ) -> tuple[dict[str, Any], list[PictureRow]]:
     """Run the attacks that apply to the data set's cipher; return the report's content and its pictures.
 
-    ``key`` is the victim's, where ``target`` has one to encrypt chosen pictures. ``progress`` is called with the
-    number of finished jobs, the number of all jobs, and the names of the running ones. Raises UsageError for
-    attacks that cannot run on this data set.
+    ``key`` is the victim's, where ``target`` has one to encrypt chosen pictures. Of ``runs`` the report has the
+    accuracy. Those that hold a key are attacked too: locked ones with the key, folded ones beside their plain run.
+    ``progress`` is called with the number of finished jobs, the number of all jobs, and the names of the running
+    ones. Raises UsageError for attacks that cannot run on this data set.
     """
     effort, accuracy = effort or AuditConfig(), [read_accuracy(run) for run in runs]
-    attacks = choose_attacks(target, effort.attacks)
+    keyed, refused = choose_keyed_runs(target, runs)
+    attacks = choose_attacks(target, effort.attacks, [one.create(target.bound) for one in keyed])
     jobs = plan_jobs(attacks, len(target.plain), effort.seed, target.key_per_image)
     started = time.monotonic()
-    outcomes = _collect(target, jobs, key, effort, progress)
+    outcomes = _collect(target, jobs, key, effort, progress, keyed)
     seconds = time.monotonic() - started
     names = [attack.name for attack in attacks]
     # Jobs finish in any order; the report sorts them by attack and budget.
     ordered = sorted(outcomes, key=lambda job: (names.index(job.attack), job.budget or 0))
     done = [outcomes[job] for job in ordered]
     evaluations = [outcome.evaluation for outcome in done if outcome.evaluation is not None]
-    missing = list_missing(target, attacks, [job for job in jobs if job not in outcomes])
+    missing = list_missing(target, attacks, [job for job in jobs if job not in outcomes], refused)
     report: dict[str, Any] = {
         "format": "cipherlens-audit",
         "version": 1,
@@ -95,7 +98,12 @@ def audit(
 
 
 def _collect(
-    target: Target, jobs: Sequence[Job], key: Key | None, effort: AuditConfig, progress: Progress | None
+    target: Target,
+    jobs: Sequence[Job],
+    key: Key | None,
+    effort: AuditConfig,
+    progress: Progress | None,
+    keyed: Sequence[KeyedRun],
 ) -> dict[Job, Outcome]:
     outcomes: dict[Job, Outcome] = {}
 
@@ -107,7 +115,7 @@ def _collect(
 
     tell()
     # Closing the generator stops the workers after an error or an interrupt.
-    with closing(run_jobs(target, jobs, key, effort.workers, 60 * effort.minutes)) as running:
+    with closing(run_jobs(target, jobs, key, effort.workers, 60 * effort.minutes, keyed)) as running:
         for outcome in running:
             outcomes[outcome.job] = outcome
             tell()

@@ -44,7 +44,7 @@ def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> 
         labels = None if target.labels is None else target.labels[:count]
         fake = replace(target, cipher=scheme, plain=plain, ct=ct, bound=bound, labels=labels)
         size = _choose_size(attack, count, budget)
-        result = evaluate(attack, fake, size, seed)
+        result = evaluate(attack.without_key() if name == "identity" else attack, fake, size, seed)
         good = (
             result.ssim >= max(attack.min_control_ssim, result.guess_ssim + GUESS_MARGIN)
             if name == "identity"

@@ -49,6 +49,10 @@ class LockedModelAttack(Attack):
         structure = describe_scheme(cipher, plain_shape)
         return structure.scope is Scope.CHANNELS or structure.kind is Kind.NOTHING
 
+    def without_key(self) -> Attack:
+        """The plain network in place of the locked one."""
+        return LockedModelAttack(self.plain, self.plain)
+
     def run(self, view: View) -> Found:
         """Ask both models about every pixel, and undo the permutation that their answers tell."""
         order, unsure = recover_order(self.locked, self.plain, view.plain_shape)
@@ -109,6 +113,10 @@ class FoldedModelAttack(Attack):
         """One map of whole bytes for all blocks, or plain images."""
         structure = describe_scheme(cipher, plain_shape)
         return (structure.maps_blocks_alike and not structure.halves) or structure.kind is Kind.NOTHING
+
+    def without_key(self) -> Attack:
+        """The plain network in place of the folded one."""
+        return FoldedModelAttack(self.plain, self.plain, (1.0,) * len(self.std))
 
     def run(self, view: View) -> Found:
         """Compare the two layers, and undo the map between them."""

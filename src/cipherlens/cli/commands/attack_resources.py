@@ -77,8 +77,8 @@ def save_inverse(inverse: EstimatedInverse, dataset: SealedDataset, path: Path) 
 
 def _create_match(means: AttackResources, dataset: SealedDataset) -> Attack:
     """The attack with a public network."""
-    from cipherlens.api.prior_network import load_prior_network
     from cipherlens.attacks.model.batchnorm_match import BatchNormAttack
+    from cipherlens.attacks.model.networks import load_prior_network
 
     network, given = load_prior_network(str(means.public), means.weights, dataset.spec.padded_shape)
     return BatchNormAttack(network, given, means.start or "ciphertexts")
@@ -89,22 +89,15 @@ def _create(name: str, dataset: SealedDataset, means: AttackResources, run: Path
     from cipherlens.training.run.record import read_record
 
     owner = dataset.spec.key_fingerprint
-    record = read_record(run).choose_owner(owner)[0]
-    check_same_scheme(record.provenance, dataset, "give a run for this sealed data set")
+    provenance = read_record(run).choose_owner(owner)[0].provenance
+    check_same_scheme(provenance, dataset, "give a run for this sealed data set")
     if name == "adaptation":
         from cipherlens.attacks.model.adaptation import AdaptationAttack
 
         return AdaptationAttack(run, means.round, owner)
-    from cipherlens.api.prior_network import load_plain_run
-    from cipherlens.attacks.model.keyed import FoldedModelAttack, LockedModelAttack
-    from cipherlens.training.run.load import load_run
+    from cipherlens.attacks.model.keyed_runs import create_folded, create_locked
 
     if name == "locked-model":
-        if record.config.lock is None:
-            raise UsageError(f"{run} is not locked", hint="lock it, or train it with --key")
-        assert means.key is not None
-        locked = load_run(run, "last", dataset.spec.bind(means.key))
-        return LockedModelAttack(locked.model, load_run(run, "last", plain=True).model)
+        return create_locked(run, None if means.key is None else dataset.spec.bind(means.key))
     assert means.public is not None
-    folded, plain = load_run(run, "last"), load_plain_run(means.public)
-    return FoldedModelAttack(folded.model, plain.model, plain.normalization.std)
+    return create_folded(run, means.public)

@@ -73,7 +73,8 @@ def audit(
     workers
         Worker processes; all cores by default.
     run
-        Run folders trained on this data, for the accuracy part; may be repeated.
+        Run folders trained on this data, for the accuracy part; may be repeated. A locked one is attacked too (it
+        needs --key), and so is a folded one beside the plain run that it was made of.
     fail_above
         METRIC=LIMIT with metric ssim, psnr or exact_pixels; may be repeated.
     key

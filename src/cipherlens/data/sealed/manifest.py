@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from cipherlens.ciphers import BoundCipher, Cipher, create_cipher
 from cipherlens.ciphers.structure import KeyStructure
-from cipherlens.errors import DataError, KeyFailureError
+from cipherlens.errors import DataError, KeyFailureError, UsageError
 from cipherlens.files import canonical_json, write_atomic
 from cipherlens.keys import Key
 from cipherlens.schema import Count, ImageShape, Sha256, Side, parse
@@ -81,6 +81,9 @@ class CipherSpec:
         try:
             cipher = create_cipher(self.cipher, **self.params)
             repr(cipher.params)  # fails here for a composition that is nested too deeply
+        except UsageError as error:
+            hint = "if it is of another package, install that; else copy the data again from where it was made"
+            raise DataError(f"the record names no known cipher: {error.args[0]}", hint=hint) from None
         except Exception as error:  # parameters of any type, from an untrusted file
             raise DataError(f"the record names no known cipher: {error}", hint=RESTORE) from None
         return cipher

@@ -1,0 +1,1 @@
+"""One cipher, and an attack that breaks it."""
