@@ -58,7 +58,9 @@ def main() -> None:
     rows = []
     for seed in options.seeds:
         for backbone, settings in backbones.items():
-            own = {name: value for name, value in settings.items() if name != "warm_up"}  # plain images need no adaptation network
+            own = {
+                name: value for name, value in settings.items() if name != "warm_up"
+            }  # plain images need no adaptation network
             rows.append({**train(options, plain, f"plain {backbone}", seed, own), "backbone": backbone})
             for name, cell in CELLS.items():
                 label = f"{name} {backbone}"

@@ -18,9 +18,9 @@ import torch
 
 from cipherlens.api.front_end import count_images, find_map
 from cipherlens.api.joint import create_owner
-from cipherlens.attacks.model.networks import load_prior_network
 from cipherlens.attacks.base import View
 from cipherlens.attacks.model.batchnorm_match import STEPS, begin, refine
+from cipherlens.attacks.model.networks import load_prior_network
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse, Target
 from cipherlens.data.sealed.dataset import SealedDataset
@@ -258,8 +258,21 @@ def measure_plain(options, weights: Path | None) -> dict:
         found["as_it_is"] = measure_model(forward, ImageBatches(test, device, 0), len(test.classes), size).accuracy
     if options.plain:
         seeds = options.keys
-        found["trained"] = [train(options, dataset, f"{seed}-plain", seed, weights, {}, None) for seed in seeds]
+        start = (
+            {"adapt_block": options.block, "start": "ciphertexts"} if "warm_up" in json.loads(options.train) else {}
+        )
+        same = change_nothing(dataset, options.block)
+        found["trained"] = [train(options, dataset, f"{seed}-plain", seed, weights, start, same) for seed in seeds]
     return found
+
+
+def change_nothing(dataset: SealedDataset, block: int) -> BlockInverse:
+    """A map that leaves images as they are, for schedules that only models with a front end have."""
+    channels, size = dataset.spec.padded_shape[0], block**2
+    matrices = np.stack([np.eye(size)] * channels)
+    return BlockInverse(
+        shape=dataset.spec.padded_shape, block=block, matrices=matrices, offsets=np.zeros((channels, size))
+    )
 
 
 def summarize(rows: list[dict]) -> dict:

@@ -57,7 +57,7 @@ def test_a_worker_checks_that_its_source_is_the_plan_s(folder, tmp_path, key):
 
     source = canonical_source(str(folder))
     job = plan_job(source, CIPHER, key, SealOptions())
-    maker = ShardMaker(source, tmp_path / "out", job.spec, SealOptions())
+    maker = ShardMaker(source, tmp_path / "out", job.spec, SealOptions(), job.cipher)
     assert maker.open(key).classes == ("cat", "dog")
     (folder / "train" / "aardvark").mkdir()
     shutil.copy(folder / "train" / "cat" / "00.png", folder / "train" / "aardvark" / "00.png")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cipherlens.auditing.thresholds import check_thresholds, parse_limits
+from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.harness import Evaluation
 from tests.security.test_links import MADE
@@ -93,7 +94,13 @@ def test_sensible_limits_pass():
 
 def make_evaluation(attack, ssim):
     facts = dict.fromkeys(Evaluation.__dataclass_fields__, 0)
-    facts |= {"attack": attack, "ssim": ssim, "reconstruction": np.empty(0), "scored": np.empty(0)}
+    facts |= {
+        "attack": attack,
+        "threat_model": CIPHERTEXT_ONLY,
+        "ssim": ssim,
+        "reconstruction": np.empty(0),
+        "scored": np.empty(0),
+    }
     return Evaluation(**facts)
 
 
