@@ -13,12 +13,13 @@ Keyed image transforms are obfuscation and access control, not encryption: see d
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cipherlens.ciphers import create_cipher
+from cipherlens.ciphers import create_cipher, register_cipher
 from cipherlens.errors import CipherlensError
 from cipherlens.keys import Key
 
 if TYPE_CHECKING:
-    from cipherlens.attacks import View, run_attack
+    from cipherlens import testing
+    from cipherlens.attacks import View, register_attack, run_attack
     from cipherlens.data.sealed.dataset import SealedDataset
     from cipherlens.keyed import fold, lock
     from cipherlens.models import create_model
@@ -32,6 +33,7 @@ _LAZY = {
     "create_model": "cipherlens.models",
     "fold": "cipherlens.keyed",
     "lock": "cipherlens.keyed",
+    "register_attack": "cipherlens.attacks",
     "run_attack": "cipherlens.attacks",
 }
 
@@ -44,11 +46,16 @@ __all__ = [
     "create_model",
     "fold",
     "lock",
+    "register_attack",
+    "register_cipher",
     "run_attack",
+    "testing",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "testing":
+        return import_module("cipherlens.testing")
     if name not in _LAZY:
         raise AttributeError(f"module 'cipherlens' has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)

@@ -56,3 +56,16 @@ def test_draws_equal_the_vectors(draws):
 def test_every_keyed_cipher_has_vectors():
     """But for the real Hill cipher, whose matrices are in keys.json, and those that no key makes repeatable."""
     assert set(CIPHERS) - {vector["name"] for vector in VECTORS} == {"hill", "identity", "stream"}
+
+
+def test_the_file_is_as_its_schema_says():
+    jsonschema = pytest.importorskip("jsonschema")
+    folder = Path(__file__).parents[1] / "vectors"
+    schema = json.loads((folder / CONTENT["schema"]).read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(CONTENT, schema)
+    assert [vector["id"] for vector in VECTORS] == list(range(1, CONTENT["count"] + 1))
+    assert {flag for vector in VECTORS for flag in vector["flags"]} == set(CONTENT["flags"])
+    wrong = {**CONTENT, "vectors": [{**VECTORS[0], "ct": "xyz"}]}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, schema)

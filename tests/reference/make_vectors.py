@@ -111,10 +111,35 @@ def make_draws(secret: bytes) -> dict[str, object]:
     }
 
 
+FLAGS = {
+    "composition": "Several ciphers in sequence, each under a subkey of its own.",
+    "float": "The ciphertext is float32, written with six decimals: compare within 5e-6.",
+    "lossy": "The ciphertext cannot be decrypted.",
+    "per-image": "Every image has its own key, derived from its entry in `numbers`.",
+}
+"""What a reader of the vectors has to know of some."""
+
+
+def list_flags(vector: dict[str, object]) -> list[str]:
+    """The flags of a vector."""
+    flags = {
+        "composition": vector["name"] == "compose",
+        "float": not isinstance(vector["ct"], str),
+        "lossy": vector["name"] == "etc-legacy",
+        "per-image": "numbers" in vector,
+    }
+    return [flag for flag, holds in flags.items() if holds]
+
+
 def write_ciphers() -> None:
     """One vector a line."""
-    vectors = [vector for secret in SECRETS[:2] for shape in SHAPES for vector in make_ciphers(secret, shape)]
+    made = [vector for secret in SECRETS[:2] for shape in SHAPES for vector in make_ciphers(secret, shape)]
+    vectors = [{"id": number, "flags": list_flags(vector)} | vector for number, vector in enumerate(made, start=1)]
     lines = {
+        "schema": '"ciphers.schema.json"',
+        "source": '"tests/reference: a second implementation in plain Python, written from docs/ciphers.md"',
+        "flags": json.dumps(FLAGS),
+        "count": str(len(vectors)),
         "plain": '"value number i, row-major, is (7 * i) % 256"',
         "draws": json.dumps([make_draws(secret) for secret in SECRETS[:2]]),
         "vectors": "[\n" + ",\n".join(map(json.dumps, vectors)) + "\n]",
