@@ -518,6 +518,19 @@ def test_a_pretrained_network_as_it_is(call, tmp_path):
     rows = [{"church": 497, "n01440764": 0}[name] for name in classes]
     np.testing.assert_allclose(found, logits[:, rows].softmax(1).numpy(), atol=2e-3)
     assert "Nothing was trained" in (tmp_path / "run" / "MODEL_CARD.md").read_text()
+    # Training goes on from its classes: a classifier that hardly learns answers as before.
+    given = (
+        "--weights",
+        tmp_path / "run" / "last.safetensors",
+        "--front-end",
+        tmp_path / "run" / "front-end.safetensors",
+    )
+    schedule = ("--epochs", "1", "--warm-up", "1", "--lr", "1e-9", "--batch-size", "8", "--precision", "float32")
+    command = ("train", tmp_path / "sealed", "--adapt", "--model", "test_efficientnet", *given, *schedule)
+    code, _, err = call(*command, "--out", tmp_path / "trained")
+    assert code == 0, err
+    again = predict(load_run(tmp_path / "trained", "last"), read_all(split(tmp_path, "sealed", "train"))[:8])
+    np.testing.assert_allclose(again, found, atol=2e-3)
     # It may be adapted to another owner, and has no classes that ImageNet does not have.
     KEYS["b"].save(tmp_path / "b.key")
     (tmp_path / "photos" / "train" / "church").rename(tmp_path / "photos" / "train" / "no such thing")

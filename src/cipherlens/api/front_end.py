@@ -6,7 +6,7 @@ Training does not import attacks; this module connects the two.
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import Attack
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
-from cipherlens.ciphers.structure import Kind, Scope
+from cipherlens.ciphers.structure import Scope
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.data.images import MAX_PIXELS
 from cipherlens.data.sealed.dataset import SealedDataset
@@ -28,7 +28,8 @@ def choose_map_attack(dataset: SealedDataset) -> Attack | None:
     """The attack that finds a map of the data set's scheme from ciphertexts only; None where there is none."""
     spec = dataset.spec
     cipher, shapes = spec.create_cipher(), (spec.padded_shape, spec.ct_shape)
-    if cipher.per_image or spec.structure().kind is Kind.NOTHING:
+    structure = spec.structure()
+    if cipher.per_image or not (structure.maps_blocks_alike or structure.scope is Scope.CHANNELS):
         return None
     able = (
         attack for attack in ATTACKS.values() if attack.finds_inverse and attack.threat_model is CIPHERTEXT_ONLY

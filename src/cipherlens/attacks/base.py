@@ -145,7 +145,7 @@ class Attack(ABC):
     ``alignment`` names what the attack cannot know; pictures are scored without it (evaluation/alignment.py).
     ``min_control_ssim``: minimum SSIM in the identity control; lower for inherently lossy attacks.
     ``simulates_cipher``: it learns from ciphertexts that it makes itself, so the identity control must be declared
-    to it. ``finds_inverse``: it gives a map that reads further ciphertexts under the same key.
+    to it. ``finds_inverse``: it gives a map that reads further ciphertexts, unless every image has its own key.
     """
 
     name: ClassVar[str]

@@ -3,7 +3,7 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from cipherlens.ciphers import schemes
+from cipherlens.ciphers import schemes, value_inverses
 from cipherlens.ciphers.base import BoundCipher, Cipher
 from cipherlens.ciphers.registry import CIPHERS, create_cipher, list_ciphers, register_cipher
 from cipherlens.ciphers.structure import KeyStructure
@@ -20,4 +20,5 @@ __all__ = [
     "create_cipher",
     "list_ciphers",
     "register_cipher",
+    "value_inverses",
 ]

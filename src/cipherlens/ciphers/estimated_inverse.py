@@ -44,6 +44,10 @@ class Target:
         return cls(cipher, dict(facts.get("params") or {}), fingerprint)
 
 
+_KINDS: dict[str, type["EstimatedInverse"]] = {}
+"""By the name in a file; each kind enters itself."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EstimatedInverse(ABC):
     """A map from ciphertexts to pictures, the same for all images under one key.
@@ -54,6 +58,10 @@ class EstimatedInverse(ABC):
     kind: ClassVar[str]
     shape: Shape
     target: Target | None = None
+
+    def __init_subclass__(cls) -> None:
+        if "kind" in cls.__dict__:
+            _KINDS[cls.kind] = cls
 
     def apply(self, ct: NDArray[Any]) -> Images:
         """Decrypt ciphertexts, uint8 or float: pictures (N, C, H, W) float32, nominally in [0, 1], not clipped.
@@ -193,24 +201,23 @@ class PositionInverse(EstimatedInverse):
     @classmethod
     def parse(cls, facts: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> "PositionInverse":
         """Create it from the content of a file. Raises ValueError where that is inconsistent."""
-        shape, source = parse(facts, _PositionFacts).shape, tensors["source"]
+        shape, source = parse(facts, PositionFacts).shape, tensors["source"]
         if source.dtype != np.int64 or not np.array_equal(np.sort(source), np.arange(shape[1] * shape[2])):
             raise ValueError("positions that are no permutation")
         return cls(shape=shape, source=source)
 
 
 @dataclass(frozen=True)
-class _PositionFacts:
+class PositionFacts:
+    """What a file says of every map."""
+
     shape: tuple[Side, Side, Side]
 
 
 @dataclass(frozen=True)
-class _BlockFacts(_PositionFacts):
+class _BlockFacts(PositionFacts):
     block: Side
     halves: bool
-
-
-_KINDS: dict[str, type[EstimatedInverse]] = {kind.kind: kind for kind in (BlockInverse, PositionInverse)}
 
 
 def _sort_header(content: bytes) -> bytes:

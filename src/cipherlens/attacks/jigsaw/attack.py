@@ -9,6 +9,7 @@ from math import gcd
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Attack, Found, Images, Requirements, View, describe_scheme
 from cipherlens.attacks.jigsaw.compatibility import weigh_seams
@@ -17,8 +18,10 @@ from cipherlens.attacks.jigsaw.pieces import Poses, cut_pieces, join_pieces, lay
 from cipherlens.attacks.jigsaw.puzzle import Placement, Puzzle, turn_placement
 from cipherlens.attacks.jigsaw.solver import solve_puzzle
 from cipherlens.ciphers.base import Cipher
+from cipherlens.ciphers.estimated_inverse import shape_of
 from cipherlens.ciphers.structure import KeyStructure, Kind, Scope, Shape
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
+from cipherlens.ciphers.value_inverses import ValueInverse
 from cipherlens.errors import UsageError
 
 MOST_BLOCKS = 784
@@ -35,7 +38,7 @@ _ALONE = 0.5
 """Minimum SSIM in the identity control: blank blocks fit anywhere, and some seams lie on edges. Chosen by hand."""
 
 
-def attack_jigsaw(view: View) -> tuple[Images, dict[str, Any]]:
+def attack_jigsaw(view: View) -> Found:
     """Put the blocks of the view's ciphertexts back.
 
     The details hold the ``placements`` of the first puzzles. For each cell of the frame, row by row, ``piece`` is
@@ -56,7 +59,19 @@ def attack_jigsaw(view: View) -> tuple[Images, dict[str, Any]]:
         for _, placement, _ in solved[:_NOTED]
     ]
     details = {"placements": placements, "evidence": float(np.mean([evidence for _, _, evidence in solved]))}
+    if not view.key_per_image:
+        return _read_map(view, block, solved[0][1], poses), details
     return _split_channels(found, view.plain_shape[0]), details
+
+
+def _read_map(view: View, block: int, placement: Placement, poses: Poses) -> ValueInverse:
+    """The map of a placement, read off an image whose values are their own places."""
+    shape = shape_of(view.ciphertexts)
+    places = (np.arange(np.prod(shape), dtype=np.float64) + 1).reshape(1, *shape)  # signs tell inversions
+    laid = _lay(cut_pieces(places, block), placement, poses)
+    ordered = _split_channels(laid, view.plain_shape[0]).ravel()
+    source = np.rint(np.abs(ordered)).astype(np.int64) - 1
+    return ValueInverse(shape=shape, plain_shape=view.plain_shape, source=source, inverted=ordered < 0)
 
 
 def _find_block(view: View) -> int:
@@ -89,10 +104,15 @@ def _solve(
 
 def _put_together(pieces: Images, placement: Placement, poses: Poses) -> Images:
     """Centred pieces (M, N, B, B, C) -> images (M, C, H, W) in [0, 1]."""
+    return np.asarray(_lay(pieces, placement, poses) + np.float32(0.5))
+
+
+def _lay(pieces: NDArray[Any], placement: Placement, poses: Poses) -> NDArray[Any]:
+    """Pieces (M, N, B, B, C) in their cells and poses, inverted by sign: (M, C, H, W)."""
     pose, block = placement.pose.ravel(), pieces.shape[2]
     laid = lay_pieces(pieces[:, placement.piece.ravel()], poses, pose) * poses.signs[pose][:, None, None, None]
     rows, columns = placement.piece.shape
-    return np.asarray(join_pieces(laid, rows * block, columns * block) + np.float32(0.5))
+    return np.asarray(join_pieces(laid, rows * block, columns * block))
 
 
 def _join_channels(images: Images) -> Images:

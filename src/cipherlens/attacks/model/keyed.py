@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from cipherlens.attacks.base import Attack, Found, View, describe_scheme
 from cipherlens.attacks.shared.distances import squared_distances
 from cipherlens.ciphers.base import Cipher
-from cipherlens.ciphers.structure import Kind, Order, Scope, Shape, index_blocks
+from cipherlens.ciphers.estimated_inverse import PositionInverse
+from cipherlens.ciphers.structure import Kind, Order, Scope, Shape
 from cipherlens.ciphers.threat_models import MODEL_IN_HAND
+from cipherlens.ciphers.value_inverses import from_flat_blocks
 from cipherlens.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ class LockedModelAttack(Attack):
 
     name = "locked-model"
     threat_model = MODEL_IN_HAND
+    finds_inverse = True
     summary = "asks the locked model and the plain network about grey images with one bright pixel, and compares"
 
     def __init__(self, locked: "nn.Module", plain: "nn.Module") -> None:
@@ -56,10 +59,12 @@ class LockedModelAttack(Attack):
     def run(self, view: View) -> Found:
         """Ask both models about every pixel, and undo the permutation that their answers tell."""
         order, unsure = recover_order(self.locked, self.plain, view.plain_shape)
+        details = {"key_recovered": unsure == 0, "unsure": unsure, "pixels": len(order)}
+        if not unsure:
+            return PositionInverse(shape=view.plain_shape, source=np.argsort(order)), details
         count, channels, height, width = view.ciphertexts.shape
         found = np.zeros((count, channels, height * width), np.float32)
         found[:, :, order] = view.ciphertexts.reshape(found.shape)
-        details = {"key_recovered": unsure == 0, "unsure": unsure, "pixels": len(order)}
         return found.reshape(view.ciphertexts.shape), details
 
 
@@ -104,6 +109,7 @@ class FoldedModelAttack(Attack):
 
     name = "folded-model"
     threat_model = MODEL_IN_HAND
+    finds_inverse = True
     summary = "compares the first layer of the folded model with that of the plain network"
 
     def __init__(self, folded: "nn.Module", plain: "nn.Module", std: Sequence[float]) -> None:
@@ -125,11 +131,7 @@ class FoldedModelAttack(Attack):
             raise UsageError("the two models do not begin with the same layer", hint="give the one that was folded")
         public /= np.tile(np.asarray(self.std, np.float64), public.shape[1] // len(self.std))
         inverse, shift, details = _find_map(view, kept, public)
-        places = index_blocks(view.plain_shape, view.block)
-        flat = view.ciphertexts.reshape(len(view.ciphertexts), -1)
-        found = np.empty_like(flat)
-        found[:, places] = flat[:, places] @ inverse.astype(np.float32) + shift.astype(np.float32)
-        return found.reshape(view.ciphertexts.shape), details
+        return from_flat_blocks(view.plain_shape, view.block, inverse, shift), details
 
 
 def _find_map(view: View, kept: Floats, public: Floats) -> tuple[Floats, Floats, dict[str, Any]]:

@@ -4,11 +4,9 @@ For a rearrangement the pictures number the values that may change places, in di
 matrix every block has one bright pixel.
 """
 
-from typing import Any
-
 import numpy as np
 
-from cipherlens.attacks.base import Attack, Found, Images, View, describe_scheme
+from cipherlens.attacks.base import Attack, Found, View, describe_scheme
 from cipherlens.attacks.plaintext.known import can_be_solved, solve_pairs
 from cipherlens.ciphers.base import Cipher
 from cipherlens.ciphers.blocks import merge_blocks
@@ -22,7 +20,7 @@ _ROUNDS_OF_LEVELS = 2
 """Minimum pictures against `ffx`, each with the levels in other places. Set by hand."""
 
 
-def attack_chosen_plaintext(view: View) -> tuple[Images, dict[str, Any]]:
+def attack_chosen_plaintext(view: View) -> Found:
     """Ask the view's oracle for the encrypted form of at most ``view.queries`` pictures, and solve for the key.
 
     ``queries`` in the details says how many were asked, ``wanted`` how many it takes. Raises UsageError without an
@@ -96,6 +94,7 @@ class ChosenPlaintextAttack(Attack):
 
     name = "chosen-plaintext"
     threat_model = CHOSEN_PLAINTEXT
+    finds_inverse = True
     summary = "has a few made-up pictures encrypted that number every value, and reads the key off them"
 
     def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:

@@ -13,8 +13,10 @@ from cipherlens.attacks.plaintext.linear import solve_hill, solve_modular, solve
 from cipherlens.attacks.plaintext.matching import match
 from cipherlens.attacks.plaintext.substitution import solve_substitution
 from cipherlens.ciphers.base import Cipher
+from cipherlens.ciphers.estimated_inverse import shape_of
 from cipherlens.ciphers.structure import Bytes, KeyStructure, Kind, Shape
 from cipherlens.ciphers.threat_models import KNOWN_PLAINTEXT
+from cipherlens.ciphers.value_inverses import ValueInverse
 from cipherlens.errors import UsageError
 
 
@@ -25,7 +27,7 @@ def can_be_solved(structure: KeyStructure) -> bool:
     return structure.kind in (Kind.NOTHING, Kind.REARRANGEMENT, Kind.MODULAR, Kind.SUBSTITUTION)
 
 
-def attack_known_plaintext(view: View) -> tuple[Images, dict[str, Any]]:
+def attack_known_plaintext(view: View) -> Found:
     """Recover the key's effect from the view's pairs and decrypt everything; ``key_recovered`` in the details.
 
     ``unsure`` counts what the pairs leave open, which is guessed. Raises UsageError without pairs, or for a cipher
@@ -36,29 +38,38 @@ def attack_known_plaintext(view: View) -> tuple[Images, dict[str, Any]]:
     return solve_pairs(view, view.known_plain, view.known_ct)
 
 
-def solve_pairs(view: View, plain: Images, ct: Images) -> tuple[Images, dict[str, Any]]:
+def solve_pairs(view: View, plain: Images, ct: Images) -> Found:
     """The attack on pairs (N, C, H, W) in units of [0, 1]."""
     structure = view.structure
     if structure.kind in (Kind.NOTHING, Kind.LINEAR):
         return (solve_hill if structure.per_channel else solve_patches)(view, plain, ct)
-    known, seen, target = to_bytes(plain), to_bytes(ct), to_bytes(view.ciphertexts)
+    known, seen = to_bytes(plain), to_bytes(ct)
+    solved: Found
     if structure.kind is Kind.MODULAR:
-        found, details = solve_modular(known, seen, target, view.block)
+        solved = solve_modular(known, seen, view.block)
     elif structure.kind is Kind.SUBSTITUTION:
-        found, details = solve_substitution(known, seen, target, view.block)
+        solved = solve_substitution(known, seen, view.block)
     else:
-        found, details = _solve_rearrangement(view, known, seen, target)
-    return found.astype(np.float32) / np.float32(255), details | {"pairs": len(plain)}
+        solved = _solve_rearrangement(view, known, seen)
+    return solved[0], solved[1] | {"pairs": len(plain)}
 
 
-def _solve_rearrangement(view: View, plain: Bytes, ct: Bytes, target: Bytes) -> tuple[Bytes, dict[str, Any]]:
-    shape, layout = view.plain_shape, view.structure.layout
+def _solve_rearrangement(view: View, plain: Bytes, ct: Bytes) -> tuple[ValueInverse, dict[str, Any]]:
+    layout = view.structure.layout
     if layout is None:
         raise UsageError("nobody declared what the scheme rearranges", hint="give the view its cipher")
     found = match(layout.split(plain), layout.split(ct), layout)
     recovered = found.unsure == 0 and not view.key_per_image  # else it is the key of other images
     details = {"unsure": found.unsure, "units": found.mask.size, "key_recovered": recovered}
-    return layout.merge(found.undo(layout.split(target)), shape), details
+    source, mask = found.spread(layout)
+    inverse = ValueInverse(
+        shape=shape_of(view.ciphertexts),
+        plain_shape=view.plain_shape,
+        source=source,
+        inverted=mask,
+        halves=layout.halves,
+    )
+    return inverse, details
 
 
 def to_bytes(images: Images) -> Bytes:
@@ -74,6 +85,7 @@ class KnownPlaintextAttack(Attack):
 
     name = "known-plaintext"
     threat_model = KNOWN_PLAINTEXT
+    finds_inverse = True
     summary = "works out the key's effect from pictures it knows with their encrypted form"
 
     def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:

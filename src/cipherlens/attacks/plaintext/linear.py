@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Images, View
+from cipherlens.attacks.base import Found, Images, View
 from cipherlens.attacks.shared.distances import squared_distances
 from cipherlens.attacks.shared.embedding import assign
 from cipherlens.ciphers.base import check_multiple
-from cipherlens.ciphers.blocks import merge_blocks, split_blocks
+from cipherlens.ciphers.blocks import split_blocks
+from cipherlens.ciphers.estimated_inverse import BlockInverse, shape_of
 from cipherlens.ciphers.rearrangement import move_blocks
 from cipherlens.ciphers.schemes.hill import reduce_mod256
 from cipherlens.ciphers.structure import Bytes, Order, Scope, Shape, index_blocks
+from cipherlens.ciphers.value_inverses import ModularInverse, from_flat_blocks
 
 Floats = NDArray[np.float64]
 _SAME_LENGTH = 1e-4
@@ -28,7 +30,7 @@ _ROWS_PER_UNKNOWN = 32
 """The same modulo 256, where n rows that are independent modulo 2 are enough. Set by hand."""
 
 
-def solve_hill(view: View, plain: Images, ct: Images) -> tuple[Images, dict[str, Any]]:
+def solve_hill(view: View, plain: Images, ct: Images) -> tuple[BlockInverse, dict[str, Any]]:
     """Recover the decryption matrices by least squares from pairs and decrypt everything.
 
     With fewer independent blocks than the matrix side the least-norm solution is used, and the details say
@@ -36,12 +38,13 @@ def solve_hill(view: View, plain: Images, ct: Images) -> tuple[Images, dict[str,
     """
     known, seen = (_channel_blocks(images, view.block, _BLOCKS_PER_UNKNOWN) for images in (plain, ct))
     solved = [_solve(c, p) for c, p in zip(seen, known, strict=True)]
-    matrices = np.stack([matrix for matrix, _ in solved]).astype(np.float32)
-    reconstruction = _multiply(view.ciphertexts, view.block, matrices)
-    return reconstruction, {"pairs": len(plain)} | _describe(min(rank for _, rank in solved), matrices.shape[1])
+    matrices = np.stack([matrix for matrix, _ in solved])
+    offsets = np.zeros(matrices.shape[:2])
+    inverse = BlockInverse(shape=view.plain_shape, block=view.block, matrices=matrices, offsets=offsets)
+    return inverse, {"pairs": len(plain)} | _describe(min(rank for _, rank in solved), matrices.shape[1])
 
 
-def solve_patches(view: View, plain: Images, ct: Images) -> tuple[Images, dict[str, Any]]:
+def solve_patches(view: View, plain: Images, ct: Images) -> Found:
     """As :func:`solve_hill` for one matrix on whole patches, all channels together, whose places may be permuted.
 
     An orthogonal matrix keeps the length of every patch. The lengths over all pairs tell the order of the patches.
@@ -55,9 +58,11 @@ def solve_patches(view: View, plain: Images, ct: Images) -> tuple[Images, dict[s
     keep = _draw(len(plain) * count, _BLOCKS_PER_UNKNOWN * size)
     pairs = [patches.reshape(-1, size)[keep].astype(np.float64) for patches in (seen, known[:, sources])]
     matrix, rank = _solve(*pairs)
+    details = {"pairs": len(plain), "unsure": unsure} | _describe(rank, size)
+    if view.structure.scope is Scope.BLOCKS:
+        return from_flat_blocks(view.plain_shape, view.block, matrix), details
     flat = (target.reshape(-1, size) @ matrix.astype(np.float32)).reshape(len(target), -1)
     order = move_blocks(places[sources], np.arange(places.size).reshape(places.shape))
-    details = {"pairs": len(plain), "unsure": unsure} | _describe(rank, size)
     details["key_recovered"] = details["key_recovered"] and unsure == 0
     return flat[:, order].reshape(view.ciphertexts.shape), details
 
@@ -74,13 +79,13 @@ def _match_lengths(known: Images, seen: Images) -> tuple[Order, int]:
     return sources, int(((distances < distances.min(axis=1)[:, None] + tolerance).sum(axis=1) > 1).sum())
 
 
-def solve_modular(plain: Bytes, ct: Bytes, target: Bytes, block: int) -> tuple[Bytes, dict[str, Any]]:
-    """Decrypt ``target`` (N, C, H, W) with the matrices modulo 256 that pairs show; pivots are odd."""
+def solve_modular(plain: Bytes, ct: Bytes, block: int) -> tuple[ModularInverse, dict[str, Any]]:
+    """The matrices modulo 256 that pairs (N, C, H, W) show; pivots are odd."""
     known, seen = (_channel_blocks(images, block, _ROWS_PER_UNKNOWN) for images in (plain, ct))
     solved = [_eliminate(c, p) for c, p in zip(seen, known, strict=True)]
     matrices = np.stack([matrix for matrix, _ in solved])
-    found = _multiply(target.astype(np.float64), block, matrices.astype(np.float64))
-    return (found.astype(np.int64) & 255).astype(np.uint8), _describe(min(r for _, r in solved), matrices.shape[1])
+    inverse = ModularInverse(shape=shape_of(ct), block=block, matrices=matrices)
+    return inverse, _describe(min(r for _, r in solved), matrices.shape[1])
 
 
 def _eliminate(ct: Bytes, plain: Bytes) -> tuple[Bytes, int]:
@@ -107,15 +112,6 @@ def _draw(count: int, limit: int) -> Order:
     if count <= limit:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, limit, replace=False))
-
-
-def _multiply(images: NDArray[Any], block: int, matrices: NDArray[Any]) -> NDArray[Any]:
-    """Each channel's blocks times its matrix."""
-    blocks = split_blocks(np, images, block)
-    channels, *grid, size = blocks.shape
-    product = np.matmul(blocks.reshape(channels, -1, size), matrices)
-    merged: NDArray[Any] = merge_blocks(np, product.reshape(channels, *grid, size), block)
-    return merged
 
 
 def _describe(rank: int, size: int) -> dict[str, Any]:

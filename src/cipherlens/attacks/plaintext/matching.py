@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.shared.distances import squared_distances
-from cipherlens.ciphers.structure import Bytes, Layout
+from cipherlens.ciphers.structure import Bytes, Layout, Order
 
 _CHUNK_VALUES = 20_000_000
 """Distances computed at a time: a limit on memory, set by hand."""
@@ -22,11 +22,14 @@ class Rearrangement:
     mask: Bytes
     unsure: int
 
-    def undo(self, units: Bytes) -> Bytes:
-        """Units (samples, groups, members) of ciphertexts -> those of the plain images, zero where unknown."""
-        plain = np.zeros_like(units)
-        np.put_along_axis(plain, self.source[None].repeat(len(units), axis=0), units ^ self.mask, axis=2)
-        return plain
+    def spread(self, layout: Layout) -> tuple[Order, NDArray[np.bool_]]:
+        """For every unit of a flattened plain image its place in the ciphertext (-1: unknown), and if inverted."""
+        places, count = layout.places, layout.places.size
+        source, inverted = np.full(count, -1, np.int64), np.zeros(count, bool)
+        plain = np.take_along_axis(places, np.broadcast_to(self.source, places.shape), axis=2)
+        source[plain] = places
+        inverted[plain] = self.mask != 0
+        return source, inverted
 
 
 def match(plain: Bytes, ct: Bytes, layout: Layout) -> Rearrangement:

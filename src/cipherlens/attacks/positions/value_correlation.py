@@ -16,9 +16,11 @@ from cipherlens.attacks.positions.pixel_correlation import arrange, correlate
 from cipherlens.attacks.shared.swaps import Floats
 from cipherlens.attacks.values.signs import Signs, is_negative, propagate_signs, spanning_tree
 from cipherlens.ciphers.base import Cipher
-from cipherlens.ciphers.blockmaps import merge_halves, split_halves
+from cipherlens.ciphers.blockmaps import split_halves
+from cipherlens.ciphers.estimated_inverse import shape_of
 from cipherlens.ciphers.structure import Kind, Scope, Shape
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
+from cipherlens.ciphers.value_inverses import UNKNOWN, ValueInverse
 
 MOST_PLACES = 1365
 """Maximum pixels of three colours: their 4,096 values are as many as `correlation` compares."""
@@ -26,8 +28,8 @@ _MIDDLE = 0.5
 """Value of the half bytes that are left out: the middle of [0, 1]."""
 
 
-def attack_value_correlation(view: View) -> tuple[Images, dict[str, Any]]:
-    """Find the places of all values of the view's ciphertexts, and which are inverted, and undo both."""
+def attack_value_correlation(view: View) -> tuple[ValueInverse, dict[str, Any]]:
+    """Find the places of all values of the view's ciphertexts, and which are inverted."""
     public = require_public(view)
     halved = view.structure.halves
     ct, known = (split_halves(images) if halved else images for images in (view.ciphertexts, public))
@@ -39,11 +41,20 @@ def attack_value_correlation(view: View) -> tuple[Images, dict[str, Any]]:
     kept = np.sort(np.argsort(-strength)[:count])  # upper half bytes correlate most
     found = arrange(correlate(_lay_out(upright[:, kept])), correlate(_lay_out(wanted)))
     images = upright[:, kept][:, found.source].reshape(len(ct), *wanted.shape[1:])
-    if is_negative(images, wanted):
-        images = 1 - images
+    source = kept[found.source]
+    flips = inverted[source] ^ is_negative(images, wanted)
     if halved:
-        images = merge_halves(np.concatenate([np.full_like(images, _MIDDLE), images], axis=1))
-    return images.astype(np.float32), {"objective": found.objective, "starts": found.starts}
+        source = np.concatenate([np.full(count, UNKNOWN), source])
+        flips = np.concatenate([np.zeros(count, bool), flips])
+    inverse = ValueInverse(
+        shape=shape_of(view.ciphertexts),
+        plain_shape=view.plain_shape,
+        source=source,
+        inverted=flips,
+        halves=halved,
+        fill=_MIDDLE,
+    )
+    return inverse, {"objective": found.objective, "starts": found.starts}
 
 
 def _lay_out(images: Images) -> Images:
@@ -71,6 +82,7 @@ class ValueCorrelationAttack(Attack):
 
     name = "value-correlation"
     threat_model = CIPHERTEXT_ONLY
+    finds_inverse = True
     summary = "finds from many encrypted images which values vary together, wherever they went and inverted or not"
     requirements = Requirements(min_images=100, max_pixels=MOST_PLACES, public_images=True)
     alignment = "symmetries"

@@ -17,6 +17,7 @@ from cipherlens.attacks.base import Attack, Found, Images, View, describe_scheme
 from cipherlens.ciphers.base import Cipher
 from cipherlens.ciphers.structure import Kind, Order, Shape
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
+from cipherlens.ciphers.value_inverses import ValueInverse
 
 Signs = NDArray[np.bool_]
 
@@ -28,8 +29,8 @@ _PRODUCTS = 20_000_000
 """Products computed at a time: a limit on memory, set by hand."""
 
 
-def attack_neighbours(view: View) -> tuple[Images, dict[str, Any]]:
-    """Undo the inversions, and exchanged colours, of the view's ciphertexts, all under one key."""
+def attack_neighbours(view: View) -> tuple[ValueInverse, dict[str, Any]]:
+    """Find how to undo the inversions, and exchanged colours, of the view's ciphertexts, all under one key."""
     layout = view.structure.layout
     moves = layout is not None and layout.moves
     units = np.arange(np.prod(view.plain_shape))
@@ -38,10 +39,15 @@ def attack_neighbours(view: View) -> tuple[Images, dict[str, Any]]:
     inverted = find_signs(view.ciphertexts, units.reshape(view.plain_shape), moves)
     upright = np.where(inverted, 1 - view.ciphertexts, view.ciphertexts)
     if is_negative(upright, view.public_images):
-        upright = 1 - upright
+        upright, inverted = 1 - upright, ~inverted
+    source: Order = np.arange(inverted.size).reshape(inverted.shape)
     if moves:
-        upright = _order_colours(upright, view.public_images)
-    return upright.astype(np.float32), {}
+        colours = _order_colours(upright, view.public_images)
+        source = np.take_along_axis(source, colours, axis=0)
+        inverted = np.take_along_axis(inverted, colours, axis=0)
+    shape = view.plain_shape
+    inverse = ValueInverse(shape=shape, plain_shape=shape, source=source.ravel(), inverted=inverted.ravel())
+    return inverse, {}
 
 
 def is_negative(images: Images, public: Images | None) -> bool:
@@ -117,8 +123,8 @@ def propagate_signs(parent: NDArray[np.int32], differs: Signs) -> Signs:
     return signs
 
 
-def _order_colours(images: Images, public: Images | None) -> Images:
-    """Bring the colours of all pixels (N, C, H, W) into one order, that of the public images."""
+def _order_colours(images: Images, public: Images | None) -> Order:
+    """The order (C, H, W) of the colours of each pixel that brings all into that of the public images."""
     channels, height, width = images.shape[1:]
     orders = np.array(list(permutations(range(channels))))
     rest = images - images.mean(axis=1, keepdims=True)
@@ -131,8 +137,8 @@ def _order_colours(images: Images, public: Images | None) -> Images:
         order[row, 0] = down[row - 1][order[row - 1, 0]]
     for column in range(1, width):
         order[:, column] = np.take_along_axis(along[:, column - 1], order[:, column - 1], axis=1)
-    ordered = np.take_along_axis(images, order.transpose(2, 0, 1)[None], axis=1)
-    return np.asarray(ordered[:, _name_colours(ordered, public)])
+    own: Order = order.transpose(2, 0, 1)
+    return np.asarray(own[_name_colours(np.take_along_axis(images, own[None], axis=1), public)])
 
 
 def _name_colours(images: Images, public: Images | None) -> Order:
@@ -170,6 +176,7 @@ class NeighboursAttack(Attack):
 
     name = "neighbours"
     threat_model = CIPHERTEXT_ONLY
+    finds_inverse = True
     summary = "finds from a few encrypted images which values are dark where their neighbours are bright"
     alignment = "colours"
 

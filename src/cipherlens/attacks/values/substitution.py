@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Attack, Found, Images, Requirements, View, describe_scheme, require_public
+from cipherlens.attacks.base import Attack, Found, Requirements, View, describe_scheme, require_public
 from cipherlens.attacks.shared.embedding import assign
 from cipherlens.ciphers.base import Cipher
 from cipherlens.ciphers.structure import Kind, Shape, index_blocks
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
+from cipherlens.ciphers.value_inverses import TableInverse
 
 Values = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -32,19 +33,18 @@ _RIDGE = 1e-3
 """Ridge of the regression, and the minimum correlation that is divided by. Set by hand."""
 
 
-def attack_levels(view: View) -> tuple[Images, dict[str, Any]]:
-    """Find the substituted places and the table of the view's ciphertexts, and undo it."""
+def attack_levels(view: View) -> tuple[TableInverse, dict[str, Any]]:
+    """Find the substituted places and the table of the view's ciphertexts."""
     places = index_blocks(view.plain_shape, view.block)
     ct, public = (
         images.reshape(len(images), -1)[:, places].reshape(-1, places.shape[1])
         for images in (view.ciphertexts, require_public(view))
     )
-    chosen = find_substituted(ct, public)
+    chosen, table = find_substituted(ct, public), np.arange(_LEVELS, dtype=np.uint8)
     if chosen.any() and not chosen.all():
-        ct = _undo_table(ct, public, chosen)
-    found = np.empty((len(view.ciphertexts), places.size), np.float32)
-    found[:, places] = ct.reshape(-1, *places.shape)
-    return found.reshape(view.ciphertexts.shape), {"substituted": int(chosen.sum())}
+        table = _find_table(ct, public, chosen)
+    inverse = TableInverse(shape=view.plain_shape, block=view.block, chosen=chosen, table=table)
+    return inverse, {"substituted": int(chosen.sum())}
 
 
 def find_substituted(ct: Values, public: Values) -> Mask:
@@ -60,7 +60,8 @@ def _noise(values: Values) -> Values:
     return np.random.default_rng(0).normal(0, 1e-4, values.shape).astype(np.float32)
 
 
-def _undo_table(ct: Values, public: Values, chosen: Mask) -> Values:
+def _find_table(ct: Values, public: Values, chosen: Mask) -> NDArray[np.uint8]:
+    """What each level of the chosen places stood for."""
     levels, known = (np.rint((_LEVELS - 1) * values[:, chosen]).astype(np.int64) for values in (ct, public))
     found = ct.copy()
     for number in range(_ROUNDS):
@@ -75,7 +76,7 @@ def _undo_table(ct: Values, public: Values, chosen: Mask) -> Values:
         _, expected = _average(known, usual)
         table = assign(counts[:, None] * (means[:, None] - expected[None]) ** 2)
         found[:, chosen] = (table[levels] / (_LEVELS - 1)).astype(np.float32)
-    return found
+    return table.astype(np.uint8)
 
 
 def _regress(inputs: Values, outputs: Values) -> NDArray[np.float64]:
@@ -105,6 +106,7 @@ class LevelsAttack(Attack):
 
     name = "levels"
     threat_model = CIPHERTEXT_ONLY
+    finds_inverse = True
     summary = "finds from a few encrypted images what each substituted value was, by what usually lies around it"
     requirements = Requirements(public_images=True)
 
