@@ -14,7 +14,7 @@ from cipherlens.attacks.jigsaw.pieces import Poses, cut_pieces, lay_pieces, make
 from cipherlens.attacks.jigsaw.puzzle import SIDES, Placement, list_neighbours, turn_placement
 from cipherlens.ciphers.rearrangement import BoundRearrangement
 from cipherlens.ciphers.schemes.etc import list_turns
-from cipherlens.ciphers.structure import Order
+from cipherlens.ciphers.structure import Kind, Order, Scope
 from cipherlens.errors import UsageError
 
 
@@ -38,12 +38,14 @@ def score_placement(bound: BoundRearrangement, placed: dict[str, Sequence[int]])
     ``placed`` holds ``piece`` and ``pose``, for each cell of the frame, row by row. Raises UsageError for a cipher
     that does not move whole blocks.
     """
-    if bound.cipher.name not in ("block-scrambling", "etc") or bound.order is None:
+    structure = bound.cipher.structure(bound.shape)
+    pieces = structure.kind is Kind.REARRANGEMENT and structure.scope is Scope.PIECES
+    if not pieces or bound.order is None:
         raise UsageError(f"{bound.cipher.name} moves no whole blocks", hint="score block-scrambling or etc")
     channels, height, width = bound.ct_shape
     block = bound.cipher.block
     frame = height // block, width // block
-    poses = make_poses(bound.cipher.name == "etc", channels)
+    poses = make_poses(structure.turns, channels)
     placement = Placement(*(np.array(placed[name]).reshape(frame) for name in ("piece", "pose")))
     shown = _trace(bound, bound.order, placement, poses, block)
     right, joined = _compare_places(shown, poses), _compare_neighbours(shown, poses)
