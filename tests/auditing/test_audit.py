@@ -107,7 +107,7 @@ def test_budgets_and_controls_are_all_in_the_report(sealed: Path, call: Any, tmp
     pairs = itertools.product(("covariance", "known-plaintext"), ("identity", "stream"))
     assert [(row["attack"], row["control"]) for row in report["controls"]] == list(pairs)
     reasons = {row["attack"]: row["reason"] for row in report["not_run"] if row["budget"] is None}
-    assert list(reasons) == ["chosen-plaintext", "itn", "itn-pairs", "gan", "sia-gan"]
+    assert list(reasons) == ["chosen-plaintext", "itn", "itn-pairs", "gan", "sia-gan", "folded-model"]
     assert "the client's key" in reasons["chosen-plaintext"] and "name it" in reasons["gan"]
     assert "not run" not in err
     assert json.loads((out / "report.json").read_text())["not_run"] == report["not_run"]

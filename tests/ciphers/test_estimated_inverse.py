@@ -211,13 +211,23 @@ def test_an_eavesdropper_s_pictures_as_files(call, place, tmp_path, scored):
 
 def test_what_cannot_be_mapped(call, place, tmp_path):
     file = ["--save-map", tmp_path / "map.safetensors"]
-    assert call("attack", "hill-known-plaintext", place / "sealed", "--plain", SOURCE, *file)[0] == 2
     assert call("attack", "feature-reconstruction", place / "apart", "--plain", SOURCE, *file)[0] == 2
     assert call("decrypt", place / "sealed", tmp_path / "out")[0] == 2
     both = ["--key", place / "client.key", "--map", tmp_path / "map.safetensors"]
     assert call("decrypt", place / "sealed", tmp_path / "out", *both)[0] == 2
     assert call("decrypt", place / "sealed", tmp_path / "out", "--map", place / "client.key")[0] == 4
     assert not (tmp_path / "out").exists()
+
+
+def test_pairs_give_a_map_that_reads_the_rest(call, place, tmp_path):
+    found = tmp_path / "map.safetensors"
+    code, _, err = call("attack", "known-plaintext", place / "sealed", "--plain", SOURCE, "--save-map", found)
+    assert code == 0, err
+    assert call("decrypt", place / "sealed", tmp_path / "read", "--map", found)[0] == 0
+    assert call("decrypt", place / "sealed", tmp_path / "back", "--key", place / "client.key")[0] == 0
+    read, back = (sorted((tmp_path / name).rglob("*.png")) for name in ("read", "back"))
+    assert len(read) == len(back) > 10
+    assert all(one.read_bytes() == other.read_bytes() for one, other in zip(read, back, strict=True))
 
 
 def test_a_map_names_what_differs():

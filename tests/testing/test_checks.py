@@ -189,9 +189,15 @@ ATTACK_FAULTS = {
 
 @pytest.mark.parametrize("message", ATTACK_FAULTS)
 def test_each_rule_catches_an_attack_that_breaks_it(message: str) -> None:
-    faulty = change(NEIGHBOURS, ATTACK_FAULTS[message], __doc__="Finds nothing.")
+    faulty = change(NEIGHBOURS, ATTACK_FAULTS[message], __doc__="Finds nothing.", finds_inverse=False)
     with pytest.raises(CheckError, match=message):
         check_attack(faulty)
+
+
+def test_a_promised_map_must_come() -> None:
+    poor = change(NEIGHBOURS, lambda view: (view.ciphertexts, {}), __doc__="Finds nothing.")
+    with pytest.raises(CheckError, match="returned no map"):
+        check_attack(poor)
 
 
 def test_claims_on_real_encryption_are_caught() -> None:
