@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from cipher_results import section as describe_ciphers
 from ercnn_results import write_page
@@ -116,7 +117,25 @@ def speed() -> str:
             "Training on a CPU as the C library does it, and as cipherlens does, with freed memory kept in the "
             f"process:\n\n{table(header, rows)}\n\n{hardware(kept)}\n"
         )
+    if versions := load("version-speed.json"):
+        parts.append(describe_versions(versions))
     return "## Speed\n\n" + "\n".join(parts) if parts else ""
+
+
+def describe_versions(record: dict[str, Any]) -> str:
+    """Commands before and after a change of the code (benchmarks/measure/versions.py)."""
+    r = record["results"]
+    rows = [
+        [step, f"{row['old']:.1f}", f"{row['new']:.1f}", f"{row['ratio']:.2f}", f"{row['ratio_of_medians']:.2f}"]
+        for step, row in r["steps"].items()
+    ]
+    header = ["command", "before, s", "after, s", "ratio of the shortest", "ratio of the medians"]
+    return (
+        f"Whole commands, their start included, at {r['commits']['old']} (before the code was moved) and at "
+        f"{r['commits']['new']} (after ciphers and attacks became classes), in turn, {r['rounds']} rounds. Times "
+        f"of one version differ by up to 30 % between rounds on this machine; no ratio says more than that.\n\n"
+        f"{table(header, rows)}\n\n{hardware(record)}\n"
+    )
 
 
 def main() -> None:

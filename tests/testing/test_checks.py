@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,8 @@ from cipherlens.ciphers.structure import KeyStructure, Kind, Scope, lay_anywhere
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 from cipherlens.testing import CheckError, check_attack, check_cipher
+from cipherlens.testing.attacks import CHECKS, Case, check_controls
+from tests.attacks.test_learned_attacks import FUNCTIONS
 from tests.attacks.variants import change
 
 VARIANTS = [
@@ -37,10 +40,14 @@ def test_every_attack_keeps_the_rules(name: str) -> None:
     check_attack(ATTACKS[name], **sizes)
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.requirements.cost_minutes])
-def test_every_learned_attack_keeps_the_rules(name: str) -> None:
-    check_attack(ATTACKS[name])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_learned_attacks_keep_the_rules_too(name: str) -> None:
+    """All but the controls, with a few steps; test_learned_attacks.py has the controls."""
+    short = change(ATTACKS[name], partial(FUNCTIONS[name], steps=8), __doc__=type(ATTACKS[name]).__doc__)
+    case = Case(short, create_cipher("hill"), (3, 16, 16), 60)
+    for check in CHECKS:
+        if check is not check_controls:
+            check(case)
 
 
 class BoundXor(BoundCipher):
