@@ -295,3 +295,17 @@ def test_privconvs_matrix_moves_patches() -> None:
     torch.testing.assert_close(model(moved), expected, atol=1e-12, rtol=0)
     with pytest.raises(UsageError, match="one size"):
         create_model("privconv-128-4", 10)
+
+
+@pytest.mark.parametrize("kind", ["er", "whitened"])
+def test_a_front_end_keeps_float32_in_runs_of_bf16(kind):
+    """The inverse of a badly conditioned matrix would leave nothing of the picture in bf16."""
+    from cipherlens.models import create_adaptation
+
+    torch.manual_seed(0)
+    adapt, images = create_adaptation(kind, 4, 3), torch.rand(2, 3, 8, 8)
+    expected = adapt(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = adapt(images)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)

@@ -5,7 +5,13 @@ from typing import Any, Literal
 
 from cipherlens.attacks.base import Attack
 from cipherlens.attacks.registry import PLUGINS, get_attack, list_names
-from cipherlens.cli.commands.attack_resources import AttackResources, choose_attack, require_map, save_inverse
+from cipherlens.cli.commands.attack_resources import (
+    AttackResources,
+    choose_attack,
+    require_found,
+    require_map,
+    save_inverse,
+)
 from cipherlens.cli.console import (
     Json,
     MaxPixels,
@@ -125,8 +131,8 @@ def attack(
     if budget is None and not known and not asks:
         size = len(target.plain)
     result = evaluate(chosen, target, size, seed)
-    if save_map is not None and result.inverse is not None:
-        save_inverse(result.inverse, dataset, save_map)
+    if save_map is not None:
+        save_inverse(require_found(result.inverse), dataset, save_map)
     if pictures is not None:
         from cipherlens.auditing.report.pictures import write_comparison
 
@@ -183,8 +189,7 @@ def _find_map(
     size = default_count(dataset) if budget is None else budget
     view = load_view(dataset, split, size, prior, seed, max_pixels, count_starts(dataset.spec))
     result = chosen.execute(view)
-    assert result.inverse is not None
-    save_inverse(result.inverse, dataset, path)
+    save_inverse(require_found(result.inverse), dataset, path)
     seen = len(view.ciphertexts)
     emit(
         {"map": str(path), "attack": chosen.name, "ciphertexts": seen, "seconds": result.seconds},

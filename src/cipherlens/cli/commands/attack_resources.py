@@ -10,7 +10,7 @@ from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
 from cipherlens.cli.console import say
 from cipherlens.cli.runs import check_same_scheme
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.errors import UsageError
+from cipherlens.errors import CipherlensError, UsageError
 from cipherlens.keys import Key
 
 if TYPE_CHECKING:
@@ -66,6 +66,13 @@ def require_map(attack: Attack, dataset: SealedDataset) -> None:
         raise UsageError(f"{attack.name} finds no map", hint=f"--save-map is for: {', '.join(able)}")
     if dataset.spec.create_cipher().per_image:
         raise UsageError("each image has a key of its own: no map reads others", hint="leave --save-map away")
+
+
+def require_found(inverse: EstimatedInverse | None) -> EstimatedInverse:
+    """The map. Raises CipherlensError where the attack left some of it open."""
+    if inverse is None:
+        raise CipherlensError("the attack found no whole map, so none was written", hint="give it more to go by")
+    return inverse
 
 
 def save_inverse(inverse: EstimatedInverse, dataset: SealedDataset, path: Path) -> None:

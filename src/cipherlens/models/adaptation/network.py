@@ -60,8 +60,18 @@ class AdaptationNetwork(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C, H, W), block by block."""
         check_sides(images.shape[-2], images.shape[-1], self.block)
-        output: Tensor = self.deconv(self.conv(images))
+        with in_float32(self):
+            output: Tensor = self.deconv(self.conv(images))
         return output
+
+
+def in_float32(module: nn.Module) -> torch.autocast:
+    """Context in which ``module`` computes in float32 whatever the run's precision is.
+
+    The inverse of a cipher's matrix has large entries, and bf16 would round away what they leave.
+    """
+    device = next(module.parameters()).device.type
+    return torch.autocast("cpu" if device == "meta" else device, enabled=False)  # shapes are tried on "meta"
 
 
 def list_heads(backbone: nn.Module) -> tuple[str, ...]:

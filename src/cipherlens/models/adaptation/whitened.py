@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 from torch.nn.utils.parametrizations import orthogonal
 
-from cipherlens.models.adaptation.network import AdaptationNetwork, check_sides
+from cipherlens.models.adaptation.network import AdaptationNetwork, check_sides, in_float32
 
 
 class WhitenedAdaptation(AdaptationNetwork):
@@ -30,7 +30,8 @@ class WhitenedAdaptation(AdaptationNetwork):
     def forward(self, images: Tensor) -> Tensor:
         """Map (N, C, H, W) to (N, C, H, W), block by block."""
         check_sides(images.shape[-2], images.shape[-1], self.block)
-        rotation: Tensor = self.rotation.weight
-        rotated = conv2d(self.conv(images), rotation[:, :, None, None])
-        output: Tensor = self.deconv(rotated)
+        with in_float32(self):
+            rotation: Tensor = self.rotation.weight
+            rotated = conv2d(self.conv(images), rotation[:, :, None, None])
+            output: Tensor = self.deconv(rotated)
         return output
