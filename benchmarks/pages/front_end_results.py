@@ -152,6 +152,7 @@ def describe_labels_alone() -> str:
         f"the best affine fit per channel, over "
         f"{r['scored_pictures']} images. *ciphertexts*: the map that `covariance` finds without photos. "
         f"*pretrained*: the backbone was trained on plain images of other classes, and is frozen for "
-        f"{r['frozen_first']['warm_up']} epochs first. One seed. Training: {json.dumps(r['training'])}; settings: "
+        f"{r['frozen_first']['warm_up']} epochs first. One seed; bf16, front ends too. "
+        f"Training: {json.dumps(r['training'])}; settings: "
         f"{json.dumps(settings)}.\n\n{hardware(record)}\n"
     )
