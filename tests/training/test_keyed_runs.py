@@ -378,7 +378,7 @@ def test_an_audit_attacks_the_keyed_model_too(call, data, place, tmp_path):
     assert "needs the key" in list_reasons(*runs, "--out", tmp_path / "keyless")["locked-model"]
 
 
-def test_an_audit_knows_a_folded_run_by_its_plain_one(call, data, key, tmp_path):
+def test_an_audit_knows_a_folded_run_by_its_plain_one(call, data, key, place, tmp_path):
     small = {"model": "vit-cifar", "epochs": 1, "batch_size": 30, "precision": "float32", "threads": 1}
     fit(
         TrainConfig(**small),
@@ -394,7 +394,8 @@ def test_an_audit_knows_a_folded_run_by_its_plain_one(call, data, key, tmp_path)
     code, _, err = call("fold", tmp_path / "plain", "--sealed", sealed, *given, "--out", tmp_path / "folded")
     assert code == 0, err
     command = ("audit", sealed, "--plain", SOURCE, "--workers", "2", "--json", "--attacks", "folded-model")
-    runs = ("--run", tmp_path / "plain", "--run", tmp_path / "folded")
+    other = ("--run", place / "locked")  # of another scheme: not attacked, and no reason to stop
+    runs = ("--run", tmp_path / "plain", "--run", tmp_path / "folded", *other)
     code, out, err = call(*command, *runs, "--out", tmp_path / "report")
     assert code == 0, err
     report = json.loads(out)

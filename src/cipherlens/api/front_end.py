@@ -68,7 +68,7 @@ def choose_network(spec: DatasetSpec) -> tuple[str, int]:
 
 def count_starts(spec: DatasetSpec) -> int:
     """Number of starts of the search for a map of a scheme."""
-    return _STARTS if choose_network(spec)[1] <= _LARGEST_BLOCK else 1
+    return _STARTS if spec.create_cipher().block <= _LARGEST_BLOCK else 1
 
 
 def find_map(

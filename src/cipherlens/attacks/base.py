@@ -209,5 +209,6 @@ class Attack(ABC):
         found, details = self.run(view)
         if isinstance(found, EstimatedInverse):
             pictures = found.apply(view.ciphertexts)
-            return AttackResult(pictures, time.perf_counter() - started, details, found)
+            inverse = None if view.key_per_image else found  # it reads no other image
+            return AttackResult(pictures, time.perf_counter() - started, details, inverse)
         return AttackResult(found, time.perf_counter() - started, details)

@@ -20,16 +20,22 @@ _NOT_ASKED = "not asked for"
 _TOO_LONG = "takes minutes: name it among the attacks"
 
 
-def choose_keyed_runs(target: Target, runs: Sequence[Path]) -> tuple[list[KeyedRun], dict[type[Attack], str]]:
-    """The runs that hold a key and can be attacked, one for each attack, and why the other attacks cannot run."""
-    found = {one.attack: one for one in reversed(find_keyed_runs(runs))}
+def choose_keyed_runs(
+    target: Target, runs: Sequence[Path], facts: Mapping[str, Any]
+) -> tuple[list[KeyedRun], dict[type[Attack], str]]:
+    """The runs that hold the key and can be attacked, one for each attack, and why the other attacks cannot run.
+
+    ``facts`` are the public ones of the data set: runs of other keys or schemes are not attacked.
+    """
+    found = {one.attack: one for one in reversed(find_keyed_runs(runs, facts))}
     refused: dict[type[Attack], str] = {}
     for kind, reason in _NEEDS_RUN.items():
         if kind.name not in found:
             refused[kind] = reason
         elif kind is LockedModelAttack and target.bound is None:
             refused[kind] = "needs the key, without which a locked model does not work"
-    chosen = [one for name, one in found.items() if name not in {kind.name for kind in refused}]
+    able = {kind.name for kind in _NEEDS_RUN if kind not in refused and _supports(kind, target)}
+    chosen = [one for name, one in found.items() if name in able]
     return chosen, {kind: reason for kind, reason in refused.items() if _supports(kind, target)}
 
 

@@ -67,7 +67,7 @@ def audit(
     ones. Raises UsageError for attacks that cannot run on this data set.
     """
     effort, accuracy = effort or AuditConfig(), [read_accuracy(run) for run in runs]
-    keyed, refused = choose_keyed_runs(target, runs)
+    keyed, refused = choose_keyed_runs(target, runs, dataset.spec.to_json())
     attacks = choose_attacks(target, effort.attacks, [one.create(target.bound) for one in keyed])
     jobs = plan_jobs(attacks, len(target.plain), effort.seed, target.key_per_image)
     started = time.monotonic()

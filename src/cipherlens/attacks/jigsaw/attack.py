@@ -137,6 +137,7 @@ class JigsawAttack(Attack):
 
     name = "jigsaw"
     threat_model = CIPHERTEXT_ONLY
+    finds_inverse = True
     summary = "puts the blocks of encrypted images together by their edges, like a jigsaw puzzle"
     requirements = Requirements(max_blocks=MOST_BLOCKS, max_images_per_image_key=MOST_ALONE)
     alignment = "poses"

@@ -1,13 +1,14 @@
 """Attacks on the run folders of keyed models: which runs hold a key, and what is missing to attack them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cipherlens.attacks.base import Attack
 from cipherlens.attacks.model.keyed import FoldedModelAttack, LockedModelAttack
 from cipherlens.ciphers import BoundCipher
-from cipherlens.errors import UsageError
+from cipherlens.errors import DataError, UsageError
 
 LOCKED, FOLDED = LockedModelAttack.name, FoldedModelAttack.name
 _FIRST_LAYER = 2
@@ -54,18 +55,32 @@ def create_folded(run: Path, plain: Path) -> FoldedModelAttack:
     return FoldedModelAttack(load_run(run, "last").model, network.model, network.normalization.std)
 
 
-def find_keyed_runs(runs: Sequence[Path]) -> list[KeyedRun]:
-    """The locked and folded runs among ``runs``. A folded one is known by the plain run it was made of."""
+_SCHEME = ("cipher", "params", "key_fingerprint")
+
+
+def find_keyed_runs(runs: Sequence[Path], wanted: Mapping[str, Any]) -> list[KeyedRun]:
+    """The locked and folded runs among ``runs`` that hold the key of a data set, whose public facts are ``wanted``.
+
+    A folded run is known by the plain run it was made of.
+    """
     if not runs:
         return []
     from cipherlens.training.run.record import read_record
 
     records = {run: read_record(run) for run in runs}
     plain = [run for run, record in records.items() if record.provenance.get("cipher") == "identity"]
-    found = [KeyedRun(LOCKED, run) for run, record in records.items() if record.config.lock is not None]
-    for run in runs:
-        if run not in plain and records[run].config.lock is None and records[run].config.adapt_block is None:
-            source = next((one for one in plain if _is_folded_from(run, one)), None)
+    own = {
+        run: record.config
+        for run, record in records.items()
+        if run not in plain
+        and not record.owners
+        and all(record.provenance.get(name) == wanted.get(name) for name in _SCHEME)
+    }
+    found = [KeyedRun(LOCKED, run) for run, config in own.items() if config.lock is not None]
+    for run, config in own.items():
+        if config.lock is None and config.adapt_block is None:
+            alike = [one for one in plain if records[one].config.model == config.model]
+            source = next((one for one in alike if _is_folded_from(run, one)), None)
             if source is not None:
                 found.append(KeyedRun(FOLDED, run, source))
     return found
@@ -76,7 +91,10 @@ def _is_folded_from(run: Path, plain: Path) -> bool:
     from cipherlens.data.run_files import LAST
     from cipherlens.training.run.checkpoint import load_tensors
 
-    ours, theirs = (load_tensors(folder / LAST) for folder in (run, plain))
+    try:
+        ours, theirs = (load_tensors(folder / LAST) for folder in (run, plain))
+    except DataError:  # a run that serves for its accuracy alone
+        return False
     if ours.keys() != theirs.keys():
         return False
     same = [ours[name].shape == theirs[name].shape and bool((ours[name] == theirs[name]).all()) for name in ours]

@@ -98,9 +98,9 @@ def attack(
     classifier
         Run folder trained on plain images: also say how many reconstructions, and classes, it recognises.
     save_map
-        covariance, correlation, batchnorm-match: write the map that was found to this .safetensors file, for
-        decrypt --map. Whoever has it can read the data set. Without --plain nothing is scored, and searches begin
-        from several starts, as for train --adapt.
+        Write the map that was found to this .safetensors file, for decrypt --map: of attacks that find one
+        (cipherlens attacks --json says which). Whoever has it can read the data set. Without --plain nothing is
+        scored, and covariance searches from several starts, as for train --adapt.
     """
     from cipherlens.ciphers.threat_models import MAX_QUERIES
     from cipherlens.evaluation.harness import evaluate
@@ -117,6 +117,8 @@ def attack(
         require_map(chosen, dataset)
     if plain is None:
         assert save_map is not None
+        if chosen.threat_model.knows_pairs or chosen.threat_model.chooses:
+            raise UsageError(f"the {name} attack needs the plain images", hint="give --plain SOURCE")
         _find_map(chosen, dataset, prior, split, budget, seed, save_map, max_pixels, as_json)
         return
     known, asks = chosen.threat_model.knows_pairs, chosen.threat_model.chooses
@@ -188,6 +190,11 @@ def _find_map(
 
     size = default_count(dataset) if budget is None else budget
     view = load_view(dataset, split, size, prior, seed, max_pixels, count_starts(dataset.spec))
+    needs, (_, height, width) = chosen.requirements, view.plain_shape
+    if len(view.ciphertexts) < needs.min_images:
+        raise UsageError(f"{chosen.name} needs {needs.min_images} images or more", hint="give more images")
+    if height * width > (most := chosen.limit_pixels(view.structure.block)):
+        raise UsageError(f"{chosen.name} takes images of at most {most:,} pixels", hint="use another attack")
     result = chosen.execute(view)
     save_inverse(require_found(result.inverse), dataset, path)
     seen = len(view.ciphertexts)

@@ -23,7 +23,9 @@ def get_adaptation(inverse: EstimatedInverse) -> tuple[str, int]:
     """Kind and block of the adaptation network that can hold a map. Raises UsageError where none can."""
     if isinstance(inverse, PositionInverse):
         return "positions", 1
-    assert isinstance(inverse, BlockInverse)
+    if not isinstance(inverse, BlockInverse):
+        hint = "use the map of covariance or correlation, or of invert"
+        raise UsageError(f"a map of {inverse.kind} fits no adaptation network", hint=hint)
     inverse.to_affine()
     return "er", inverse.block
 
