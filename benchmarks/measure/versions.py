@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from cipherlens.records import write_record
 
@@ -80,9 +81,10 @@ def call(tree: Path, folder: Path, arguments: tuple[str, ...]) -> float:
     return taken
 
 
-def summarize(old: list[float], new: list[float]) -> dict[str, float]:
-    """Medians, and the ratio of the least times, which other work on the machine disturbs least."""
+def summarize(old: list[float], new: list[float]) -> dict[str, Any]:
+    """All times, medians, and the ratio of the least times, which other work on the machine disturbs least."""
     return {
+        "seconds": {"old": old, "new": new},
         "old": statistics.median(old),
         "new": statistics.median(new),
         "ratio": min(new) / min(old),

@@ -94,6 +94,7 @@ def describe(record: dict[str, Any]) -> str:
     settings = f" Training: {json.dumps(r['training'])}." if r["training"] else ""
     network = record["command"].partition("--match ")[2].partition(" ")[0]
     settings += f" The network of `batchnorm-match`: {network}." if network else ""
+    settings += f" {r['remark']}" if "remark" in r else ""
     settings += " The classifier keeps its authors' rows of the classes." if r.get("own_classes") else ""
     priors = ", ".join(map(name_prior, r["summary"]))
     return (
@@ -152,7 +153,7 @@ def describe_labels_alone() -> str:
         f"the best affine fit per channel, over "
         f"{r['scored_pictures']} images. *ciphertexts*: the map that `covariance` finds without photos. "
         f"*pretrained*: the backbone was trained on plain images of other classes, and is frozen for "
-        f"{r['frozen_first']['warm_up']} epochs first. One seed; bf16, front ends too. "
+        f"{r['frozen_first']['warm_up']} epochs first. One seed. {r.get('remark', '')} "
         f"Training: {json.dumps(r['training'])}; settings: "
         f"{json.dumps(settings)}.\n\n{hardware(record)}\n"
     )

@@ -132,8 +132,8 @@ def describe_versions(record: dict[str, Any]) -> str:
     header = ["command", "before, s", "after, s", "ratio of the shortest", "ratio of the medians"]
     return (
         f"Whole commands, their start included, at {r['commits']['old']} (before the code was moved) and at "
-        f"{r['commits']['new']} (after ciphers and attacks became classes), in turn, {r['rounds']} rounds. Times "
-        f"of one version differ by up to 30 % between rounds on this machine; no ratio says more than that.\n\n"
+        f"{r['commits']['new']} (after ciphers and attacks became classes), in turn, {r['rounds']} rounds. "
+        f"Where the two ratios of a command differ, its times scattered: no ratio says more than that.\n\n"
         f"{table(header, rows)}\n\n{hardware(record)}\n"
     )
 

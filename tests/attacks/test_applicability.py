@@ -6,6 +6,7 @@ import pytest
 from cipherlens.attacks import ATTACKS, View, list_attacks
 from cipherlens.attacks.base import Attack, to_unit
 from cipherlens.ciphers import create_cipher
+from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
 SHAPE = (3, 32, 32)
@@ -67,6 +68,17 @@ def test_a_composition_with_a_matrix_falls_to_enough_pairs(block: int, recovered
     found = ATTACKS["known-plaintext"].execute(view)
     assert found.details["key_recovered"] is recovered
     assert (np.abs(255 * found.reconstruction - plain[2:]).max() < 0.5) == recovered
+
+
+@pytest.mark.parametrize("name", sorted(PAIRED))
+def test_real_encryption_has_nothing_to_solve_for(name: str) -> None:
+    images, asked = np.zeros((2, *SHAPE), np.float32), []
+    view = View(
+        create_cipher("stream"), images, known_plain=images, known_ct=images, oracle=asked.append, queries=9
+    )
+    with pytest.raises(UsageError, match="nothing can be solved"):
+        ATTACKS[name].execute(view)
+    assert asked == []
 
 
 def test_checks_cannot_be_left_out() -> None:

@@ -25,7 +25,9 @@ VARIANTS = [
     ("etc", {"per_image": True}),
     ("etc", {"grey": True}),
     ("pe", {"per_image": True, "colour": False}),
-    *((name, {}) for name in ("np+hill", "shf+np", "negpos+pe", "le+np", "np+block-scrambling")),
+    ("patch", {"scramble": True}),
+    *((name, {}) for name in ("np+hill", "shf+np", "np+negpos", "negpos+pe", "le+np", "np+block-scrambling")),
+    ("pixel-permutation+pixel-permutation", {}),
 ]
 
 

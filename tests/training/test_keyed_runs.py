@@ -376,6 +376,8 @@ def test_an_audit_attacks_the_keyed_model_too(call, data, place, tmp_path):
 
     assert list_reasons("--out", tmp_path / "none") == {"locked-model": "needs a locked run"}
     assert "needs the key" in list_reasons(*runs, "--out", tmp_path / "keyless")["locked-model"]
+    code, _, err = call(*command, "--attacks", "locked-model", "--out", tmp_path / "asked")
+    assert (code, "locked-model needs a locked run" in " ".join(err.split())) == (2, True), err
 
 
 def test_an_audit_knows_a_folded_run_by_its_plain_one(call, data, key, place, tmp_path):

@@ -163,8 +163,9 @@ class Attack(ABC):
                 f"{cls.__name__} defines execute, which checks and times alike for all attacks: define run"
             )
 
+    @classmethod
     @abstractmethod
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+    def supports(cls, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
         """Whether it says anything about images (C, H, W) of these shapes under a scheme (None: not declared)."""
 
     @abstractmethod
@@ -184,6 +185,16 @@ class Attack(ABC):
         """Maximum pixels of an image, given the scheme's block."""
         needs = self.requirements
         return min(needs.max_pixels, needs.max_blocks * block**2 if block else ANY)
+
+    @final
+    def missing_images(self, count: int, shape: Shape, block: int | None) -> str | None:
+        """What is wrong with ``count`` images of a plain ``shape``; None where the attack can take them."""
+        least = self.requirements.min_images + self.threat_model.knows_pairs  # one more, to be scored on
+        if count < least:
+            return f"needs {least} images or more"
+        if shape[1] * shape[2] > (most := self.limit_pixels(block)):
+            return f"takes images of at most {most:,} pixels"
+        return None
 
     @final
     def most_images(self, key_per_image: bool) -> int:
@@ -212,3 +223,17 @@ class Attack(ABC):
             inverse = None if view.key_per_image else found  # it reads no other image
             return AttackResult(pictures, time.perf_counter() - started, details, inverse)
         return AttackResult(found, time.perf_counter() - started, details)
+
+
+class DeclaredAttack(Attack):
+    """An attack that goes by what a scheme declares of itself, and by nothing else."""
+
+    @classmethod
+    @abstractmethod
+    def fits(cls, structure: KeyStructure) -> bool:
+        """Whether it says anything about schemes that declare this."""
+
+    @classmethod
+    def supports(cls, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """See ``fits``."""
+        return cls.fits(describe_scheme(cipher, plain_shape))

@@ -13,30 +13,33 @@ from cipherlens.attacks.registry import canonical_name, load_installed
 from cipherlens.auditing.jobs import Job
 from cipherlens.auditing.verdict import OUT_OF_TIME
 from cipherlens.ciphers import Cipher
+from cipherlens.ciphers.estimated_inverse import Target as SealedWith
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.target import Target
 
+Refused = Mapping[type[Attack], str]
+"""Attacks that hold a model and cannot run, and why."""
+NOTHING_REFUSED: Refused = MappingProxyType({})
 _NOT_ASKED = "not asked for"
 _TOO_LONG = "takes minutes: name it among the attacks"
 
 
-def choose_keyed_runs(
-    target: Target, runs: Sequence[Path], facts: Mapping[str, Any]
-) -> tuple[list[KeyedRun], dict[type[Attack], str]]:
+def choose_keyed_runs(target: Target, runs: Sequence[Path], wanted: SealedWith) -> tuple[list[KeyedRun], Refused]:
     """The runs that hold the key and can be attacked, one for each attack, and why the other attacks cannot run.
 
-    ``facts`` are the public ones of the data set: runs of other keys or schemes are not attacked.
+    ``wanted`` says how the data set was sealed: runs of other keys or schemes are not attacked.
     """
-    found = {one.attack: one for one in reversed(find_keyed_runs(runs, facts))}
+    found = {one.attack: one for one in reversed(find_keyed_runs(runs, wanted))}
     refused: dict[type[Attack], str] = {}
     for kind, reason in _NEEDS_RUN.items():
         if kind.name not in found:
             refused[kind] = reason
         elif kind is LockedModelAttack and target.bound is None:
             refused[kind] = "needs the key, without which a locked model does not work"
-    able = {kind.name for kind in _NEEDS_RUN if kind not in refused and _supports(kind, target)}
-    chosen = [one for name, one in found.items() if name in able]
-    return chosen, {kind: reason for kind, reason in refused.items() if _supports(kind, target)}
+    facts = (target.cipher, target.plain_shape, target.sealed_shape)
+    fitting = [kind for kind in _NEEDS_RUN if kind.supports(*facts)]
+    chosen = [found[kind.name] for kind in fitting if kind not in refused]
+    return chosen, {kind: refused[kind] for kind in fitting if kind in refused}
 
 
 _NEEDS_RUN: dict[type[Attack], str] = {
@@ -45,25 +48,23 @@ _NEEDS_RUN: dict[type[Attack], str] = {
 }
 
 
-def _supports(kind: type[Attack], target: Target) -> bool:
-    """Whether attacks of a class say something about a scheme; they need no model for that."""
-    return kind.supports(object.__new__(kind), target.cipher, target.plain_shape, target.sealed_shape)
-
-
-def choose_attacks(target: Target, names: Sequence[str], in_hand: Sequence[Attack] = ()) -> list[Attack]:
+def choose_attacks(
+    target: Target, names: Sequence[str], in_hand: Sequence[Attack] = (), refused: Refused = NOTHING_REFUSED
+) -> list[Attack]:
     """The attacks of these names, or all that can run, with those ``in_hand`` that hold a model.
+
+    ``refused`` says why others that hold a model cannot run.
 
     Raises UsageError, listing what can run, for a name that cannot.
     """
     load_installed(names)
     names = [canonical_name(name) for name in names]
-    shapes = (target.plain_shape, target.sealed_shape)
-    held = [attack for attack in in_hand if attack.supports(target.cipher, *shapes)]
-    able = [*target.list_attacks(slow=bool(names)), *held]
+    able = [*target.list_attacks(slow=bool(names)), *in_hand]
     unknown = sorted(set(names) - {attack.name for attack in able})
     if unknown:
         fitting = _list_fitting(target)
         reasons = {attack.name: target.missing_requirement(attack, len(target.plain)) for attack in fitting}
+        reasons |= {kind.name: reason for kind, reason in refused.items()}
         because = "; ".join(f"{name} {reasons.get(name) or 'does not apply'}" for name in unknown)
         raise UsageError(
             f"cannot run on this {name_scheme(target.cipher)} data set: {because}",
@@ -73,10 +74,7 @@ def choose_attacks(target: Target, names: Sequence[str], in_hand: Sequence[Attac
 
 
 def list_missing(
-    target: Target,
-    chosen: Sequence[Attack],
-    late: Sequence[Job],
-    refused: Mapping[type[Attack], str] = MappingProxyType({}),
+    target: Target, chosen: Sequence[Attack], late: Sequence[Job], in_hand: Sequence[Attack], refused: Refused
 ) -> list[dict[str, Any]]:
     """What was not run, and why: whole attacks (no budget), and budgets and controls that exceeded the time."""
     rows = []
@@ -86,8 +84,7 @@ def list_missing(
         facts = {"attack": attack.name, "threat_model": model.name, "what": what, "budget": budget}
         rows.append(facts | {"budget_unit": model.budget_unit, "reason": reason})
 
-    known = _list_fitting(target)
-    for attack in [*known, *(one for one in chosen if one not in known)]:
+    for attack in (*_list_fitting(target), *in_hand):
         if attack not in chosen:
             reason = _TOO_LONG if attack.requirements.cost_minutes else _NOT_ASKED
             add(attack, "attack", None, target.missing_requirement(attack, len(target.plain)) or reason)

@@ -19,6 +19,7 @@ from cipherlens.auditing.report.write import PictureRow, find_worst
 from cipherlens.auditing.thresholds import check_thresholds
 from cipherlens.auditing.verdict import list_late
 from cipherlens.auditing.wording import title_words
+from cipherlens.ciphers.estimated_inverse import Target as SealedWith
 from cipherlens.data.run_files import read_run_files
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import DataError, UsageError
@@ -67,8 +68,9 @@ def audit(
     ones. Raises UsageError for attacks that cannot run on this data set.
     """
     effort, accuracy = effort or AuditConfig(), [read_accuracy(run) for run in runs]
-    keyed, refused = choose_keyed_runs(target, runs, dataset.spec.to_json())
-    attacks = choose_attacks(target, effort.attacks, [one.create(target.bound) for one in keyed])
+    keyed, refused = choose_keyed_runs(target, runs, SealedWith.of(dataset.spec.to_json()))
+    in_hand = [one.create(target.bound) for one in keyed]
+    attacks = choose_attacks(target, effort.attacks, in_hand, refused)
     jobs = plan_jobs(attacks, len(target.plain), effort.seed, target.key_per_image)
     started = time.monotonic()
     outcomes = _collect(target, jobs, key, effort, progress, keyed)
@@ -78,7 +80,7 @@ def audit(
     ordered = sorted(outcomes, key=lambda job: (names.index(job.attack), job.budget or 0))
     done = [outcomes[job] for job in ordered]
     evaluations = [outcome.evaluation for outcome in done if outcome.evaluation is not None]
-    missing = list_missing(target, attacks, [job for job in jobs if job not in outcomes], refused)
+    missing = list_missing(target, attacks, [job for job in jobs if job not in outcomes], in_hand, refused)
     report: dict[str, Any] = {
         "format": "cipherlens-audit",
         "version": 1,

@@ -111,6 +111,11 @@ class KeyStructure:
         return self.layout is not None and self.layout.halves
 
     @property
+    def maps_bytes_alike(self) -> bool:
+        """The same for whole bytes."""
+        return self.maps_blocks_alike and not self.halves
+
+    @property
     def keeps_pixels(self) -> bool:
         """Whether it is a rearrangement that keeps every value in its pixel."""
         stays = self.layout is not None and not self.layout.moves
@@ -165,7 +170,7 @@ def compose(parts: Sequence[KeyStructure], shape: Shape) -> KeyStructure:
     kinds = {part.kind for part in parts}
     if kinds == {Kind.REARRANGEMENT}:
         return _compose_rearrangements(parts, shape)
-    if all(part.maps_blocks_alike and not part.halves for part in parts):
+    if all(part.maps_bytes_alike for part in parts):
         per_channel, inverts = all(part.per_channel for part in parts), any(part.inverts for part in parts)
         return KeyStructure(Kind.LINEAR, Scope.BLOCKS, _join_blocks(parts), per_channel, inverts)
     return KeyStructure(Kind.FRESH if Kind.FRESH in kinds else Kind.OTHER)
@@ -175,7 +180,7 @@ def _compose_rearrangements(parts: Sequence[KeyStructure], shape: Shape) -> KeyS
     layouts = [part.layout for part in parts if part.layout is not None]
     moves, inverts = any(layout.moves for layout in layouts), any(layout.inverts for layout in layouts)
     halves = any(layout.halves for layout in layouts)
-    if all(part.maps_blocks_alike for part in parts) and not halves:
+    if all(part.maps_bytes_alike for part in parts):
         block = _join_blocks(parts)
         return rearrange(Scope.BLOCKS, lay_blocks(shape, block, moves, inverts), block)
     if all(part.keeps_pixels for part in parts):

@@ -77,14 +77,11 @@ class Target:
 
     def missing_requirement(self, attack: Attack, images: int) -> str | None:
         """What an attack lacks to run on so many images of this size; None if it can run."""
-        needs, model, (_, height, width) = attack.requirements, attack.threat_model, self.plain_shape
-        least = needs.min_images + model.knows_pairs  # one more, to be scored on
+        needs, model = attack.requirements, attack.threat_model
         if model.chooses and self.bound is None:
             return "needs somebody who encrypts chosen pictures: give the client's key"
-        if images < least:
-            return f"needs {least} images or more"
-        if height * width > (most := attack.limit_pixels(self.structure.block)):
-            return f"takes images of at most {most:,} pixels"
+        if lack := attack.missing_images(images, self.plain_shape, self.structure.block):
+            return lack
         if needs.public_images and (self.public is None or self.public.shape[1:] != self.plain.shape[1:]):
             return "needs public images of the same size: give another prior"
         labelled = self.labels is not None and self.public_labels is not None

@@ -21,7 +21,8 @@ class RowAlignmentAttack(Attack):
     summary = "rotates every row of the encrypted images until it fits the row above"
     requirements = Requirements(min_images=5)
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+    @classmethod
+    def supports(cls, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
         """Schemes that move pixels within their rows, or plain images."""
         if cipher is None:
             return False

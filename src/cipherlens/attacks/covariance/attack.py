@@ -6,16 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Attack, Found, Images, View, describe_scheme
+from cipherlens.attacks.base import DeclaredAttack, Found, Images, View
 from cipherlens.attacks.covariance.permutation_fit import project_to_permutation
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.search import Recovery, search
 from cipherlens.attacks.covariance.statistics import BlockStatistics, block_statistics
 from cipherlens.attacks.values.signs import is_negative
-from cipherlens.ciphers.base import Cipher
 from cipherlens.ciphers.blockmaps import split_halves
 from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse, shape_of
-from cipherlens.ciphers.structure import Kind, Shape
+from cipherlens.ciphers.structure import KeyStructure, Kind
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.errors import UsageError
 
@@ -86,7 +85,7 @@ def _read_off(
     return matrix, np.asarray(signs < 0, np.float64)[None]  # an inverted value is 1 - y
 
 
-class CovarianceAttack(Attack):
+class CovarianceAttack(DeclaredAttack):
     """One map for all blocks, from ciphertexts and natural images alone.
 
     If it finds nothing, there were too few blocks, or unusual pictures. It does not mean that the scheme holds.
@@ -100,9 +99,9 @@ class CovarianceAttack(Attack):
     )
     finds_inverse = True
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+    @classmethod
+    def fits(cls, structure: KeyStructure) -> bool:
         """One affine map for all blocks, or plain images."""
-        structure = describe_scheme(cipher, plain_shape)
         return structure.maps_blocks_alike or structure.kind is Kind.NOTHING
 
     def run(self, view: View) -> Found:

@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Attack, Found, Images, Requirements, View, describe_scheme
+from cipherlens.attacks.base import DeclaredAttack, Found, Images, Requirements, View
 from cipherlens.attacks.jigsaw.compatibility import weigh_seams
 from cipherlens.attacks.jigsaw.orientation import choose_pose
 from cipherlens.attacks.jigsaw.pieces import Poses, cut_pieces, join_pieces, lay_pieces, make_poses
 from cipherlens.attacks.jigsaw.puzzle import Placement, Puzzle, turn_placement
 from cipherlens.attacks.jigsaw.solver import solve_puzzle
-from cipherlens.ciphers.base import Cipher
 from cipherlens.ciphers.estimated_inverse import shape_of
-from cipherlens.ciphers.structure import KeyStructure, Kind, Scope, Shape
+from cipherlens.ciphers.structure import KeyStructure, Kind, Scope
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.ciphers.value_inverses import ValueInverse
 from cipherlens.errors import UsageError
@@ -129,7 +128,7 @@ def _split_channels(images: Images, channels: int) -> Images:
     return np.ascontiguousarray(images.reshape(count, height, channels, -1).transpose(0, 2, 1, 3))
 
 
-class JigsawAttack(Attack):
+class JigsawAttack(DeclaredAttack):
     """Blocks that moved as wholes, also turned, inverted and with other colours, and under a key per image.
 
     If it finds nothing, blocks are too alike, or pictures too few. It does not mean that the scheme holds.
@@ -143,9 +142,9 @@ class JigsawAttack(Attack):
     alignment = "poses"
     min_control_ssim = _ALONE
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+    @classmethod
+    def fits(cls, structure: KeyStructure) -> bool:
         """Whole blocks that move, or plain images."""
-        structure = describe_scheme(cipher, plain_shape)
         return structure.kind is Kind.NOTHING or (
             structure.kind is Kind.REARRANGEMENT and structure.scope is Scope.PIECES
         )

@@ -13,21 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import (
-    Attack,
+    DeclaredAttack,
     Draw,
     Found,
     Images,
     Labels,
     Requirements,
     View,
-    describe_scheme,
     require_labels,
     require_public,
     to_unit,
 )
 from cipherlens.attacks.plaintext.known import to_bytes
 from cipherlens.ciphers.base import Cipher
-from cipherlens.ciphers.structure import Kind, Scope, Shape
+from cipherlens.ciphers.structure import KeyStructure, Kind, Scope, Shape
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY, KNOWN_PLAINTEXT, LABELLED
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
@@ -146,7 +145,16 @@ def _hold_back(images: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     return images[:held], images[held:]
 
 
-class SimulatedKeysAttack(Attack):
+class _LearnedAttack(DeclaredAttack):
+    """A network trained to undo the scheme."""
+
+    @classmethod
+    def fits(cls, structure: KeyStructure) -> bool:
+        """What a network of this shape can undo."""
+        return structure.kind in LEARNED
+
+
+class SimulatedKeysAttack(_LearnedAttack):
     """Inverse transformation network (Ito, Kinoshita and Kiya 2021), trained under keys of the attacker.
 
     If it finds nothing, that says little: training may fail where other attacks succeed.
@@ -158,17 +166,17 @@ class SimulatedKeysAttack(Attack):
     requirements = Requirements(max_pixels=_LEARNT_PIXELS, public_images=True, cost_minutes=2.0)
     simulates_cipher = True
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
-        """What a network of this shape can undo. The scheme must be known."""
-        structure = describe_scheme(cipher, plain_shape)
-        return structure.kind in LEARNED and cipher is not None
+    @classmethod
+    def supports(cls, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """The same, where the scheme is known, so that the attacker can encrypt with it."""
+        return cipher is not None and super().supports(cipher, plain_shape, sealed_shape)
 
     def run(self, view: View) -> Found:
         """See :func:`attack_simulated_keys`."""
         return attack_simulated_keys(view)
 
 
-class PairsAttack(Attack):
+class PairsAttack(_LearnedAttack):
     """The same network, trained on the victim's pairs.
 
     If it finds nothing, that says little: training may fail where other attacks succeed.
@@ -179,17 +187,12 @@ class PairsAttack(Attack):
     summary = "trains a network to undo the key from pictures it knows with their encrypted form"
     requirements = Requirements(min_images=50, max_pixels=_LEARNT_PIXELS, cost_minutes=2.0)
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
-        """What a network of this shape can undo."""
-        structure = describe_scheme(cipher, plain_shape)
-        return structure.kind in LEARNED
-
     def run(self, view: View) -> Found:
         """See :func:`attack_pairs`."""
         return attack_pairs(view)
 
 
-class UnpairedAttack(Attack):
+class UnpairedAttack(_LearnedAttack):
     """A generator against a critic that knows natural images (Madono et al. 2021).
 
     If it finds nothing, that says little: training may fail where other attacks succeed.
@@ -200,17 +203,12 @@ class UnpairedAttack(Attack):
     summary = "trains a network whose pictures a second one cannot tell from natural ones"
     requirements = Requirements(min_images=50, max_pixels=_LEARNT_PIXELS, public_images=True, cost_minutes=3.0)
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
-        """What a network of this shape can undo."""
-        structure = describe_scheme(cipher, plain_shape)
-        return structure.kind in LEARNED
-
     def run(self, view: View) -> Found:
         """See :func:`attack_unpaired`."""
         return attack_unpaired(view)
 
 
-class LabelledAttack(Attack):
+class LabelledAttack(_LearnedAttack):
     """SIA-GAN (Madono et al. 2021): the critic also knows the labels.
 
     If it finds nothing, that says little: training may fail where other attacks succeed.
@@ -220,11 +218,6 @@ class LabelledAttack(Attack):
     threat_model = LABELLED
     summary = "trains the same with a second network that also knows what every picture shows"
     requirements = Requirements(min_images=50, max_pixels=_LEARNT_PIXELS, public_images=True, cost_minutes=3.0)
-
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
-        """What a network of this shape can undo."""
-        structure = describe_scheme(cipher, plain_shape)
-        return structure.kind in LEARNED
 
     def run(self, view: View) -> Found:
         """See :func:`attack_labelled`."""

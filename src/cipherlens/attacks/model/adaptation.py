@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.attacks.base import Attack, Found, Images, View, describe_scheme
-from cipherlens.ciphers.base import Cipher
-from cipherlens.ciphers.structure import Kind, Shape
+from cipherlens.attacks.base import DeclaredAttack, Found, Images, View
+from cipherlens.ciphers.structure import KeyStructure, Kind
 from cipherlens.ciphers.threat_models import LABELLED
 from cipherlens.errors import UsageError
 
@@ -18,7 +17,7 @@ _BATCH = 128
 """Images decrypted at a time: a limit on memory, set by hand."""
 
 
-class AdaptationAttack(Attack):
+class AdaptationAttack(DeclaredAttack):
     """Decrypt with the adaptation network of ``run``, after ``round`` rounds of training (None: all; 0: untrained).
 
     CAS771 report, section 5.1. The network is trained only to help a classifier, so the gain and offset of its
@@ -56,10 +55,10 @@ class AdaptationAttack(Attack):
             round = None
         self.folder, self.round, self.owner = run, round, owner
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+    @classmethod
+    def fits(cls, structure: KeyStructure) -> bool:
         """One map of whole bytes for all blocks, or plain images."""
-        structure = describe_scheme(cipher, plain_shape)
-        return (structure.maps_blocks_alike and not structure.halves) or structure.kind is Kind.NOTHING
+        return structure.maps_bytes_alike or structure.kind is Kind.NOTHING
 
     def run(self, view: View) -> Found:
         """Pictures that the adaptation network gives on."""

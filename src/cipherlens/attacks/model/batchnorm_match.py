@@ -13,14 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pixel_shuffle
 
-from cipherlens.attacks.base import Attack, Found, Requirements, View, describe_scheme
+from cipherlens.attacks.base import DeclaredAttack, Found, Requirements, View
 from cipherlens.attacks.covariance.attack import attack_covariance
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.statistics import whitening
-from cipherlens.ciphers.base import Cipher
 from cipherlens.ciphers.blockmaps import cut_blocks
 from cipherlens.ciphers.estimated_inverse import BlockInverse, shape_of
-from cipherlens.ciphers.structure import Kind, Shape
+from cipherlens.ciphers.structure import KeyStructure, Kind
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.errors import UsageError
 from cipherlens.training.engine.normalization import Normalization
@@ -36,7 +35,7 @@ _LEAST_VARIANCE = 0.01
 """Added to the variances of feature maps, so that nearly constant ones do not dominate. Set by hand."""
 
 
-class BatchNormAttack(Attack):
+class BatchNormAttack(DeclaredAttack):
     """Decrypt with the map whose pictures match the BatchNorm statistics of ``network``.
 
     ``given`` is the normalisation of plain images for the network. ``start`` is the initial map. "ciphertexts" is
@@ -62,10 +61,10 @@ class BatchNormAttack(Attack):
             )
         self.network, self.given, self.start, self.steps = network, given, start, steps
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+    @classmethod
+    def fits(cls, structure: KeyStructure) -> bool:
         """One map of whole bytes for all blocks, or plain images."""
-        structure = describe_scheme(cipher, plain_shape)
-        return (structure.maps_blocks_alike and not structure.halves) or structure.kind is Kind.NOTHING
+        return structure.maps_bytes_alike or structure.kind is Kind.NOTHING
 
     def run(self, view: View) -> Found:
         """See :func:`refine`."""

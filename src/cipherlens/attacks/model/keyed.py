@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Attack, Found, View, describe_scheme
+from cipherlens.attacks.base import Attack, DeclaredAttack, Found, View
 from cipherlens.attacks.shared.distances import squared_distances
-from cipherlens.ciphers.base import Cipher
 from cipherlens.ciphers.estimated_inverse import PositionInverse
-from cipherlens.ciphers.structure import Kind, Order, Scope, Shape
+from cipherlens.ciphers.structure import KeyStructure, Kind, Order, Scope
 from cipherlens.ciphers.threat_models import MODEL_IN_HAND
 from cipherlens.ciphers.value_inverses import from_flat_blocks
 from cipherlens.errors import UsageError
@@ -33,7 +32,7 @@ _BATCH = 128
 """Images asked about at a time: a limit on memory, set by hand."""
 
 
-class LockedModelAttack(Attack):
+class LockedModelAttack(DeclaredAttack):
     """Decrypt with the permutation that a locked model gives away; ``plain`` is the network that was locked.
 
     If it finds nothing, ``plain`` is another network than the one that was locked.
@@ -47,9 +46,9 @@ class LockedModelAttack(Attack):
     def __init__(self, locked: "nn.Module", plain: "nn.Module") -> None:
         self.locked, self.plain = locked, plain
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+    @classmethod
+    def fits(cls, structure: KeyStructure) -> bool:
         """One permutation of the places of a channel, or plain images."""
-        structure = describe_scheme(cipher, plain_shape)
         return structure.scope is Scope.CHANNELS or structure.kind is Kind.NOTHING
 
     def without_key(self) -> Attack:
@@ -100,7 +99,7 @@ def _ask(model: "nn.Module", shape: Sequence[int]) -> Floats:
     return np.asarray(torch.cat(answers).numpy(), np.float64)
 
 
-class FoldedModelAttack(Attack):
+class FoldedModelAttack(DeclaredAttack):
     """Decrypt with the matrix that a folded model's first layer gives away.
 
     ``plain`` is the network it was made of, ``std`` (C,) the normalisation it was trained with, both public. If it
@@ -115,10 +114,10 @@ class FoldedModelAttack(Attack):
     def __init__(self, folded: "nn.Module", plain: "nn.Module", std: Sequence[float]) -> None:
         self.folded, self.plain, self.std = folded, plain, std
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+    @classmethod
+    def fits(cls, structure: KeyStructure) -> bool:
         """One map of whole bytes for all blocks, or plain images."""
-        structure = describe_scheme(cipher, plain_shape)
-        return (structure.maps_blocks_alike and not structure.halves) or structure.kind is Kind.NOTHING
+        return structure.maps_bytes_alike or structure.kind is Kind.NOTHING
 
     def without_key(self) -> Attack:
         """The plain network in place of the folded one."""

@@ -1,13 +1,13 @@
 """Attacks on the run folders of keyed models: which runs hold a key, and what is missing to attack them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cipherlens.attacks.base import Attack
 from cipherlens.attacks.model.keyed import FoldedModelAttack, LockedModelAttack
 from cipherlens.ciphers import BoundCipher
+from cipherlens.ciphers.estimated_inverse import Target
 from cipherlens.errors import DataError, UsageError
 
 LOCKED, FOLDED = LockedModelAttack.name, FoldedModelAttack.name
@@ -55,11 +55,8 @@ def create_folded(run: Path, plain: Path) -> FoldedModelAttack:
     return FoldedModelAttack(load_run(run, "last").model, network.model, network.normalization.std)
 
 
-_SCHEME = ("cipher", "params", "key_fingerprint")
-
-
-def find_keyed_runs(runs: Sequence[Path], wanted: Mapping[str, Any]) -> list[KeyedRun]:
-    """The locked and folded runs among ``runs`` that hold the key of a data set, whose public facts are ``wanted``.
+def find_keyed_runs(runs: Sequence[Path], wanted: Target) -> list[KeyedRun]:
+    """The locked and folded runs among ``runs`` for images sealed as ``wanted`` says.
 
     A folded run is known by the plain run it was made of.
     """
@@ -72,9 +69,7 @@ def find_keyed_runs(runs: Sequence[Path], wanted: Mapping[str, Any]) -> list[Key
     own = {
         run: record.config
         for run, record in records.items()
-        if run not in plain
-        and not record.owners
-        and all(record.provenance.get(name) == wanted.get(name) for name in _SCHEME)
+        if run not in plain and not record.owners and Target.of(record.provenance) == wanted
     }
     found = [KeyedRun(LOCKED, run) for run, config in own.items() if config.lock is not None]
     for run, config in own.items():

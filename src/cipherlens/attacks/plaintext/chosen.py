@@ -6,11 +6,10 @@ matrix every block has one bright pixel.
 
 import numpy as np
 
-from cipherlens.attacks.base import Attack, Found, View, describe_scheme
-from cipherlens.attacks.plaintext.known import can_be_solved, solve_pairs
-from cipherlens.ciphers.base import Cipher
+from cipherlens.attacks.base import DeclaredAttack, Found, View
+from cipherlens.attacks.plaintext.known import can_be_solved, require_solvable, solve_pairs
 from cipherlens.ciphers.blocks import merge_blocks
-from cipherlens.ciphers.structure import Bytes, Kind, Layout, Shape, index_blocks
+from cipherlens.ciphers.structure import Bytes, KeyStructure, Kind, Layout, Shape, index_blocks
 from cipherlens.ciphers.threat_models import CHOSEN_PLAINTEXT
 from cipherlens.errors import UsageError
 
@@ -28,6 +27,7 @@ def attack_chosen_plaintext(view: View) -> Found:
     """
     if view.oracle is None:
         raise UsageError("an attack with chosen pictures needs the victim to encrypt them")
+    require_solvable(view.structure)
     images = design_queries(view)
     asked = images[: view.queries]
     found, details = solve_pairs(view, asked.astype(np.float32) / np.float32(255), view.oracle(asked))
@@ -86,7 +86,7 @@ def _design_levels(view: View, shape: Shape) -> Bytes:
     return flat.reshape(-1, *shape)
 
 
-class ChosenPlaintextAttack(Attack):
+class ChosenPlaintextAttack(DeclaredAttack):
     """As few pictures as tell everything, encrypted by the victim.
 
     If it finds nothing, fewer were allowed than are ``wanted`` in the details.
@@ -97,9 +97,9 @@ class ChosenPlaintextAttack(Attack):
     finds_inverse = True
     summary = "has a few made-up pictures encrypted that number every value, and reads the key off them"
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+    @classmethod
+    def fits(cls, structure: KeyStructure) -> bool:
         """All that declare what they do."""
-        structure = describe_scheme(cipher, plain_shape)
         return can_be_solved(structure)
 
     def run(self, view: View) -> Found:

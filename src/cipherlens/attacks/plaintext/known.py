@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.attacks.base import Attack, Found, Images, View, describe_scheme
+from cipherlens.attacks.base import DeclaredAttack, Found, Images, View
 from cipherlens.attacks.plaintext.linear import solve_hill, solve_modular, solve_patches
 from cipherlens.attacks.plaintext.matching import match
 from cipherlens.attacks.plaintext.substitution import solve_substitution
-from cipherlens.ciphers.base import Cipher
 from cipherlens.ciphers.estimated_inverse import shape_of
-from cipherlens.ciphers.structure import Bytes, KeyStructure, Kind, Shape
+from cipherlens.ciphers.structure import Bytes, KeyStructure, Kind
 from cipherlens.ciphers.threat_models import KNOWN_PLAINTEXT
 from cipherlens.ciphers.value_inverses import ValueInverse
 from cipherlens.errors import UsageError
@@ -25,6 +24,12 @@ def can_be_solved(structure: KeyStructure) -> bool:
     if structure.kind is Kind.LINEAR:
         return not structure.inverts
     return structure.kind in (Kind.NOTHING, Kind.REARRANGEMENT, Kind.MODULAR, Kind.SUBSTITUTION)
+
+
+def require_solvable(structure: KeyStructure) -> None:
+    """Raise UsageError where nothing can be solved for."""
+    if not can_be_solved(structure):
+        raise UsageError("nothing can be solved for in this scheme", hint="the list of attacks says which applies")
 
 
 def attack_known_plaintext(view: View) -> Found:
@@ -41,6 +46,7 @@ def attack_known_plaintext(view: View) -> Found:
 def solve_pairs(view: View, plain: Images, ct: Images) -> Found:
     """The attack on pairs (N, C, H, W) in units of [0, 1]."""
     structure = view.structure
+    require_solvable(structure)
     if structure.kind in (Kind.NOTHING, Kind.LINEAR):
         return (solve_hill if structure.per_channel else solve_patches)(view, plain, ct)
     known, seen = to_bytes(plain), to_bytes(ct)
@@ -77,7 +83,7 @@ def to_bytes(images: Images) -> Bytes:
     return np.rint(np.clip(images, 0, 1) * 255).astype(np.uint8)
 
 
-class KnownPlaintextAttack(Attack):
+class KnownPlaintextAttack(DeclaredAttack):
     """Pairs of pictures in both forms, solved for what the scheme does.
 
     If it finds nothing, there were too few pairs; ``unsure`` in the details counts what they leave open.
@@ -88,9 +94,9 @@ class KnownPlaintextAttack(Attack):
     finds_inverse = True
     summary = "works out the key's effect from pictures it knows with their encrypted form"
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+    @classmethod
+    def fits(cls, structure: KeyStructure) -> bool:
         """All that declare what they do."""
-        structure = describe_scheme(cipher, plain_shape)
         return can_be_solved(structure)
 
     def run(self, view: View) -> Found:

@@ -14,15 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Attack, Found, Images, Requirements, View, describe_scheme
+from cipherlens.attacks.base import DeclaredAttack, Found, Images, Requirements, View
 from cipherlens.attacks.covariance.prior import correlate_pixels
 from cipherlens.attacks.positions.grid_directions import arrange_lattice
 from cipherlens.attacks.positions.refinement import choose_way, fit_near, measure_misfit, swap_likely
 from cipherlens.attacks.shared.embedding import assign, embed, lay_over
 from cipherlens.attacks.shared.swaps import Floats
-from cipherlens.ciphers.base import Cipher
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse, PositionInverse, shape_of
-from cipherlens.ciphers.structure import Kind, Order, Scope, Shape
+from cipherlens.ciphers.structure import KeyStructure, Kind, Order, Scope
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 
 _HOPEFUL = 1.3
@@ -133,7 +132,7 @@ def _refine(seen: Floats, prior: Floats, source: Order, steps: int) -> tuple[Ord
     return source, best
 
 
-class CorrelationAttack(Attack):
+class CorrelationAttack(DeclaredAttack):
     """The places of pixels that moved, the same in all channels. It cannot tell a picture from its mirror image.
 
     If it finds nothing, there were too few ciphertexts. It does not mean that the scheme holds.
@@ -146,9 +145,9 @@ class CorrelationAttack(Attack):
     alignment = "symmetries"
     finds_inverse = True
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+    @classmethod
+    def fits(cls, structure: KeyStructure) -> bool:
         """One permutation of the places of a channel, or plain images."""
-        structure = describe_scheme(cipher, plain_shape)
         return structure.scope is Scope.CHANNELS or structure.kind is Kind.NOTHING
 
     def run(self, view: View) -> Found:

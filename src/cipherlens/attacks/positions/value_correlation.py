@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from cipherlens.attacks.base import Attack, Found, Images, Requirements, View, describe_scheme, require_public
+from cipherlens.attacks.base import DeclaredAttack, Found, Images, Requirements, View, require_public
 from cipherlens.attacks.positions.pixel_correlation import arrange, correlate
 from cipherlens.attacks.shared.swaps import Floats
 from cipherlens.attacks.values.signs import Signs, is_negative, propagate_signs, spanning_tree
 from cipherlens.ciphers.base import Cipher
 from cipherlens.ciphers.blockmaps import split_halves
 from cipherlens.ciphers.estimated_inverse import shape_of
-from cipherlens.ciphers.structure import Kind, Scope, Shape
+from cipherlens.ciphers.structure import KeyStructure, Kind, Scope, Shape
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.ciphers.value_inverses import UNKNOWN, ValueInverse
 
@@ -74,7 +74,7 @@ def relate_values(values: Images) -> tuple[Signs, Floats]:
     return propagate_signs(parent, differs), strength.max(axis=0)
 
 
-class ValueCorrelationAttack(Attack):
+class ValueCorrelationAttack(DeclaredAttack):
     """The places of values that went anywhere, under one key. It cannot tell a picture from its mirror image.
 
     If it finds nothing, there were too few ciphertexts. It does not mean that the scheme holds.
@@ -87,14 +87,17 @@ class ValueCorrelationAttack(Attack):
     requirements = Requirements(min_images=100, max_pixels=MOST_PLACES, public_images=True)
     alignment = "symmetries"
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+    @classmethod
+    def fits(cls, structure: KeyStructure) -> bool:
         """Rearrangements that move values out of their blocks. Within blocks ``covariance`` takes less time."""
-        structure = describe_scheme(cipher, plain_shape)
-        return structure.kind is Kind.NOTHING or (
-            structure.kind is Kind.REARRANGEMENT
-            and structure.scope in (Scope.PIECES, Scope.IMAGE)
-            and not (cipher is not None and cipher.per_image)
-        )
+        moves = structure.kind is Kind.REARRANGEMENT and structure.scope in (Scope.PIECES, Scope.IMAGE)
+        return moves or structure.kind is Kind.NOTHING
+
+    @classmethod
+    def supports(cls, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+        """The same, where one key serves all images."""
+        alone = cipher is not None and cipher.per_image
+        return not alone and super().supports(cipher, plain_shape, sealed_shape)
 
     def run(self, view: View) -> Found:
         """See :func:`attack_value_correlation`."""

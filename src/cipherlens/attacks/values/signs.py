@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Attack, Found, Images, View, describe_scheme
-from cipherlens.ciphers.base import Cipher
-from cipherlens.ciphers.structure import Kind, Order, Shape
+from cipherlens.attacks.base import DeclaredAttack, Found, Images, View
+from cipherlens.ciphers.structure import KeyStructure, Kind, Order
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.ciphers.value_inverses import ValueInverse
 
@@ -168,7 +167,7 @@ def _compare(first: Images, second: Images, orders: Order) -> Order:
     return np.asarray(orders[scores.argmax(axis=-1)])
 
 
-class NeighboursAttack(Attack):
+class NeighboursAttack(DeclaredAttack):
     """Which values are inverted, under one key. It cannot tell a picture from its negative, nor its colours apart.
 
     If it finds nothing, there were too few ciphertexts. It does not mean that the scheme holds.
@@ -180,9 +179,9 @@ class NeighboursAttack(Attack):
     summary = "finds from a few encrypted images which values are dark where their neighbours are bright"
     alignment = "colours"
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+    @classmethod
+    def fits(cls, structure: KeyStructure) -> bool:
         """Rearrangements that keep values in their pixel, or plain images."""
-        structure = describe_scheme(cipher, plain_shape)
         return structure.keeps_pixels or structure.kind is Kind.NOTHING
 
     def run(self, view: View) -> Found:

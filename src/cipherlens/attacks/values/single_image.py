@@ -1,4 +1,4 @@
-"""Feature reconstruction (Chang and Wu 2020): inverted values and exchanged colours of each picture alone.
+"""Feature reconstruction (see arXiv 2010.06198): inverted values and exchanged colours of each picture alone.
 
 No key, pair, label or second picture is needed, so a key for every image is no help against it. It cannot tell a
 picture from its negative, nor where a picture crosses the middle grey: there its result is folded. Scored after the
@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Attack, Found, Images, View, describe_scheme
-from cipherlens.ciphers.base import Cipher
-from cipherlens.ciphers.structure import Kind, Order, Scope, Shape
+from cipherlens.attacks.base import DeclaredAttack, Found, Images, View
+from cipherlens.ciphers.structure import KeyStructure, Kind, Order, Scope
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 
 _VALUES = 20_000_000
@@ -73,44 +72,41 @@ def _list_candidates(values: Images, orders: Order, flips: NDArray[np.bool_]) ->
     return candidates
 
 
-class FeaturesAttack(Attack):
-    """Published attack on single pictures (Chang and Li 2020), also under a key per image.
+class _SingleImageAttack(DeclaredAttack):
+    """An attack on one picture after the other, which works under a key per image too."""
+
+    threat_model = CIPHERTEXT_ONLY
+    alignment = "affine each"
+    min_control_ssim = _FOLDED
+
+    @classmethod
+    def fits(cls, structure: KeyStructure) -> bool:
+        """Rearrangements that keep values in their pixel, each pixel under its own secret."""
+        return structure.kind is Kind.REARRANGEMENT and structure.scope is Scope.PIXELS
+
+
+class FeaturesAttack(_SingleImageAttack):
+    """The basic variant.
 
     If it finds nothing, the pictures may still fall to attacks on several ciphertexts.
     """
 
     name = "feature-reconstruction"
-    threat_model = CIPHERTEXT_ONLY
     summary = "takes each picture alone and inverts all bright values"
-    alignment = "affine each"
-    min_control_ssim = _FOLDED
-
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
-        """Rearrangements that keep values in their pixel, each pixel under its own secret."""
-        structure = describe_scheme(cipher, plain_shape)
-        return structure.kind is Kind.REARRANGEMENT and structure.scope is Scope.PIXELS
 
     def run(self, view: View) -> Found:
         """See :func:`attack_features`."""
         return attack_features(view)
 
 
-class DifferencesAttack(Attack):
-    """Published attack on single pictures (Chang and Li 2020), also under a key per image.
+class DifferencesAttack(_SingleImageAttack):
+    """The minimum-difference variant.
 
     If it finds nothing, the pictures may still fall to attacks on several ciphertexts.
     """
 
     name = "minimum-difference"
-    threat_model = CIPHERTEXT_ONLY
     summary = "takes each picture alone and gives every pixel the possible value that fits its neighbours best"
-    alignment = "affine each"
-    min_control_ssim = _FOLDED
-
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
-        """Rearrangements that keep values in their pixel, each pixel under its own secret."""
-        structure = describe_scheme(cipher, plain_shape)
-        return structure.kind is Kind.REARRANGEMENT and structure.scope is Scope.PIXELS
 
     def run(self, view: View) -> Found:
         """See :func:`attack_differences`."""

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.attacks.base import Attack, Found, Requirements, View, describe_scheme, require_public
+from cipherlens.attacks.base import DeclaredAttack, Found, Requirements, View, require_public
 from cipherlens.attacks.shared.embedding import assign
-from cipherlens.ciphers.base import Cipher
-from cipherlens.ciphers.structure import Kind, Shape, index_blocks
+from cipherlens.ciphers.structure import KeyStructure, Kind, index_blocks
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.ciphers.value_inverses import TableInverse
 
@@ -98,7 +97,7 @@ def _average(levels: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[ND
     return counts, np.interp(np.arange(_LEVELS), seen, sums[seen] / counts[seen])
 
 
-class LevelsAttack(Attack):
+class LevelsAttack(DeclaredAttack):
     """The table of a substitution, and the places where it acts.
 
     If it finds nothing, there were too few ciphertexts. It does not mean that the scheme holds.
@@ -110,9 +109,9 @@ class LevelsAttack(Attack):
     summary = "finds from a few encrypted images what each substituted value was, by what usually lies around it"
     requirements = Requirements(public_images=True)
 
-    def supports(self, cipher: Cipher | None, plain_shape: Shape, sealed_shape: Shape) -> bool:
+    @classmethod
+    def fits(cls, structure: KeyStructure) -> bool:
         """Substitutions, or plain images."""
-        structure = describe_scheme(cipher, plain_shape)
         return structure.kind in (Kind.SUBSTITUTION, Kind.NOTHING)
 
     def run(self, view: View) -> Found:

@@ -133,8 +133,6 @@ def attack(
     if budget is None and not known and not asks:
         size = len(target.plain)
     result = evaluate(chosen, target, size, seed)
-    if save_map is not None:
-        save_inverse(require_found(result.inverse), dataset, save_map)
     if pictures is not None:
         from cipherlens.auditing.report.pictures import write_comparison
 
@@ -160,6 +158,8 @@ def attack(
         *recognised,
     ]
     emit(facts, as_json, lines)
+    if save_map is not None:  # last, so that a score is not lost where there is no map
+        save_inverse(require_found(result.inverse), dataset, save_map)
 
 
 def _recognise(
@@ -190,11 +190,8 @@ def _find_map(
 
     size = default_count(dataset) if budget is None else budget
     view = load_view(dataset, split, size, prior, seed, max_pixels, count_starts(dataset.spec))
-    needs, (_, height, width) = chosen.requirements, view.plain_shape
-    if len(view.ciphertexts) < needs.min_images:
-        raise UsageError(f"{chosen.name} needs {needs.min_images} images or more", hint="give more images")
-    if height * width > (most := chosen.limit_pixels(view.structure.block)):
-        raise UsageError(f"{chosen.name} takes images of at most {most:,} pixels", hint="use another attack")
+    if lack := chosen.missing_images(len(view.ciphertexts), view.plain_shape, view.structure.block):
+        raise UsageError(f"{chosen.name} {lack}", hint="see docs/attacks.md for what attacks need")
     result = chosen.execute(view)
     save_inverse(require_found(result.inverse), dataset, path)
     seen = len(view.ciphertexts)

@@ -71,7 +71,10 @@ def require_map(attack: Attack, dataset: SealedDataset) -> None:
 def require_found(inverse: EstimatedInverse | None) -> EstimatedInverse:
     """The map. Raises CipherlensError where the attack left some of it open."""
     if inverse is None:
-        raise CipherlensError("the attack found no whole map, so none was written", hint="give it more to go by")
+        raise CipherlensError(
+            "the attack has no map to write: it left some of it open, or maps of this scheme have no form",
+            hint="give it more to go by, or take its pictures",
+        )
     return inverse
 
 
