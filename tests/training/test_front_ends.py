@@ -270,7 +270,8 @@ def test_photos_that_serve_as_prior_are_resized_as_the_sealed_ones_were(folder, 
 def test_a_map_as_a_file(call, place, tmp_path):
     file = tmp_path / "map.safetensors"
     assert call("invert", place / "c", "--key", place / "c.key", "--out", file)[0] == 2
-    assert call("attack", "correlation", place / "c", "--prior", OTHERS, "--save-map", file)[0] == 0
+    code, _, err = call("attack", "correlation", place / "c", "--prior", OTHERS, "--save-map", file)
+    assert code == 0, err
     for option, name in (("--front-end", "one"), ("--inverse", "two")):
         code, _, err = call("train", place / "c", "--adapt", option, file, *QUICK, "--out", tmp_path / name)
         assert code == 0, err

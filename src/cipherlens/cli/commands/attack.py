@@ -100,7 +100,8 @@ def attack(
     save_map
         Write the map that was found to this .safetensors file, for decrypt --map: of attacks that find one
         (cipherlens attacks --json says which). Whoever has it can read the data set. Without --plain nothing is
-        scored, and covariance searches from several starts, as for train --adapt.
+        scored: the map is of the split with most images unless --split names one, and covariance searches from
+        several starts, as for train --adapt.
     """
     from cipherlens.ciphers.threat_models import MAX_QUERIES
     from cipherlens.evaluation.harness import evaluate
@@ -189,7 +190,9 @@ def _find_map(
     from cipherlens.evaluation.load import load_view
 
     size = default_count(dataset) if budget is None else budget
-    view = load_view(dataset, split, size, prior, seed, max_pixels, count_starts(dataset.spec))
+    counts = dataset.spec.counts
+    seen_split = split or max(counts, key=lambda name: counts[name])  # nothing is scored: where most images are
+    view = load_view(dataset, seen_split, size, prior, seed, max_pixels, count_starts(dataset.spec))
     if lack := chosen.missing_images(len(view.ciphertexts), view.plain_shape, view.structure.block):
         raise UsageError(f"{chosen.name} {lack}", hint="see docs/attacks.md for what attacks need")
     result = chosen.execute(view)
