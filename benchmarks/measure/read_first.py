@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--held-out", type=int, default=400)
     parser.add_argument("--keys", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--priors", nargs="+", default=["held-out", "none"])
+    parser.add_argument("--priors", nargs="*", default=["held-out", "none"])
     parser.add_argument("--model", required=True)
     parser.add_argument("--weights")
     parser.add_argument(

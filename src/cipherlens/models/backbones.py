@@ -19,6 +19,7 @@ from cipherlens.models.preresnet import PreResNet
 from cipherlens.models.privconv import PrivConv
 from cipherlens.models.pyramidnet import ShakePyramidNet
 from cipherlens.models.small_vit import create_small_vit
+from cipherlens.models.speednet import SpeedNet
 from cipherlens.models.stems import shrink_stem
 from cipherlens.models.unet import UNet
 from cipherlens.models.vgg import VGG16
@@ -29,6 +30,7 @@ OWN_MODELS: dict[str, Callable[..., nn.Module]] = {
     "preresnet110": partial(PreResNet, 110),
     "shake-pyramidnet110": partial(ShakePyramidNet, 110, 270),
     "shake-pyramidnet20": partial(ShakePyramidNet, 20, 48),
+    "speednet": SpeedNet,
     "unet": partial(UNet, width=32),
     "unet-small": partial(UNet, width=16),
     "vgg16_cifar": VGG16,

@@ -11,7 +11,7 @@ from cipherlens.models.adaptation.kinds import ADAPTATIONS, MAP_HOLDERS
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": ("sgd", "adamw"),
-    "schedule": ("onecycle", "cosine", "constant"),
+    "schedule": ("onecycle", "triangular", "cosine", "constant"),
     "precision": ("auto", "float32", "bf16"),
     "normalize": ("standardize", "imagenet", "none"),
     "lock": ("shuffled", "plain"),
@@ -19,7 +19,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "start": ("random", "whitened", "ciphertexts", "inverse"),
 }
 MINIMA = dict.fromkeys(("epochs", "rounds", "batch_size"), 1)
-MINIMA |= dict.fromkeys(("seed", "patience", "threads", "warm_up"), 0)
+MINIMA |= dict.fromkeys(("seed", "patience", "threads", "warm_up", "shift"), 0)
+VIEWS = (1, 2, 6)
+READING = ("ciphertexts", "inverse")
+"""Starts from a map that reads the images."""
 DEFAULT_LR = {"sgd": 0.1, "adamw": 1e-3}
 
 
@@ -43,6 +46,12 @@ class TrainConfig:
     ``adaptation`` is the kind of network: that of ER-CNN, LE, ELE or PE, "positions", for pixel permutations, or
     "whitened", which whitens blocks and learns a rotation.
     ``legacy_padding`` puts ER-CNN's windows off the cipher's grid, as the report's code does.
+    ``momentum`` is that of sgd. ``bias_lr_scale`` multiplies the learning rate of BatchNorm's biases,
+    which then decay too.
+    ``lookahead`` trains slow weights that follow. ``flip`` and ``shift`` (at most so many pixels) change what the
+    classifier sees of training images, ``views`` averages its logits over so many views of a test image (2:
+    mirrored too, 6: these also shifted by a pixel). All three are for pictures: plain images, or those that an
+    adaptation network reads.
     """
 
     model: str
@@ -71,6 +80,12 @@ class TrainConfig:
     adapt_lr: float | None = None
     legacy_padding: bool = False
     adaptation: str = "er"
+    momentum: float = 0.9
+    bias_lr_scale: float = 1.0
+    lookahead: bool = False
+    flip: bool = False
+    shift: int = 0
+    views: int = 1
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -87,12 +102,9 @@ class TrainConfig:
             if value is not None and value < minimum:
                 raise UsageError(f"{field} must be at least {minimum}, got {value}")
         _check_block(self.adapt_block)
-        if not 0 < self.peak_lr < float("inf"):
-            raise UsageError(f"lr must be positive, got {self.lr}")
-        if not (isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise UsageError(f"weight_decay must not be negative, got {self.weight_decay}")
-        if not 0 <= self.label_smoothing < 1:
-            raise UsageError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        _check_numbers(self)
+        if self.lock is not None and self.changes_pictures:
+            raise UsageError("a locked model sees shuffled pixels", hint="drop flip, shift and views")
         _check_adaptation(self)
         if self.rounds > 1 and self.adapt_block is None:
             raise UsageError(
@@ -103,7 +115,12 @@ class TrainConfig:
     @property
     def can_decrypt(self) -> bool:
         """Whether the adaptation network starts from a map that reads the images: the weights are a key then."""
-        return self.start in ("ciphertexts", "inverse")
+        return self.start in READING
+
+    @property
+    def changes_pictures(self) -> bool:
+        """Whether images must be pictures: they are flipped or shifted."""
+        return self.flip or self.shift > 0 or self.views > 1
 
     @property
     def front_end_lr(self) -> float | None:
@@ -134,6 +151,19 @@ class TrainConfig:
         if "model" not in values:
             raise UsageError("the training configuration names no model", hint="set model, e.g. preresnet20")
         return cls(**values)
+
+
+def _check_numbers(config: TrainConfig) -> None:
+    if not 0 < config.peak_lr < float("inf"):
+        raise UsageError(f"lr must be positive, got {config.lr}")
+    if not (isfinite(config.weight_decay) and config.weight_decay >= 0):
+        raise UsageError(f"weight_decay must not be negative, got {config.weight_decay}")
+    if not 0 <= config.label_smoothing < 1:
+        raise UsageError(f"label_smoothing must be in [0, 1), got {config.label_smoothing}")
+    if not (0 <= config.momentum < 1 and 0 < config.bias_lr_scale < float("inf")):
+        raise UsageError("momentum must be in [0, 1), and bias_lr_scale positive")
+    if config.views not in VIEWS:
+        raise UsageError(f"views must be one of {', '.join(map(str, VIEWS))}, got {config.views}")
 
 
 def _check_adaptation(config: TrainConfig) -> None:

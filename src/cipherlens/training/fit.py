@@ -15,7 +15,7 @@ from cipherlens.data.run_files import CARD, CHECKPOINT, CURVES, METRICS
 from cipherlens.errors import DataError, UsageError
 from cipherlens.schema import parse
 from cipherlens.training.config import TrainConfig
-from cipherlens.training.engine.batches import ImageSet, check_image_set, check_same_kind
+from cipherlens.training.engine.batches import ImageSet, check_image_set, check_same_kind, has_masks
 from cipherlens.training.engine.hardware import choose_device, describe_hardware, isolate
 from cipherlens.training.engine.metrics import EpochMetrics, Progress, write_metrics
 from cipherlens.training.engine.normalization import create_normalization
@@ -37,6 +37,8 @@ from cipherlens.training.trainer import Trainer
 
 CURVES_EVERY_SECONDS = 30.0
 """The curves are drawn again after this time during training. Chosen by hand."""
+PLAIN = "identity"
+"""Name of the cipher that leaves images as they are."""
 FindMaps = Callable[[], Sequence[EstimatedInverse]]
 
 
@@ -97,6 +99,7 @@ def fit(
         )
     if config.start == "ciphertexts" and find_maps is None:
         raise UsageError("start ciphertexts needs the map that was found from them", hint="give find_maps")
+    _check_pictures(config, provenance or {}, has_masks(train_set))
     device = choose_device()
     report = progress or _ignore
     with hold_folder(out, PRIVATE_FOLDER if config.can_decrypt else 0o777), isolate(device, config.threads):
@@ -131,6 +134,20 @@ def _check_sets(config: TrainConfig, train_set: ImageSet, test_set: ImageSet | N
         check_same_kind(test_set, train_set.classes, train_set.shape, "the training set")
     elif config.patience:
         raise UsageError("patience needs a test set to watch", hint="give a test set or set patience to 0")
+
+
+def _check_pictures(config: TrainConfig, provenance: dict[str, Any], masked: bool) -> None:
+    """Raise UsageError where something would be flipped or shifted that is no picture, or that has a mask."""
+    if not config.changes_pictures:
+        return
+    if masked:
+        raise UsageError("flip, shift and views move no masks", hint="drop them, or encrypt --augment")
+    if not config.can_decrypt and provenance.get("cipher", PLAIN) != PLAIN:
+        raise UsageError(
+            "a flipped or shifted ciphertext is the ciphertext of no picture",
+            hint="drop flip, shift and views; let the client augment (encrypt --augment), or start from a map",
+            parameters=("flip", "shift", "views"),
+        )
 
 
 def _create_or_read_record(

@@ -13,17 +13,22 @@ from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.data.run_files import BEST, CHECKPOINT, LAST, name_round
 from cipherlens.models import AdaptedModel
 from cipherlens.models.adaptation.whitened import WhitenedAdaptation
+from cipherlens.models.speednet import SpeedNet
 from cipherlens.training.engine.batches import ImageBatches, ImageSet
 from cipherlens.training.engine.hardware import choose_precision, get_memory_budget
+from cipherlens.training.engine.lookahead import Lookahead
 from cipherlens.training.engine.loop import Forward, choose_batch_size, derive_seed, measure, train_epoch
 from cipherlens.training.engine.metrics import EpochMetrics, Position, Progress
 from cipherlens.training.engine.normalization import create_normalization
 from cipherlens.training.engine.optimizer import create_optimizer, get_optimizer_tensors, set_optimizer_tensors
 from cipherlens.training.engine.rounds import ADAPT_PREFIX, get_best, select_carried, strip_prefix
 from cipherlens.training.front_end.start import choose_range, set_front_end
-from cipherlens.training.front_end.whitening import find_whitening
+from cipherlens.training.front_end.whitening import find_whitening, set_first_layer
 from cipherlens.training.run.checkpoint import Checkpoint, load_into, save_checkpoint, save_tensors
 from cipherlens.training.run.record import RunRecord, build_model
+
+SLOW = "lookahead."
+"""Prefix of the slow weights among the optimizer's tensors in a checkpoint."""
 
 
 class Trainer:
@@ -38,6 +43,7 @@ class Trainer:
         bound: BoundCipher | None = None,
     ) -> None:
         self._bound = bound
+        self._lookahead: Lookahead | None = None
         self.record = record
         self.config = record.config
         self.device = device
@@ -78,7 +84,10 @@ class Trainer:
             return
         self._place_model(position.round, initial_weights=False)
         load_into(self.model, checkpoint.weights, "the checkpoint")
-        set_optimizer_tensors(self.optimizer, self.model, checkpoint.optimizer)
+        kept = dict(checkpoint.optimizer)
+        slow = {name: kept.pop(SLOW + name) for name in strip_prefix(checkpoint.optimizer, SLOW)}
+        set_optimizer_tensors(self.optimizer, self.model, kept)
+        self._lookahead = Lookahead(self.model, slow) if self.config.lookahead else None
 
     def _place_model(self, round: int, initial_weights: bool) -> None:
         torch.manual_seed(derive_seed(self.config.seed, round, 0))
@@ -90,14 +99,19 @@ class Trainer:
         given = self.record.normalization
         if self.record.owners:  # the joint set normalises the images of each owner
             given = create_normalization("none", self.train_batches.images)
-        self.forward = Forward(self.model, given, self.device, self.precision)
+        self.forward = Forward(self.model, given, self.device, self.precision, self.config.views)
+        self._lookahead = None
 
     def run_epoch(self, position: Position, report: Callable[[Progress], None]) -> EpochMetrics:
         """Train the epoch at ``position`` and test after it."""
         start = time.perf_counter()
+        if position.epoch == 1:
+            self._begin()
         if isinstance(self.model, AdaptedModel):
             self.model.freeze(position.epoch <= self.config.warm_up)
-        trained = train_epoch(self.config, self.forward, self.optimizer, self.train_batches, position, report)
+        trained = train_epoch(
+            self.config, self.forward, self.optimizer, self.train_batches, position, report, self._lookahead
+        )
         training_seconds = time.perf_counter() - start
         outcome = None
         if self.test_batches is not None:
@@ -116,6 +130,13 @@ class Trainer:
             seconds=time.perf_counter() - start,
             test_iou=None if outcome is None or not self.record.data.masked else outcome.mean_iou,
         )
+
+    def _begin(self) -> None:
+        """Prepare the first epoch of a round."""
+        if isinstance(self.forward.classifier, SpeedNet) and self.config.weights is None:
+            set_first_layer(self.forward.classifier, self.forward, self.train_batches)
+        if self.config.lookahead:
+            self._lookahead = Lookahead(self.model)
 
     def summarize(self, metrics: EpochMetrics) -> Progress:
         """The progress event of an epoch that is stored on disk."""
@@ -137,4 +158,6 @@ class Trainer:
         name = f"round{history[-1].round}-epoch{history[-1].epoch}"
         state = {"metrics": [metrics.to_json() for metrics in history]}
         optimizer = get_optimizer_tensors(self.optimizer, self.model)
+        if self._lookahead is not None:
+            optimizer |= {SLOW + name: value for name, value in self._lookahead.slow.items()}
         save_checkpoint(out / CHECKPOINT, name, Checkpoint(weights, optimizer, state))

@@ -40,12 +40,18 @@ def train(
     adapt_block: OptionalWhole = None,
     epochs: Whole = 10,
     rounds: Whole = 1,
-    batch_size: Whole = 128,
+    batch_size: OptionalWhole = None,
     optimizer: Literal["sgd", "adamw"] = "sgd",
     lr: float | None = None,
-    weight_decay: float = 5e-4,
-    schedule: Literal["onecycle", "cosine", "constant"] = "onecycle",
-    label_smoothing: float = 0.0,
+    momentum: float | None = None,
+    weight_decay: float | None = None,
+    bias_lr_scale: float | None = None,
+    schedule: Literal["onecycle", "triangular", "cosine", "constant"] | None = None,
+    label_smoothing: float | None = None,
+    lookahead: bool | None = None,
+    flip: bool | None = None,
+    shift: OptionalWhole = None,
+    views: Literal[1, 2, 6] | None = None,
     normalize: Literal["standardize", "imagenet", "none"] = "standardize",
     precision: Literal["auto", "float32", "bf16"] = "auto",
     small_stem: Flag = False,
@@ -79,7 +85,8 @@ def train(
     out
         Run folder.
     model
-        preresnet20, preresnet110, vgg16_cifar, or any timm model; unet, unet-small for data with masks.
+        preresnet20, preresnet110, vgg16_cifar, or any timm model; unet, unet-small for data with masks. speednet
+        learns most in few epochs on a CPU, and comes with settings of its own for what you leave away here.
     adapt
         Put the adaptation network in front, with the cipher's block.
     adapt_block
@@ -88,8 +95,28 @@ def train(
         Epochs per round.
     rounds
         Multi-round training: each round keeps the adaptation network and starts a fresh backbone.
+    batch_size
+        Images per step; 128 by default.
     lr
         Peak learning rate; 0.1 for sgd and 0.001 for adamw by default.
+    momentum
+        Nesterov momentum of sgd; 0.9 by default.
+    weight_decay
+        0.0005 by default.
+    bias_lr_scale
+        Factor of the learning rate of BatchNorm's biases; 1 by default.
+    schedule
+        How the learning rate moves; onecycle by default.
+    label_smoothing
+        Probability that the labels give to the other classes; 0 by default.
+    lookahead
+        Train slow weights that follow those of the optimizer.
+    flip
+        Show each image mirrored in every second epoch. Of pictures only: plain images, or those read by a map.
+    shift
+        Shift each image by up to so many pixels, of pictures only.
+    views
+        Test on so many views of each picture: 2 are it and its mirror image, 6 these shifted by a pixel too.
     small_stem
         For 32x32 images: ResNets and DenseNets with a 3x3 stem and no pooling, ConvNeXts with 2x2 patches.
     pretrained
@@ -119,8 +146,9 @@ def train(
     inner
         With --key: whether feature maps inside the model are shuffled too (the default), or only the input.
     """
-    from cipherlens.training.config import TrainConfig
-    from cipherlens.training.fit import fit
+    from cipherlens.training.config import READING, TrainConfig
+    from cipherlens.training.fit import PLAIN, fit
+    from cipherlens.training.recipes import recommend
 
     if inner is not None and key is None:
         raise UsageError("--inner is for locked models", hint="give the client's --key too")
@@ -132,6 +160,21 @@ def train(
     bound = None if secret is None else _bind_to_lock(dataset, secret)
     block = adapt_block if adapt_block is not None or not adapt else 0
     network = {"adapt_block": block, "adaptation": adaptation, "legacy_padding": legacy_padding}
+    given = {
+        "batch_size": batch_size,
+        "lr": lr,
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "bias_lr_scale": bias_lr_scale,
+        "schedule": schedule,
+        "label_smoothing": label_smoothing,
+        "lookahead": lookahead,
+        "flip": flip,
+        "shift": shift,
+        "views": views,
+    }
+    beginning = choose_start(datasets, name, start, front_end, network, bound is not None)
+    pictures = bound is None and (beginning["start"] in READING or dataset.spec.cipher == PLAIN)
     config = TrainConfig(
         model=model,
         small_stem=small_stem,
@@ -139,12 +182,7 @@ def train(
         weights=None if weights is None else str(weights),
         epochs=epochs,
         rounds=rounds,
-        batch_size=batch_size,
         optimizer=optimizer,
-        lr=lr,
-        weight_decay=weight_decay,
-        schedule=schedule,
-        label_smoothing=label_smoothing,
         seed=seed,
         precision=precision,
         normalize=normalize,
@@ -154,7 +192,8 @@ def train(
         public=public,
         adapt_lr=adapt_lr,
         lock=None if bound is None else inner or "shuffled",
-        **choose_start(datasets, name, start, front_end, network, bound is not None),
+        **beginning,
+        **(recommend(model, pictures) | {field: value for field, value in given.items() if value is not None}),
     )
     train_set: ImageSet = dataset.split(name)
     test_set: ImageSet | None = dataset.split("test") if "test" in names and name != "test" else None

@@ -90,6 +90,7 @@ class AdaptedModel(nn.Module):
         self.adapt = adapt
         self.backbone = backbone
         self.frozen = False
+        self._learning = {name for name, part in backbone.named_parameters() if part.requires_grad}
 
     @property
     def penalty(self) -> Tensor | None:
@@ -103,7 +104,7 @@ class AdaptedModel(nn.Module):
         self.frozen = frozen
         heads = tuple(f"{name}." for name in list_heads(self.backbone))
         for name, parameter in self.backbone.named_parameters():
-            parameter.requires_grad_(not frozen or name.startswith(heads))
+            parameter.requires_grad_(name in self._learning and (not frozen or name.startswith(heads)))
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "AdaptedModel":
@@ -113,9 +114,14 @@ class AdaptedModel(nn.Module):
             self.backbone.eval()
         return self
 
+    def read(self, images: Tensor) -> Tensor:
+        """What the backbone sees of images (N, C, H, W): pictures, where the adaptation network decrypts."""
+        pictures: Tensor = self.adapt(images)
+        return pictures
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, C, H, W)."""
-        logits: Tensor = self.backbone(self.adapt(images))
+        logits: Tensor = self.backbone(self.read(images))
         return logits
 
 
@@ -127,10 +133,13 @@ class OwnersModel(AdaptedModel):
     def __init__(self, adapts: Iterable[nn.Module], backbone: nn.Module) -> None:
         super().__init__(nn.ModuleList(adapts), backbone)
 
-    def forward(self, images: Tensor, owners: Tensor) -> Tensor:  # type: ignore[override]
-        """Logits (N, classes) of images (N, C, H, W), each under the key of ``owners`` (N,) int64."""
+    def read(self, images: Tensor, owners: Tensor) -> Tensor:  # type: ignore[override]
+        """What the backbone sees of images (N, C, H, W), each under the key of ``owners`` (N,) int64."""
         places = [torch.nonzero(owners == number)[:, 0] for number in range(len(self.adapt))]
         parts = [adapt(images[place]) for adapt, place in zip(self.adapt, places, strict=True) if len(place)]
-        order = torch.argsort(torch.cat(places))
-        logits: Tensor = self.backbone(torch.cat(parts)[order])
+        return torch.cat(parts)[torch.argsort(torch.cat(places))]
+
+    def forward(self, images: Tensor, owners: Tensor) -> Tensor:  # type: ignore[override]
+        """Logits (N, classes) of images (N, C, H, W), each under the key of ``owners`` (N,) int64."""
+        logits: Tensor = self.backbone(self.read(images, owners))
         return logits

@@ -12,9 +12,12 @@ from torch.nn import functional as F
 
 from cipherlens.data.images import IGNORED
 from cipherlens.errors import CipherlensError
+from cipherlens.models import AdaptedModel
 from cipherlens.training.config import TrainConfig
+from cipherlens.training.engine.augmentation import Augmentation, Change, average_views
 from cipherlens.training.engine.batches import ImageBatches, Inputs, split_batches
 from cipherlens.training.engine.hardware import autocast
+from cipherlens.training.engine.lookahead import Lookahead
 from cipherlens.training.engine.metrics import Position, Progress
 from cipherlens.training.engine.normalization import Normalization
 from cipherlens.training.engine.optimizer import get_learning_rate, set_learning_rate
@@ -90,19 +93,34 @@ def count_confusion(logits: Tensor, targets: Tensor, classes: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """From stored images to float32 logits: normalisation, then the model at the run's precision."""
+    """From stored images to float32 logits: normalisation, then the model at the run's precision.
+
+    Without training, logits are averaged over ``views`` of each picture.
+    """
 
     model: nn.Module
     normalization: Normalization
     device: torch.device
     precision: str
+    views: int = 1
 
-    def __call__(self, inputs: Inputs) -> Tensor:
-        """Logits (N, classes) of images (N, C, H, W) uint8 or float, with owners (N,) where there are several."""
+    @property
+    def classifier(self) -> nn.Module:
+        """The model without its adaptation network."""
+        return self.model.backbone if isinstance(self.model, AdaptedModel) else self.model
+
+    def read(self, inputs: Inputs) -> Tensor:
+        """What the classifier sees of images (N, C, H, W) uint8 or float, given with owners (N,) if several."""
         images, *owners = inputs if isinstance(inputs, tuple) else (inputs,)
         pixels = self.normalization.apply(images)
+        return self.model.read(pixels, *owners) if isinstance(self.model, AdaptedModel) else pixels
+
+    def __call__(self, inputs: Inputs, change: Change | None = None) -> Tensor:
+        """Logits (N, classes) of images; ``change`` is applied to what the classifier sees."""
         with autocast(self.device, self.precision):
-            logits: Tensor = self.model(pixels, *owners)
+            pictures = self.read(inputs)
+            views = 1 if self.model.training else self.views
+            logits = average_views(self.classifier, pictures if change is None else change(pictures), views)
         return logits.float()
 
 
@@ -123,8 +141,9 @@ def train_epoch(
     batches: ImageBatches,
     position: Position,
     report: Callable[[Progress], None],
+    lookahead: Lookahead | None = None,
 ) -> TrainedEpoch:
-    """Train the epoch at ``position``.
+    """Train the epoch at ``position``; ``lookahead`` holds the slow weights, if there are any.
 
     Torch is seeded from (seed, round, epoch) first, so that dropout is reproducible. Raises CipherlensError when
     the loss is not finite.
@@ -133,6 +152,7 @@ def train_epoch(
     torch.manual_seed(derive_seed(config.seed, position.round, position.epoch))
     before, steps = (position.epoch - 1) * len(plan), config.epochs * len(plan)
     every = max(1, len(plan) // REPORTS_PER_EPOCH)
+    augmentation = Augmentation(config, position, len(batches.images))
     loss_sum = torch.zeros((), device=forward.device)
     counts = torch.zeros(2, dtype=torch.int64, device=forward.device)
     forward.model.train()
@@ -140,7 +160,7 @@ def train_epoch(
     for step, (images, labels) in enumerate(batches.iterate(plan)):
         lr = get_learning_rate(config, before + step, steps)
         set_learning_rate(optimizer, lr)
-        logits = forward(images)
+        logits = forward(images, augmentation.choose(plan[step]))
         loss = cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
         penalty = getattr(forward.model, "penalty", None)
         if penalty is not None:
@@ -148,6 +168,8 @@ def train_epoch(
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        if lookahead is not None:
+            lookahead.update(before + step + 1, steps)
         seen += len(labels)
         loss_sum += loss.detach() * len(labels)
         counts += torch.stack([(logits.detach().argmax(1) == labels).sum(), _count_targets(labels)])

@@ -3,6 +3,7 @@
 from math import cos, pi
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,40 +16,60 @@ START_FRACTION = 1 / 25
 """First learning rate of "onecycle", as a fraction of the peak: the default of torch's OneCycleLR."""
 END_FRACTION = 1e-4
 """Last learning rate of "onecycle", as a fraction of the peak. Chosen by hand."""
+TRIANGLE = (0.0, 0.23, 1.0), (0.2, 1.0, 0.07)
+"""Times and learning rates of "triangular", as fractions of the steps and of the peak: airbench94's."""
 SHARE = "share_of_lr"
 
 
 def create_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """SGD (Nesterov momentum 0.9) or AdamW over the model's parameters; vectors and biases do not decay.
+    """SGD (Nesterov) or AdamW over the model's parameters.
 
-    An adaptation network with its own learning rate does not decay either.
+    Vectors and biases do not decay. BatchNorm's biases with their own learning rate shrink by the same fraction
+    per step as the rest. An adaptation network with its own learning rate does not decay.
     """
-    apart = config.front_end_lr is not None
-    named = [(apart and name.startswith(ADAPT_PREFIX), part) for name, part in model.named_parameters()]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for own, p in named if not own and p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for own, p in named if not own and p.ndim <= 1], "weight_decay": 0.0},
+    apart, scale = config.front_end_lr is not None, config.bias_lr_scale
+    norms = _list_norm_biases(model) if scale != 1 else set()
+    named = [
+        (name, part) for name, part in model.named_parameters() if not (apart and name.startswith(ADAPT_PREFIX))
     ]
+    rest = [(name, part) for name, part in named if name not in norms]
+    groups: list[dict[str, Any]] = [
+        {"params": [part for _, part in rest if part.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [part for _, part in rest if part.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if norms:
+        biases = [part for name, part in named if name in norms]
+        groups.append({"params": biases, "weight_decay": config.weight_decay / scale, SHARE: scale})
     if config.front_end_lr is not None:
-        adapt = {"params": [p for own, p in named if own], "weight_decay": 0.0}
-        groups.append({**adapt, SHARE: config.front_end_lr / config.peak_lr})
+        front = [part for name, part in model.named_parameters() if name.startswith(ADAPT_PREFIX)]
+        groups.append({"params": front, "weight_decay": 0.0, SHARE: config.front_end_lr / config.peak_lr})
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.peak_lr, fused=True)
     # The fused kernel does not take parameters with momentum together with those that are new after a warm-up.
     fused = config.warm_up == 0
-    return torch.optim.SGD(groups, lr=config.peak_lr, momentum=0.9, nesterov=True, fused=fused)
+    return torch.optim.SGD(
+        groups, lr=config.peak_lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=fused
+    )
+
+
+def _list_norm_biases(model: nn.Module) -> set[str]:
+    norms = (name for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d))
+    return {f"{name}.bias" for name in norms}
 
 
 def get_learning_rate(config: TrainConfig, step: int, steps: int) -> float:
     """Learning rate of step ``step`` (from 0) of the ``steps`` of a round.
 
     "onecycle" (Smith and Topin 2018): from peak/25 up to the peak over the first 30 %, then down to
-    peak/10,000, both along half a cosine. "cosine" only falls, to zero after the last step.
+    peak/10,000, both along half a cosine. "cosine" only falls, to zero after the last step. "triangular" (Jordan
+    2024) rises along a line from a fifth of the peak, and falls along a line.
     """
     peak = config.peak_lr
     done = step / steps
     if config.schedule == "constant":
         return peak
+    if config.schedule == "triangular":
+        return peak * float(np.interp(done, *TRIANGLE))
     if config.schedule == "cosine":
         return _anneal(peak, 0.0, done)
     if done < WARM_UP:

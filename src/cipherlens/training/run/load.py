@@ -48,7 +48,7 @@ class Run:
     @property
     def forward(self) -> Forward:
         """From stored images to float32 logits."""
-        return Forward(self.model, self.normalization, self.device, self.precision)
+        return Forward(self.model, self.normalization, self.device, self.precision, self.config.views)
 
 
 def load_run(
