@@ -37,6 +37,7 @@ from cipherlens.experiments.settings import find_weights
 from cipherlens.records import write_record
 from cipherlens.training import TrainConfig, evaluate, fit, load_run
 from cipherlens.training.front_end.pretrained import adapt_pretrained, cut_classes
+from cipherlens.training.recipes import recommend
 from cipherlens.training.run.checkpoint import save_tensors
 from cipherlens.training.run.record import read_record
 
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--match", help="a public network: also the map that batchnorm-match makes of each")
     parser.add_argument("--match-weights", type=Path)
     parser.add_argument("--train", help="settings of the training, JSON; leave away for none")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     weights = None if options.weights is None else find_weights(options.weights)
@@ -89,7 +91,7 @@ def main() -> None:
             "cipher": {"name": "hill", "block": options.block},
             "images": SealedDataset.open(options.work / f"sealed-{options.keys[0]}").splits,
             "model": options.model,
-            "training": None if options.train is None else json.loads(options.train),
+            "training": None if options.train is None else choose_settings(options),
             "own_classes": options.own_classes,
             "scored_pictures": SCORED,
             "plain": plain,
@@ -97,6 +99,11 @@ def main() -> None:
             "rows": rows,
         },
     )
+
+
+def choose_settings(options) -> dict:
+    """Settings of the training: the model's recipe, and what was asked for."""
+    return recommend(options.model, pictures=True) | json.loads(options.train)
 
 
 def name(prior: str) -> str:
@@ -154,7 +161,7 @@ def measure(options, dataset: SealedDataset, number: int, prior: str, weights: P
         row |= {"as_it_is": outcome["accuracy"], "categories": float(len(recognised))}
     if options.train is not None:
         start = {"adapt_block": options.block, "start": "ciphertexts"}
-        row["trained"] = train(options, dataset, label, number, weights, start, inverse)
+        row |= train(options, dataset, label, number, weights, start, inverse)
         row["ssim_trained"] = score_run(options, dataset, options.work / f"run-{label}")
     return row
 
@@ -215,21 +222,25 @@ def compare(options, pictures: np.ndarray) -> float:
     return mean_similarity(truth / np.float32(255), pictures.clip(0, 1))
 
 
-def train(options, dataset, label: str, seed: int, weights: Path | None, start: dict, inverse) -> float:
+def train(options, dataset, label: str, seed: int, weights: Path | None, start: dict, inverse) -> dict:
+    """Test accuracy after the last epoch, the seconds of all epochs, and the images a second of the fastest."""
     if options.own_classes:
         weights = cut(options, dataset, weights)
     settings = {
         "model": options.model,
         "seed": seed,
         "weights": None if weights is None else str(weights),
-        "threads": 1,
+        "threads": options.threads,
     }
-    config = TrainConfig.from_json({**settings, **json.loads(options.train), **start})
+    config = TrainConfig.from_json({**settings, **choose_settings(options), **start})
     sets = dataset.split("train"), dataset.split("test")
     out = options.work / f"run-{label}"
     result = fit(config, *sets, out, dataset.spec.to_json(), find_maps=lambda: [inverse])
-    assert result.last.test_accuracy is not None
-    return result.last.test_accuracy
+    return {
+        "trained": result.last.test_accuracy,
+        "seconds_trained": sum(epoch.seconds for epoch in result.history),
+        "images_per_second": max(epoch.images_per_second for epoch in result.history),
+    }
 
 
 def cut(options, dataset, weights: Path | None) -> Path:
@@ -262,7 +273,8 @@ def measure_plain(options, weights: Path | None) -> dict:
             {"adapt_block": options.block, "start": "ciphertexts"} if "warm_up" in json.loads(options.train) else {}
         )
         same = change_nothing(dataset, options.block)
-        found["trained"] = [train(options, dataset, f"{seed}-plain", seed, weights, start, same) for seed in seeds]
+        runs = [train(options, dataset, f"{seed}-plain", seed, weights, start, same) for seed in seeds]
+        found |= {figure: [run[figure] for run in runs] for figure in runs[0]}
     return found
 
 

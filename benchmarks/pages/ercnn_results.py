@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ercnn_story import tell
 from record_tables import hardware, load, table
 
 Record = dict[str, Any]
@@ -37,7 +38,7 @@ WHY = """## Where we differ from the report, and why
 
 
 def write_page() -> str:
-    parts = [HEAD, summary(), findings(), WHY]
+    parts = [HEAD, tell(), "## Figure by figure\n", summary(), findings(), WHY]
     parts += [part for name, title in GRIDS.items() if (part := describe_grid(name, title))]
     parts += [part for name, title in DECRYPTIONS.items() if (part := describe_decryption(name, title))]
     return "\n".join(parts)
@@ -161,9 +162,10 @@ def compare_images(axis: str) -> Callable[[Record], str]:
         words = []
         for value in results["axes"][axis]:
             found = {row["axes"]["images"]: row["mean"] for row in results["rows"] if row["axes"][axis] == value}
+            read = f", {found['read first']:.1%} read first" if "read first" in found else ""
             words.append(
                 f"{value}: plain {found['plain']:.1%}, encrypted {found['sealed']:.1%} without and "
-                f"{found['adapted']:.1%} with adaptation"
+                f"{found['adapted']:.1%} with adaptation{read}"
             )
         return "; ".join(words)
 
@@ -232,12 +234,17 @@ def describe_grid(name: str, title: str) -> str:
     if record is None:
         return ""
     results = record["results"]
-    axes = list(results["axes"])
+    axes, scored = list(results["axes"]), any("ssim" in row for row in results["rows"])
     rows = [
-        [*(str(row["axes"][axis]) for axis in axes), f"{row['mean']:.1%}{show_spread(row['min'], row['max'])}"]
+        [
+            *(str(row["axes"][axis]) for axis in axes),
+            f"{row['mean']:.1%}{show_spread(row['min'], row['max'])}",
+            *([f"{row['ssim']:.3f} ({row['guess_ssim']:.3f})" if "ssim" in row else ""] if scored else []),
+        ]
         for row in results["rows"]
     ]
     header = [*(axis.replace("_", " ") for axis in axes), "test accuracy"]
+    header += ["SSIM of pictures (guessing)"] if scored else []
     base = ", ".join(f"{key} {value}" for key, value in results["base"].items())
     return "\n\n".join(
         [

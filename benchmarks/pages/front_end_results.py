@@ -56,6 +56,7 @@ def describe(record: dict[str, Any]) -> str:
     r = record["results"]
     names = ("prior", "keys", "SSIM of pictures", "after `batchnorm-match`", "after training")
     header = [*names, "the network as it is", "categories recognised", "trained", "seconds to find the map"]
+    header += ["seconds to train", "images a second"]
     rows = [
         [
             name_prior(prior),
@@ -67,27 +68,20 @@ def describe(record: dict[str, Any]) -> str:
             show(found.get("categories"), ".0f"),
             show(found.get("trained"), ".1%"),
             show(found.get("seconds"), ".0f"),
+            show(found.get("seconds_trained"), ",.0f"),
+            show(found.get("images_per_second"), ",.0f"),
         ]
         for prior, found in r["summary"].items()
     ]
     plain = r["plain"]
-    trained = plain.get("trained")
-    plain_once = plain.get("as_it_is")
     if plain:
-        once = "" if plain_once is None else f"{plain_once:.1%}"
-        rows.append(
-            [
-                "*plain images*",
-                "",
-                "",
-                "",
-                "",
-                once,
-                "",
-                show(None if trained is None else spread(trained), ".1%"),
-                "",
-            ]
+        once = f"{plain['as_it_is']:.1%}" if "as_it_is" in plain else ""
+        figures = (
+            show(spread(plain[figure]) if figure in plain else None, form)
+            for figure, form in (("trained", ".1%"), ("seconds_trained", ",.0f"), ("images_per_second", ",.0f"))
         )
+        accuracy, *costs = figures
+        rows.append(["*plain images*", *[""] * 4, once, "", accuracy, "", *costs])
     used = [column for column in range(len(header)) if any(row[column] for row in rows)]
     header, rows = [header[column] for column in used], [[row[column] for column in used] for row in rows]
     cipher, images = r["cipher"], r["images"]
@@ -96,7 +90,7 @@ def describe(record: dict[str, Any]) -> str:
     settings += f" The network of `batchnorm-match`: {network}." if network else ""
     settings += f" {r['remark']}" if "remark" in r else ""
     settings += " The classifier keeps its authors' rows of the classes." if r.get("own_classes") else ""
-    priors = ", ".join(map(name_prior, r["summary"]))
+    priors = ", ".join(map(name_prior, r["summary"])) or "plain images only"
     return (
         f"### {r['source']}, {cipher['name']} {cipher['block']}x{cipher['block']}, {r['model']}; {priors}\n\n"
         f"{table(header, rows)}\n\n{images['train']:,} training and {images['test']:,} test images; SSIM over "

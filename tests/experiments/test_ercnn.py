@@ -347,11 +347,13 @@ def test_weights_under_other_names_are_read_in_order(tmp_path):
 
 def test_grids_run_resume_and_record(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    command = ("reproduce", "ercnn-models-32", "--source", SOURCE, "--json")
+    command = ("reproduce", "ercnn-models-32", "--source", "synthetic:tiny?n=60&test=40", "--json")
     code, out, err = call(*command)
     assert code == 0, err
     rows = json.loads(out)["rows"]
-    assert [row["axes"]["images"] for row in rows] == ["plain", "sealed", "adapted"]
+    assert [row["axes"]["images"] for row in rows] == ["plain", "sealed", "adapted", "read first"]
+    adapted, read = rows[2:]
+    assert "ssim" not in rows[1] and adapted["ssim"] < adapted["guess_ssim"] + 0.05 < read["ssim"]
     folder = tmp_path / "reproduce" / "ercnn-models-32-smoke"
     adapted = json.loads((folder / "runs" / "preresnet20-adapted-seed0" / "config.json").read_text())
     assert adapted["config"]["adapt_block"] == 4
@@ -410,25 +412,25 @@ def test_a_grid_starts_with_and_without_its_weights(tmp_path):
 
 def test_decryption_experiment_compares_on_the_same_ciphertexts(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, out, err = call(
-        "reproduce", "ercnn-approach-one", "--source", "synthetic:tiny?n=120&test=80&size=16", "--json"
-    )
+    code, out, err = call("reproduce", "ercnn-approach-one", "--source", "synthetic:tiny?n=150&test=80", "--json")
     assert code == 0, err
     result = json.loads(out)
     names = [row["name"] for row in result["rows"]]
-    assert names[:6] == [
+    assert names[:7] == [
         "covariance",
         "adaptation, untrained",
         "adaptation, round 1",
         "adaptation, round 2",
         "adaptation, one long round",
         "adaptation, frozen backbone",
+        "adaptation, read first",
     ]
     by_name = {row["name"]: row for row in result["rows"]}
     untrained = by_name["adaptation, untrained"]
     # The negative control: no better than guessing. Under eight random keys it was worse by 0.093 to 0.100.
     assert untrained["guess_ssim"] - 0.13 < untrained["ssim"] < untrained["guess_ssim"] + 0.02
     assert by_name["covariance"]["ssim"] > by_name["adaptation, round 2"]["ssim"]
+    assert by_name["adaptation, read first"]["ssim"] > untrained["guess_ssim"] + 0.2
     folder = tmp_path / "reproduce" / "ercnn-approach-one-smoke"
     configs = {
         name: json.loads((folder / name / "config.json").read_text())["config"]

@@ -3,8 +3,10 @@
 Training does not import attacks; this module connects the two.
 """
 
+from dataclasses import replace
+
 from cipherlens.attacks import ATTACKS
-from cipherlens.attacks.base import Attack
+from cipherlens.attacks.base import Attack, Images
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.ciphers.structure import Scope
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
@@ -72,12 +74,17 @@ def count_starts(spec: DatasetSpec) -> int:
 
 
 def find_map(
-    dataset: SealedDataset, split: str, public: str | None = None, seed: int = 0, max_pixels: int = MAX_PIXELS
+    dataset: SealedDataset,
+    split: str,
+    public: str | Images | None = None,
+    seed: int = 0,
+    max_pixels: int = MAX_PIXELS,
 ) -> EstimatedInverse:
     """The map that an attack finds from evenly chosen ciphertexts of a split.
 
-    ``public`` names a source of photos that serve as prior; without it the attack's built-in prior is used. No key,
-    label or plain image of the data set is used. Raises UsageError where no map can be found.
+    ``public`` are photos (N, C, H, W), float32 in [0, 1], that serve as prior, or names a source of some. Without
+    it the attack's built-in prior is used. No key, label or plain image of the data set is used. Raises UsageError
+    where no map can be found.
     """
     reason = explain_refusal(dataset, split)
     if reason is not None:
@@ -85,7 +92,10 @@ def find_map(
     attack = choose_map_attack(dataset)
     assert attack is not None
     count = count_images(dataset, split)
-    view = load_view(dataset, split, count, public or PARAMETRIC, seed, max_pixels, count_starts(dataset.spec))
+    source = public if isinstance(public, str) else PARAMETRIC
+    view = load_view(dataset, split, count, source, seed, max_pixels, count_starts(dataset.spec))
+    if public is not None and not isinstance(public, str):
+        view = replace(view, public_images=public)
     inverse = attack.execute(view).inverse
     assert inverse is not None
     return inverse

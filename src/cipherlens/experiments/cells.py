@@ -6,11 +6,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cipherlens.attacks.base import to_unit
 from cipherlens.ciphers import create_cipher
+from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.seal import seal
 from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.workers import run_in_processes
+from cipherlens.data.sources.base import pick_evenly
 from cipherlens.experiments.reporting import Reporter
 from cipherlens.keys import Key
 
@@ -18,16 +21,31 @@ if TYPE_CHECKING:
     from cipherlens.training.config import TrainConfig
     from cipherlens.training.engine.metrics import EpochMetrics
 
+_MOST_KNOWN = 400
+"""Maximum known photos that serve as prior, as many as the front ends' records have. Chosen by hand."""
+
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One training: seed, data, run folder, settings (fields of TrainConfig), and values on the axes of a grid."""
+    """One training: seed, data, run folder, settings (fields of TrainConfig), and values on the axes of a grid.
+
+    With start "ciphertexts" it starts from the map that an attack finds. ``prior`` is then a folder of sealed plain
+    images that the attacker knows, if any.
+    """
 
     seed: int
     sealed: Path
     out: Path
     config: dict[str, Any]
     axes: dict[str, Any] = field(default_factory=dict)
+    prior: Path | None = None
+
+    @property
+    def map_file(self) -> Path:
+        """Where the map is kept: one for all trainings on the same images with the same prior."""
+        return self.sealed.with_name(
+            f"map-{self.sealed.name}-{self.prior.name if self.prior else 'none'}.safetensors"
+        )
 
     def read_config(self) -> "TrainConfig":
         """The settings of the training. Raises UsageError for an unknown one."""
@@ -67,6 +85,7 @@ def train_cells(cells: Sequence[TrainingJob], threads: int, report: Reporter) ->
     ``threads`` (at least 1) is the number of CPU threads of each training.
     """
     trained = {}
+    _find_maps(cells, report)
     cells = [replace(cell, config={**cell.config, "threads": threads}) for cell in cells]
     workers = count_workers(threads)
     with report.bar("training") as progress:
@@ -79,6 +98,21 @@ def train_cells(cells: Sequence[TrainingJob], threads: int, report: Reporter) ->
     return trained
 
 
+def _find_maps(cells: Sequence[TrainingJob], report: Reporter) -> None:
+    """Find the maps from which trainings start, each once, and keep them beside the sealed images."""
+    from cipherlens.api.front_end import find_map
+
+    for cell in cells:
+        if cell.config.get("start") != "ciphertexts" or cell.map_file.exists():
+            continue
+        report.say(f"reading {cell.sealed.name} to find a map")
+        dataset, public = SealedDataset.open(cell.sealed), None
+        if cell.prior is not None:
+            known = SealedDataset.open(cell.prior).split("train")
+            public = to_unit(known.read(pick_evenly(len(known), min(len(known), _MOST_KNOWN))))
+        find_map(dataset, "train", public).save(cell.map_file, Target.of(dataset.spec.to_json()))
+
+
 def start_worker() -> None:
     """Do nothing: a worker needs no preparation."""
 
@@ -89,7 +123,12 @@ def train_cell(cell: TrainingJob) -> tuple[str, dict[str, Any]]:
 
     dataset = SealedDataset.open(cell.sealed)
     result = fit(
-        cell.read_config(), dataset.split("train"), dataset.split("test"), cell.out, dataset.spec.to_json()
+        cell.read_config(),
+        dataset.split("train"),
+        dataset.split("test"),
+        cell.out,
+        dataset.spec.to_json(),
+        find_maps=lambda: [EstimatedInverse.load(cell.map_file)],
     )
     history = [metrics.test_accuracy for metrics in result.history]
     return cell.out.name, {

@@ -62,6 +62,10 @@ def run_decryption(settings: Settings, out: Path, threads: int, report: Reporter
         cells.append(TrainingJob(seed, folders.sealed, out / f"one-long-round-seed{seed}", long))
         if weights is not None:
             cells.append(TrainingJob(seed, folders.sealed, out / f"frozen-backbone-seed{seed}", frozen))
+        read = {**long, "start": "ciphertexts"}
+        cells.append(
+            TrainingJob(seed, folders.sealed, out / f"read-first-seed{seed}", read, prior=folders.pretraining)
+        )
     trained = train_cells(cells, threads, report)
     target, labels = _load_target(settings, folders)
     report.say("attacking")
@@ -144,7 +148,7 @@ def _attack_all(
         for number, spent in enumerate(seconds[: rounds + 1]):
             name = f"adaptation, round {number}" if number else UNTRAINED
             attacks.append((name, seed, spent, AdaptationAttack(run, number)))
-        for name in ("one long round", "frozen backbone"):
+        for name in ("one long round", "frozen backbone", "read first"):
             other = out / f"{name.replace(' ', '-')}-seed{seed}"
             if other.name in trained:
                 spent = trained[other.name]["seconds"]

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from cipherlens.attacks.model.adaptation import AdaptationAttack
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.harness import evaluate
+from cipherlens.evaluation.load import load_target
 from cipherlens.experiments.cells import TrainingJob, count_workers, load_or_make_key, seal_images, train_cells
 from cipherlens.experiments.plots import draw_grid
 from cipherlens.experiments.reporting import Reporter
@@ -20,8 +23,15 @@ SEALED = {"plain": "sealed-plain", "sealed": "sealed"}
 """Folders of the sealed data."""
 BACKBONES = ("random", "pretrained")
 """Whether a network starts from random weights, or from those that the experiment names."""
-IMAGES = ("plain", "sealed", "adapted")
-"""Plain images; sealed ones; sealed ones with an adaptation network of the cipher's block in front."""
+READ_FIRST = "read first"
+IMAGES = ("plain", "sealed", "adapted", READ_FIRST)
+"""Plain images; sealed ones; sealed ones with an adaptation network of the cipher's block in front, which starts as
+the experiment says, or from the map that an attack finds in the ciphertexts."""
+ADAPTED = ("adapted", READ_FIRST)
+_SCORED = 200
+"""Maximum test images whose pictures are scored. Chosen by hand."""
+SCORES = ("ssim", "guess_ssim")
+"""Figures of a row with an adaptation network."""
 
 
 def run_grid(settings: Settings, out: Path, threads: int, report: Reporter) -> dict[str, Any]:
@@ -31,6 +41,7 @@ def run_grid(settings: Settings, out: Path, threads: int, report: Reporter) -> d
     cells = list_cells(settings, out)
     prepare_images(settings, out, report)
     trained = train_cells(cells, threads, report)
+    score_pictures(settings, out, cells, trained)
     rows = _summarize(cells, trained)
     draw_grid(out / "figure.png", settings.title, rows, settings.options["axes"])
     dataset = SealedDataset.open(out / SEALED["sealed"])
@@ -58,18 +69,42 @@ def prepare_images(settings: Settings, out: Path, report: Reporter) -> None:
     seal_images(settings.source, out / SEALED["sealed"], options["cipher"], key, sealing, report)
 
 
+def score_pictures(
+    settings: Settings, out: Path, cells: Sequence[TrainingJob], trained: dict[str, dict[str, Any]]
+) -> None:
+    """Add to the figures of adaptation networks the SSIM of their pictures, and that of guessing, on test images.
+
+    The score is taken after the best affine fit per channel. Windows off the cipher's grid give no such pictures.
+    """
+    dataset = SealedDataset.open(out / SEALED["sealed"])
+    count = min(_SCORED, len(dataset.split("test")))
+    adapted = [
+        cell for cell in cells if cell.axes.get("images") in ADAPTED and not cell.config.get("legacy_padding")
+    ]
+    if adapted:
+        target = load_target(dataset, settings.source, "test", count)
+    for cell in adapted:
+        found = evaluate(AdaptationAttack(cell.out), target, count)
+        trained[cell.out.name] |= {"ssim": found.ssim, "guess_ssim": found.guess_ssim}
+
+
 def list_cells(settings: Settings, out: Path) -> list[TrainingJob]:
     """All cells: the product of the axes, for every seed. Raises UsageError for invalid values."""
     axes: dict[str, Sequence[Any]] = settings.options["axes"]
     cells = []
+    block = settings.options["cipher"].get("block")
     for values in itertools.product(*axes.values()):
         place = dict(zip(axes, values, strict=True))
         config = {**settings.options["base"], **place}
         kind = config.pop("images", None)
         if kind not in (None, *IMAGES):
             raise UsageError(f"{settings.name}.toml: images {kind!r}", hint=f"choose from {', '.join(IMAGES)}")
-        if kind is not None:
-            config["adapt_block"] = settings.options["cipher"]["block"] if kind == "adapted" else None
+        if kind is not None and "adapt_block" not in axes:
+            config["adapt_block"] = block if kind in ADAPTED else None
+        if kind == READ_FIRST:
+            config["start"] = "ciphertexts"
+            if config["adapt_block"] != block:
+                continue  # the map that is found has the cipher's block
         backbone = config.pop("backbone", "pretrained")
         if backbone not in BACKBONES:
             raise UsageError(
@@ -95,6 +130,7 @@ def _summarize(cells: list[TrainingJob], trained: dict[str, dict[str, Any]]) -> 
         members = list(group)
         runs = [trained[cell.out.name] for cell in members]
         last = [run["last"] for run in runs]
+        scores = {name: float(np.mean([run[name] for run in runs])) for name in SCORES if name in runs[0]}
         rows.append(
             {
                 "axes": members[0].axes,
@@ -104,6 +140,7 @@ def _summarize(cells: list[TrainingJob], trained: dict[str, dict[str, Any]]) -> 
                 "best": float(np.mean([run["best"] for run in runs])),
                 "histories": [run["history"] for run in runs],
                 "seconds": float(np.mean([run["seconds"] for run in runs])),
+                **scores,
             }
         )
     return rows
