@@ -219,3 +219,27 @@ def test_the_command_line_takes_the_recipe_and_what_it_is_given(tmp_path):
     expected = recommend("speednet", True) | {"batch_size": 20, "lookahead": False}
     assert {field: getattr(plain, field) for field in expected} == expected
     assert not sealed.changes_pictures and sealed.lookahead and sealed.batch_size == 20
+
+
+def test_a_locked_run_of_one_that_flipped_pictures_flips_nothing(tmp_path):
+    from cipherlens.cli.main import execute
+    from cipherlens.data.sealed.dataset import SealedDataset
+    from cipherlens.keys import Key
+
+    key = str(tmp_path / "k.key")
+    assert execute(["keygen", key]) == 0
+    for name in ("identity", "pixel-permutation"):
+        source = ["encrypt", "synthetic:objects?n=60&test=30&size=16", str(tmp_path / name)]
+        assert execute([*source, "--cipher", name, "--key", key]) == 0
+    train = ["train", str(tmp_path / "identity"), "--model", "speednet", "--epochs", "2", "--threads", "1"]
+    assert execute([*train, "--batch-size", "20", "--precision", "float32", "--out", str(tmp_path / "run")]) == 0
+    assert execute(["lock", str(tmp_path / "run"), "--key", key, "--out", str(tmp_path / "locked")]) == 0
+    plain, shuffled = (SealedDataset.open(tmp_path / name) for name in ("identity", "pixel-permutation"))
+    run = load_run(tmp_path / "run", "last")
+    single = replace(run, config=replace(run.config, views=1))
+    locked = load_run(tmp_path / "locked", "last", shuffled.spec.bind(Key.load(key)))
+    assert not locked.config.changes_pictures
+    images = np.arange(30)
+    expected = predict(single, plain.split("test").read(images))
+    assert np.allclose(predict(locked, shuffled.split("test").read(images)), expected, atol=1e-4)
+    assert not np.allclose(predict(run, plain.split("test").read(images)), expected, atol=1e-4)

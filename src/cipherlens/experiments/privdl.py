@@ -64,7 +64,7 @@ def run_privdl(settings: Settings, out: Path, threads: int, report: Reporter) ->
         finetuned = None
         if finetune_epochs is not None:
             weights = str(plain / "last.safetensors")
-            again = replace(config, epochs=finetune_epochs, weights=weights)
+            again = replace(config.keep_pixels(), epochs=finetune_epochs, weights=weights)
             finetuned = _train(again, data.shuffled, out / f"{model}-finetuned", report)
         locked = out / f"{model}-locked"
         if not locked.exists():

@@ -1,7 +1,7 @@
 """What a training run is asked to do."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
 from typing import Any, get_type_hints
 
@@ -121,6 +121,10 @@ class TrainConfig:
     def changes_pictures(self) -> bool:
         """Whether images must be pictures: they are flipped or shifted."""
         return self.flip or self.shift > 0 or self.views > 1
+
+    def keep_pixels(self) -> "TrainConfig":
+        """The same settings for images that are no pictures: nothing is flipped or shifted."""
+        return replace(self, flip=False, shift=0, views=1)
 
     @property
     def front_end_lr(self) -> float | None:

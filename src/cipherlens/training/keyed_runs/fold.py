@@ -34,7 +34,7 @@ def fold_run(run: Path, out: Path, sealed: SealedDataset, key: Key) -> RunRecord
     channels = record.data.shape[0]
     folded = replace(
         record,
-        config=replace(record.config, precision="float32"),
+        config=replace(record.config.keep_pixels(), precision="float32"),
         data=replace(record.data, dtype=sealed.spec.ct_dtype),
         normalization=Normalization((0.0,) * channels, (1.0,) * channels),
         provenance=sealed.spec.to_json(),

@@ -23,7 +23,7 @@ def lock_run(run: Path, out: Path, key: Key, inner: str) -> RunRecord:
     record, history = read_finished(run, "lock")
     scheme = CipherSpec.from_json(record.provenance)
     scheme = replace(scheme, cipher="pixel-permutation", params={}, key_fingerprint=key.fingerprint)
-    locked = replace(record, config=replace(record.config, lock=inner), provenance=scheme.to_json())
+    locked = replace(record, config=replace(record.config.keep_pixels(), lock=inner), provenance=scheme.to_json())
     weights = {name: load_tensors(run / name) for name in (BEST, LAST)}
     for name, tensors in weights.items():
         rebuild_model(locked, tensors, name, scheme.bind(key))  # proves that it can be locked
