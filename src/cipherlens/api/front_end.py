@@ -10,7 +10,7 @@ from cipherlens.attacks.base import Attack, Images
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.ciphers.structure import Scope
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
-from cipherlens.data.images import MAX_PIXELS
+from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.manifest import DatasetSpec
 from cipherlens.errors import UsageError

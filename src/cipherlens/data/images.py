@@ -1,38 +1,34 @@
 """Decode, resize and pad one image. All of it runs on the client, before encryption."""
 
-import io
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from cipherlens.data.decoding import (
+    DEFAULT_RULES,
+    MAX_PIXELS,
+    ON_ERROR,
+    PILLOW_PIXELS,
+    Pixels,
+    Remark,
+    Rules,
+    decode,
+    decode_classes,
+    fit_channels,
+    ignore,
+)
 from cipherlens.errors import DataError, ShapeError, UsageError
-from cipherlens.untrusted import open_regular
-
-Pixels = NDArray[np.uint8]
 
 IGNORED = 255
 """Value of a mask at pixels without a class, as in PASCAL VOC."""
 
-FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")
-"""Formats that are decoded, whatever a file's name. Other decoders of Pillow run programs, or are hardly tested."""
-
-MAX_FILE_BYTES = 1 << 30
-"""Larger image files are refused. Chosen by hand."""
-MAX_PIXELS = 100_000_000
-"""Default of the largest image in pixels, 300 MB as RGB. A limit on memory."""
 MAX_SIZE = 16_384
 """Largest side to which images can be resized. A limit on memory."""
 
-_PILLOW_PIXELS = 178_956_970  # above this Pillow itself refuses
 _MAX_ELONGATION = 8
 """Longer images are cut to this ratio of the sides before resizing. A limit on memory."""
-_TILE_WIDTH, _TILE_HEIGHT = 322, 323  # tags of TIFF
-
-_ON_ERROR = "repair or remove it, or skip it"
 
 
 @dataclass(frozen=True)
@@ -50,14 +46,14 @@ class Item:
     variant: tuple[int, int] = (0, 0)
     ignored: int | None = None
 
-    def decode(self, max_pixels: int = MAX_PIXELS) -> Pixels:
-        """Pixels (3, H, W), uint8.
+    def decode(self, max_pixels: int = MAX_PIXELS, rules: Rules = DEFAULT_RULES, remark: Remark = ignore) -> Pixels:
+        """Pixels (rules.channels, H, W), uint8; see :func:`decode`.
 
         Raises DataError naming the image if it cannot be decoded, or has more than ``max_pixels`` pixels.
         """
         if isinstance(self.content, np.ndarray):
-            return self.content
-        return _decode(self.content, self.name, max_pixels, "RGB").transpose(2, 0, 1)
+            return fit_channels(self.content, rules, remark)
+        return decode(self.content, self.name, max_pixels, rules, remark)
 
     def decode_mask(self, max_pixels: int = MAX_PIXELS) -> Pixels:
         """Classes (1, H, W), uint8.
@@ -66,58 +62,14 @@ class Item:
         """
         classes, name = self.mask, f"the mask of {self.name}"
         if classes is None:
-            raise DataError(f"{name} is missing", hint=_ON_ERROR, parameters=("on_error",))
+            raise DataError(f"{name} is missing", hint=ON_ERROR, parameters=("on_error",))
         if not isinstance(classes, np.ndarray):
-            classes = _decode(classes, name, max_pixels)
+            classes = decode_classes(classes, name, max_pixels)
         if classes.ndim != 2 or classes.dtype != np.uint8:
-            raise DataError(f"{name} is not one byte per pixel", hint=_ON_ERROR, parameters=("on_error",))
+            raise DataError(f"{name} is not one byte per pixel", hint=ON_ERROR, parameters=("on_error",))
         if self.ignored is not None:
             classes = np.where(classes == self.ignored, np.uint8(IGNORED), classes)
         return classes[None]
-
-
-def _decode(content: bytes | Path, name: str, max_pixels: int, mode: str | None = None) -> Pixels:
-    """Pixels (H, W, ...) of an encoded image, converted to Pillow's ``mode``."""
-    try:
-        # Pillow's warnings do not name the image; max_pixels replaces its warning about large images.
-        with warnings.catch_warnings(action="ignore"):
-            file = io.BytesIO(content) if isinstance(content, bytes) else open_regular(content, MAX_FILE_BYTES)
-            with file, Image.open(file, formats=FORMATS) as image:
-                _check_pixels(image, name, max_pixels)
-                return np.asarray(image if mode in (None, image.mode) else image.convert(mode))
-    except DataError:
-        raise
-    except UnidentifiedImageError:
-        raise DataError(
-            f"{name} is not an image ({', '.join(FORMATS)})", hint=_ON_ERROR, parameters=("on_error",)
-        ) from None
-    except Image.DecompressionBombError:
-        raise _too_large(name, f"over {_PILLOW_PIXELS:,} pixels", max_pixels) from None
-    except Exception as error:  # decoders raise many kinds, MemoryError among them
-        raise DataError(
-            f"{name} cannot be decoded: {str(error) or type(error).__name__}",
-            hint=_ON_ERROR,
-            parameters=("on_error",),
-        ) from None
-
-
-def _check_pixels(image: Image.Image, name: str, max_pixels: int) -> None:
-    """Check the size in the header. A TIFF is decoded by tiles, which may be larger than the image."""
-    tags = getattr(image, "tag_v2", {})
-    tile = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0)
-    for width, height in (image.size, tile):
-        if not (isinstance(width, int) and isinstance(height, int)):
-            raise ValueError("its tiles have no size")
-        if width * height > max_pixels:
-            raise _too_large(name, f"{width}x{height} pixels", max_pixels)
-
-
-def _too_large(name: str, found: str, max_pixels: int) -> DataError:
-    return DataError(
-        f"{name} has {found}, more than {max_pixels:,} in all",
-        hint=f"allow more pixels (up to {_PILLOW_PIXELS:,}), make the image smaller, or skip it",
-        parameters=("max_pixels", "on_error"),
-    )
 
 
 @dataclass(frozen=True)
@@ -126,21 +78,23 @@ class Preprocess:
 
     ``size``: the shorter side is resized to it, then the centre square is cropped. ``pad``: the last row and column
     are repeated until the sides are multiples of the cipher's block. ``max_pixels``: larger images and masks are
-    refused before decoding. Raises UsageError for a size or limit out of range.
+    refused before decoding. ``rules`` say how images become pixels. Raises UsageError for a size or limit out of
+    range.
     """
 
     size: int | None = None
     pad: bool = False
     max_pixels: int = MAX_PIXELS
+    rules: Rules = DEFAULT_RULES
 
     def __post_init__(self) -> None:
         if self.size is not None:
             _check_option("size", self.size, MAX_SIZE)
-        _check_option("max_pixels", self.max_pixels, _PILLOW_PIXELS)
+        _check_option("max_pixels", self.max_pixels, PILLOW_PIXELS)
 
-    def apply(self, item: Item) -> Pixels:
-        """Decode, resize and augment, without padding: (3, H, W), uint8."""
-        pixels = item.decode(self.max_pixels)
+    def apply(self, item: Item, remark: Remark = ignore) -> Pixels:
+        """Decode, resize and augment, without padding: (C, H, W), uint8. ``remark`` hears how it was decoded."""
+        pixels = item.decode(self.max_pixels, self.rules, remark)
         return draw_variant(pixels if self.size is None else resize_and_crop(pixels, self.size), item.variant)
 
     def apply_to_mask(self, item: Item) -> Pixels:

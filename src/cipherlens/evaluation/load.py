@@ -1,12 +1,14 @@
 """Pairing a sealed data set with its plain source: the truth for the harness, and public images for attacks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import Labels, View, to_unit
-from cipherlens.data.images import MAX_PIXELS, Preprocess, check_shape, pad_to
+from cipherlens.data.decoding import MAX_PIXELS
+from cipherlens.data.images import Preprocess, check_shape, pad_to
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.manifest import DatasetSpec, choose_split
 from cipherlens.data.sources.augmented import TRAIN, augment
@@ -52,7 +54,7 @@ def load_target(
     require_split(source, name)
     if len(sealed) and int(sealed.index.max()) >= source.splits[name]:
         raise DataError(f"{plain} is not what was sealed: it has fewer images", hint="give the source of encrypt")
-    preprocess = Preprocess(spec.size, spec.pad, max_pixels)
+    preprocess = spec.preprocess(max_pixels)
     truth = read_plain(source, name, sealed.index[chosen], spec, preprocess)
     (public, public_labels), words = _public_images(source, name, sealed.index, spec, preprocess, prior)
     bound = None if key is None else spec.bind(key)
@@ -80,7 +82,7 @@ def load_view(
     public = None
     if prior not in (PARAMETRIC, SAME_SOURCE):
         limit = _limit_prior(spec, 2 * _PRIOR_VALUES)
-        public = to_unit(_read_other(open_source(prior), limit, max_pixels, spec.size))
+        public = to_unit(_read_other(open_source(prior), limit, spec.preprocess(max_pixels), spec.size))
     ct = cut_nonce(sealed.read(pick_evenly(len(sealed), count)), spec.padded_shape[1])
     cipher = spec.create_cipher()
     return View(
@@ -127,7 +129,7 @@ def _public_images(
         return nothing
     limit = _limit_prior(spec)
     if prior != SAME_SOURCE:
-        images = _read_other(open_source(prior), limit, preprocess.max_pixels)
+        images = _read_other(open_source(prior), limit, preprocess)
         return (images, None), f"{len(images)} images of another source"
     other = next((name for name in source.splits if name != split), None)
     if other is not None:
@@ -149,10 +151,12 @@ def _read_same(
     ), f"{len(indices)} other images of the same kind"
 
 
-def _read_other(source: Source, limit: int, max_pixels: int, largest: int | None = None) -> NDArray[np.uint8]:
+def _read_other(
+    source: Source, limit: int, preprocess: Preprocess, largest: int | None = None
+) -> NDArray[np.uint8]:
     """Images of another source, resized to the shorter side of the first, or to ``largest`` if that is less."""
     split = next(iter(source.splits))
     items = source.read(split, pick_evenly(source.splits[split], limit).tolist())
-    own = min(items[0].decode(max_pixels).shape[1:])
-    preprocess = Preprocess(min(own, largest or own), max_pixels=max_pixels)
+    own = min(items[0].decode(preprocess.max_pixels, preprocess.rules).shape[1:])
+    preprocess = replace(preprocess, size=min(own, largest or own), pad=False)
     return np.stack([preprocess.apply(item) for item in items])

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cipherlens.api.front_end import explain_refusal
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import Attack
 from cipherlens.attacks.model.adaptation import AdaptationAttack
@@ -53,6 +54,9 @@ def run_decryption(settings: Settings, out: Path, threads: int, report: Reporter
     start = {} if weights is None else {"weights": str(weights)}
     train, rounds = {**options["train"], **start}, int(options["train"]["rounds"])
     block = options["cipher"]["block"]
+    unreadable = explain_refusal(SealedDataset.open(folders.sealed), "train")
+    if unreadable is not None:
+        report.say(f"no row reads first: {unreadable}")
     cells = [TrainingJob(0, folders.plain, out / "recogniser", {**options["recogniser"], **start})]
     for seed in options["seeds"]:
         common = {**train, "adapt_block": block}
@@ -62,10 +66,10 @@ def run_decryption(settings: Settings, out: Path, threads: int, report: Reporter
         cells.append(TrainingJob(seed, folders.sealed, out / f"one-long-round-seed{seed}", long))
         if weights is not None:
             cells.append(TrainingJob(seed, folders.sealed, out / f"frozen-backbone-seed{seed}", frozen))
-        read = {**long, "start": "ciphertexts"}
-        cells.append(
-            TrainingJob(seed, folders.sealed, out / f"read-first-seed{seed}", read, prior=folders.pretraining)
-        )
+        if unreadable is None:
+            read = {**long, "start": "ciphertexts"}
+            place = out / f"read-first-seed{seed}"
+            cells.append(TrainingJob(seed, folders.sealed, place, read, prior=folders.pretraining))
     trained = train_cells(cells, threads, report)
     target, labels = _load_target(settings, folders)
     report.say("attacking")

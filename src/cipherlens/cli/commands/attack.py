@@ -24,7 +24,7 @@ from cipherlens.cli.console import (
     say,
 )
 from cipherlens.cli.runs import open_sealed
-from cipherlens.data.images import MAX_PIXELS
+from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.manifest import choose_split
 from cipherlens.data.sources.base import pick_evenly

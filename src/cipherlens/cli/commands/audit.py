@@ -23,7 +23,7 @@ from cipherlens.cli.console import (
     say_discarded,
 )
 from cipherlens.cli.runs import open_sealed
-from cipherlens.data.images import MAX_PIXELS
+from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.output_lock import hold_folder
 from cipherlens.data.partial import discard_leftovers
 from cipherlens.errors import PartialResultError, ThresholdExceeded

@@ -29,7 +29,9 @@ from cipherlens.cli.console import (
     say_discarded,
     say_if_unchecked,
 )
-from cipherlens.data.images import MAX_PIXELS, Preprocess
+from cipherlens.data.decoding import MAX_PIXELS, REMARKS, Rules
+from cipherlens.data.extras import explain_missing
+from cipherlens.data.images import Preprocess
 from cipherlens.data.partial import discard_leftovers
 from cipherlens.data.sealed.job import plan_job
 from cipherlens.data.sealed.seal import SealReport, seal
@@ -84,6 +86,8 @@ def encrypt(
     cipher_option: list[str] | None = None,
     size: OptionalWhole = None,
     pad: Annotated[bool, Parameter(negative="")] = False,
+    channels: Literal[1, 3] = 3,
+    window: str | None = None,
     split: list[str] | None = None,
     limit: OptionalWhole = None,
     augment: Whole = 0,
@@ -124,6 +128,11 @@ def encrypt(
         Resize the shorter side to this and cut out the centre square.
     pad
         Fill sides up to multiples of the block.
+    channels
+        1 keeps grey images grey; colours become their luminance.
+    window
+        How images of more than 8 bits become 8, which are refused without: LOW:HIGH (0:65535 for all 16 bits),
+        minmax or percentile (1 to 99) of each image.
     split
         Seal only this split; may be repeated.
     limit
@@ -145,7 +154,7 @@ def encrypt(
     chosen = _choose_cipher(cipher, block, flags, cipher_option or [])
     secret = load_key(key, passphrase_file)
     options = SealOptions(
-        Preprocess(size, pad, max_pixels),
+        Preprocess(size, pad, max_pixels, Rules(channels, window)),
         tuple(split or ()),
         limit,
         on_error,
@@ -178,6 +187,11 @@ def _choose_cipher(name: str, block: int | None, flags: dict[str, bool], options
 def _report_sealing(report: SealReport, destination: Path, key: Key, as_json: bool) -> None:
     for name, reason in report.skipped:
         say(f"skipped {name}: {reason}")
+    for remark, count in report.remarks.items():
+        say(f"note: {count} image{'s' if count > 1 else ''}: {REMARKS[remark]}")
+    for suffix, count in report.unopened.items():
+        way = explain_missing(suffix)
+        say(f"not opened: {count} file{'s' if count > 1 else ''} {suffix}{'' if way is None else f' ({way})'}")
     reused = f", {report.reused} of them from an earlier run" if report.reused else ""
     emit(
         {"destination": str(destination), "fingerprint": key.fingerprint, **asdict(report)},
@@ -187,11 +201,10 @@ def _report_sealing(report: SealReport, destination: Path, key: Key, as_json: bo
             f"{report.shards} shards{reused}, {report.seconds:.1f} s",
         ],
     )
-    if report.skipped_images:
-        raise PartialResultError(
-            f"{report.skipped_images} images could not be used and were skipped",
-            hint="the sealed data set holds all others",
-        )
+    left = [f"{report.skipped_images} images could not be used"] * bool(report.skipped_images)
+    left += [f"{sum(report.unopened.values())} files were not opened"] * bool(report.unopened)
+    if left:
+        raise PartialResultError(" and ".join(left), hint="the sealed data set holds all other images")
 
 
 def decrypt(

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import Json, MaxPixels, OptionalKeyFile, PassphraseFile, Whole, emit, load_key
-from cipherlens.data.images import MAX_PIXELS, Item, Preprocess, check_shape, pad_to
+from cipherlens.data.decoding import MAX_PIXELS
+from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
 from cipherlens.data.sealed.manifest import CipherSpec
 from cipherlens.errors import DataError, UsageError
 from cipherlens.untrusted import describe, read_untrusted
@@ -65,7 +66,7 @@ def predict(
         )
     _check_outputs(loaded, scheme, images, top, masks, feature_maps, key)
     bound = lock or (None if secret is None else scheme.bind(secret))
-    preprocess = Preprocess(scheme.size, scheme.pad, max_pixels)
+    preprocess = scheme.preprocess(max_pixels)
     batch = np.concatenate([_read_image(path, preprocess, scheme, bound, loaded) for path in images])
     probabilities = classify(loaded, batch)
     written: dict[str, list[str]] = {}

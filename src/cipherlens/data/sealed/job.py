@@ -73,6 +73,7 @@ def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> Job
         source_tag=full_tag,
         masked=opened.masked,
         augment=options.augment,
+        window=options.preprocess.rules.window,
     )
     tasks = [
         ShardTask(f"{split}-{number:05d}.safetensors", split, tuple(part.tolist()))

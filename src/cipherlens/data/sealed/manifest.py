@@ -17,6 +17,8 @@ from msgspec import Meta
 
 from cipherlens.ciphers import BoundCipher, Cipher, create_cipher
 from cipherlens.ciphers.structure import KeyStructure
+from cipherlens.data.decoding import MAX_PIXELS, Rules
+from cipherlens.data.images import Preprocess
 from cipherlens.errors import DataError, KeyFailureError, UsageError
 from cipherlens.files import canonical_json, write_atomic
 from cipherlens.keys import Key
@@ -52,7 +54,8 @@ class Shard:
 class CipherSpec:
     """Preprocessing and encryption of images: what a client needs, besides the key, to repeat them.
 
-    ``plain_shape`` is the shape of the resized image, ``padded_shape`` the shape that was encrypted.
+    ``plain_shape`` is the shape of the resized image, ``padded_shape`` the shape that was encrypted. ``window``
+    maps images of more than 8 bits (see ``data/depth.py``); None: there are none.
     """
 
     cipher: str
@@ -62,6 +65,7 @@ class CipherSpec:
     padded_shape: ImageShape
     size: Side | None
     pad: bool
+    window: Annotated[str, Meta(max_length=200)] | None = field(default=None, kw_only=True)
 
     def to_json(self) -> dict[str, Any]:
         """The fields of this class as JSON values, which a run folder records of its training data."""
@@ -91,6 +95,13 @@ class CipherSpec:
     def structure(self) -> KeyStructure:
         """What the cipher may do to these images, as everybody may know."""
         return self.create_cipher().structure(self.padded_shape)
+
+    def preprocess(self, max_pixels: int = MAX_PIXELS) -> Preprocess:
+        """What is done with an image before it is encrypted. Raises DataError for an impossible record."""
+        try:
+            return Preprocess(self.size, self.pad, max_pixels, Rules(self.plain_shape[0], self.window))
+        except UsageError as error:
+            raise DataError(f"how images become pixels is not recorded: {error.args[0]}", hint=RESTORE) from None
 
     def bind(self, key: Key, check: bool = True) -> BoundCipher:
         """The bound cipher. With ``check``, raises KeyFailureError for a key of another fingerprint."""

@@ -1,6 +1,7 @@
 """Encrypt a source into a sealed data set, in worker processes; interrupted jobs resume."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from cipherlens.data.sealed.manifest import (
     write_manifest,
 )
 from cipherlens.data.sealed.shards import SealOptions, ShardMaker, make_shards
+from cipherlens.data.sources.folder import count_unopened
 from cipherlens.data.sources.registry import canonical_source
 from cipherlens.errors import DataError, UsageError
 from cipherlens.files import commit
@@ -28,7 +30,11 @@ from cipherlens.keys import Key
 
 @dataclass(frozen=True)
 class SealReport:
-    """Result of a job. ``skipped``: names and reasons in this run. ``skipped_images``: number in all runs."""
+    """Result of a job. ``skipped``: names and reasons in this run. ``skipped_images``: number in all runs.
+
+    ``remarks``: images in this run by how they were decoded (``REMARKS``). ``unopened``: other files of an image
+    folder, by suffix.
+    """
 
     images: int
     skipped_images: int
@@ -36,6 +42,8 @@ class SealReport:
     shards: int
     reused: int
     seconds: float
+    remarks: dict[str, int]
+    unopened: dict[str, int]
 
 
 def seal(
@@ -56,16 +64,19 @@ def seal(
     options = options or SealOptions()
     started = time.monotonic()
     source = canonical_source(source)
+    unopened: dict[str, int] = {}
     if (folder := find_image_folder(source)) is not None:
         refuse_inside(out, folder)
+        unopened = count_unopened(folder)
     job = plan_job(source, cipher, key, options)
     finished = _find_finished(out, job, key)  # without the lock, which needs write access
     if finished is None:
         with hold_folder(out):
             finished = _find_finished(out, job, key)  # another process may have finished it meanwhile
             if finished is None:
-                return _seal_rest(source, out, job, key, options, progress, started)
-    return _report(finished.shards, (), reused=len(finished.shards), started=started)
+                report = _seal_rest(source, out, job, key, options, progress, started)
+                return replace(report, unopened=unopened)
+    return replace(_report(finished.shards, (), len(finished.shards), started), unopened=unopened)
 
 
 def _seal_rest(
@@ -80,7 +91,7 @@ def _seal_rest(
     spec, done = _prepare(out, job, key)
     journal = Journal(out, key)
     todo = [task for task in job.tasks if task.file not in done]
-    reused, skipped = len(done), list[tuple[str, str]]()
+    reused, skipped, remarks = len(done), list[tuple[str, str]](), Counter[str]()
     total = sum(spec.counts.values())
     finished = total - sum(len(task.indices) for task in todo)
     try:
@@ -90,6 +101,7 @@ def _seal_rest(
             journal.add(made.shard)
             done[made.shard.file] = made.shard
             skipped += made.skipped
+            remarks += made.remarks
             finished += made.looked_at
             if progress:
                 progress(finished, total)
@@ -98,7 +110,7 @@ def _seal_rest(
     shards = tuple(done[task.file] for task in job.tasks)
     write_manifest(out, Manifest(spec, shards), key)
     journal.remove()
-    return _report(shards, tuple(skipped), reused, started)
+    return replace(_report(shards, tuple(skipped), reused, started), remarks=dict(remarks))
 
 
 def _report(
@@ -111,6 +123,8 @@ def _report(
         shards=len(shards),
         reused=reused,
         seconds=time.monotonic() - started,
+        remarks={},
+        unopened={},
     )
 
 

@@ -1,6 +1,7 @@
 """Make shards: decode, encrypt and write, in this process or in workers."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,13 +61,15 @@ class ShardTask:
 class Made:
     """A shard under its temporary name, the skipped images (name and reason), the number of processed images.
 
-    The parent syncs and renames the file, so that workers do not wait for the disk.
+    ``remarks`` count how images were decoded (``REMARKS``). The parent syncs and renames the file, so that workers do
+    not wait for the disk.
     """
 
     shard: Shard
     temporary: Path
     skipped: list[tuple[str, str]]
     looked_at: int
+    remarks: Counter[str]
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class ShardMaker:
     def make(self, task: ShardTask, bound: BoundCipher, source: Source) -> Made:
         """Decode, encrypt and write one shard."""
         items = source.read(task.split, task.indices)
-        kept, images, masks, skipped = self._load(items)
+        kept, images, masks, skipped, remarks = self._load(items)
         labels = np.array([items[i].label for i in kept], np.int64)
         check_labels(labels, self.spec.classes, self.spec.masked, task.split)
         plain = np.stack(images) if images else np.empty((0, *self.spec.plain_shape), np.uint8)
@@ -124,13 +127,16 @@ class ShardMaker:
             digest.update(part)
         size = sum(len(part) for part in parts)
         shard = Shard(task.file, task.split, len(kept), size, digest.hexdigest(), len(skipped))
-        return Made(shard, temporary, skipped, len(items))
+        return Made(shard, temporary, skipped, len(items), remarks)
 
-    def _load(self, items: list[Item]) -> tuple[list[int], list[Any], list[Any], list[tuple[str, str]]]:
-        kept, images, masks, skipped = [], [], [], []
+    def _load(
+        self, items: list[Item]
+    ) -> tuple[list[int], list[Any], list[Any], list[tuple[str, str]], Counter[str]]:
+        kept, images, masks, skipped, remarks = [], [], [], list[tuple[str, str]](), Counter[str]()
         for position, item in enumerate(items):
+            heard = set[str]()
             try:
-                pixels = self.options.preprocess.apply(item)
+                pixels = self.options.preprocess.apply(item, heard.add)
                 check_shape(pixels, self.spec.plain_shape, item.name)
                 if self.spec.masked:
                     mask = self.options.preprocess.apply_to_mask(item)
@@ -141,9 +147,10 @@ class ShardMaker:
                     raise
                 skipped.append((item.name, str(error.args[0])))
                 continue
+            remarks.update(heard)
             kept.append(position)
             images.append(pixels)
-        return kept, images, masks, skipped
+        return kept, images, masks, skipped, remarks
 
 
 def name_images(split: str, positions: Iterable[int]) -> list[str]:

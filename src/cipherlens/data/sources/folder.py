@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,11 +11,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cipherlens.data.extras import list_installed
 from cipherlens.data.images import Item
 from cipherlens.data.sources.checks import FileFacts, check_class_names, printable
 from cipherlens.errors import DataError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
+OWN_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
+IMAGE_SUFFIXES = OWN_SUFFIXES | list_installed()
+"""Names of files that are opened, with those of the extras that are installed."""
+_CLUTTER = frozenset({"thumbs.db", "desktop.ini"})
+"""Files of Windows that are no user's, in lower case."""
 SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 """Names of folders, or prefixes of file names, that are splits."""
 
@@ -76,6 +82,24 @@ class FolderSource:
     def read_labels(self, split: str) -> NDArray[np.int64]:
         """The labels of the files of a split."""
         return np.array([found.label for found in self._files[split]], np.int64)
+
+
+def count_unopened(root: Path) -> dict[str, int]:
+    """Files below an image folder that are no images of it, by suffix; the most frequent first.
+
+    Hidden files and folders do not count. Raises DataError for a folder that cannot be listed.
+    """
+    opened = {name for name, _, _ in FolderSource(root).files}
+    found: Counter[str] = Counter()
+    try:
+        for entry in _walk(root, deep=True):
+            parts = Path(entry.path).relative_to(root).parts
+            hidden = any(part.startswith(".") for part in parts) or entry.name.lower() in _CLUTTER
+            if not hidden and entry.is_file() and printable(str(Path(*parts))) not in opened:
+                found[Path(entry.name).suffix.lower() or "without a suffix"] += 1
+    except OSError as error:
+        raise DataError(f"cannot list {root}: {error}", hint="make all its folders readable") from None
+    return dict(found.most_common())
 
 
 def _folders(root: Path) -> list[Path]:

@@ -1,0 +1,217 @@
+"""Decode one image faithfully, or refuse it: the rules of docs/images.md. All of it runs on the client.
+
+What changes a picture beyond its container (transparency, pages left out, ...) is reported as a remark.
+"""
+
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cipherlens.data.depth import Window, map_deep_grey
+from cipherlens.data.extras import open_extra
+from cipherlens.errors import DataError, UsageError
+from cipherlens.untrusted import open_regular
+
+Pixels = NDArray[np.uint8]
+Remark = Callable[[str], None]
+
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF", "TIFF")
+"""Formats that are decoded, whatever a file's name. Other decoders of Pillow run programs, or are hardly tested."""
+MAX_FILE_BYTES = 1 << 30
+"""Larger image files are refused. Chosen by hand."""
+MAX_PIXELS = 100_000_000
+"""Default of the largest image in pixels, 300 MB as RGB. A limit on memory."""
+PILLOW_PIXELS = 178_956_970
+"""Above this Pillow itself refuses."""
+REMARKS = {
+    "transparent": "transparency was laid over white",
+    "cmyk": "CMYK became RGB by the simple formula, without their colour profile",
+    "profile": "an embedded colour profile was not applied: values are as stored",
+    "frames": "only the first frame or page was taken",
+    "luminance": "colours became their luminance",
+    "window": "more than 8 bits were mapped by the window",
+    "burnt-in": "the header does not rule out text burnt into the picture: look at them",
+}
+"""What a remark says of the images that it counts."""
+
+ON_ERROR = "repair or remove it, or skip it"
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323  # tags of TIFF
+_CONVERTED = ("1", "P", "PA", "La", "LA", "RGBa", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
+"""Modes of Pillow that become L or RGB."""
+_SAMPLE = "sRGB"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How images become pixels: ``channels`` 3 or 1, and the window of more than 8 bits (None: such are refused).
+
+    Raises UsageError for another number of channels, or an impossible window.
+    """
+
+    channels: int = 3
+    window: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise UsageError(f"channels is 1 or 3, not {self.channels!r}")
+        if self.window is not None:
+            Window.parse(self.window)
+
+
+DEFAULT_RULES = Rules()
+
+
+def ignore(remark: str) -> None:
+    """Ignore a remark, for a caller who counts none."""
+
+
+def decode(
+    content: bytes | Path, name: str, max_pixels: int, rules: Rules = DEFAULT_RULES, remark: Remark = ignore
+) -> Pixels:
+    """Pixels (rules.channels, H, W), upright. Raises DataError, with the name, for what cannot be decoded so."""
+    return _decode(content, name, max_pixels, lambda image: _convert(image, name, rules, remark))
+
+
+def fit_channels(pixels: Pixels, rules: Rules, remark: Remark = ignore) -> Pixels:
+    """Decoded pixels (3, H, W) with ``rules.channels`` channels; those with one are as they are."""
+    if rules.channels == len(pixels) or len(pixels) == 1:
+        return pixels
+    return np.asarray(_to_grey(Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0))), remark))[None]
+
+
+def decode_classes(content: bytes | Path, name: str, max_pixels: int) -> Pixels:
+    """The stored values (H, W, ...) of an encoded mask."""
+    return _decode(content, name, max_pixels, np.asarray)
+
+
+def _decode(content: bytes | Path, name: str, max_pixels: int, convert: Callable[[Image.Image], Pixels]) -> Pixels:
+    try:
+        # Pillow's warnings do not name the image; max_pixels replaces its warning about large images.
+        with warnings.catch_warnings(action="ignore"):
+            file = io.BytesIO(content) if isinstance(content, bytes) else open_regular(content, MAX_FILE_BYTES)
+            with file, _open(file, name, max_pixels) as image:
+                return convert(image)
+    except DataError:
+        raise
+    except UnidentifiedImageError:
+        known = ", ".join(FORMATS)
+        raise DataError(f"{name} is not an image ({known})", hint=ON_ERROR, parameters=("on_error",)) from None
+    except Image.DecompressionBombError:
+        raise _too_large(name, f"over {PILLOW_PIXELS:,} pixels", max_pixels) from None
+    except Exception as error:  # decoders raise many kinds, MemoryError among them
+        raise DataError(
+            f"{name} cannot be decoded: {str(error) or type(error).__name__}",
+            hint=ON_ERROR,
+            parameters=("on_error",),
+        ) from None
+
+
+def _open(file: IO[bytes], name: str, max_pixels: int) -> Image.Image:
+    """The image, not decoded yet. Its size in the header is checked."""
+    found = open_extra(file, lambda width, height: _check_size(width, height, name, max_pixels))
+    if found is None:
+        found = Image.open(file, formats=FORMATS)
+        tags = getattr(found, "tag_v2", {})
+        # A TIFF is decoded by tiles, which may be larger than the image.
+        for width, height in (found.size, (tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0))):
+            _check_size(width, height, name, max_pixels)
+    return found
+
+
+def _convert(image: Image.Image, name: str, rules: Rules, remark: Remark) -> Pixels:
+    # A second picture of a camera's JPEG (MPO) is no page: it holds depth, brightness or a preview.
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        remark("frames")
+    if _is_foreign(image.info.get("icc_profile")):
+        remark("profile")
+    for found in image.info.get("remarks", ()):
+        remark(found)
+    plain = _flatten(ImageOps.exif_transpose(image), name, rules, remark)
+    if rules.channels == 1 and plain.mode == "RGB":
+        plain = _to_grey(plain, remark)
+    pixels = np.asarray(plain if rules.channels == 1 else plain.convert("RGB"))
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _flatten(image: Image.Image, name: str, rules: Rules, remark: Remark) -> Image.Image:
+    """The image as L or RGB. Raises DataError where that would lose what it holds."""
+    if _is_deep_colour(image):
+        raise _refuse(name, "has 16 bits per colour, of which 8 would be lost", "convert it to 8 bits, or skip it")
+    if image.mode[0] in "IF" or image.info.get("window"):
+        window = rules.window or image.info.get("window")
+        if window is None:
+            raise DataError(
+                f"{name} has more than 8 bits per pixel ({image.mode})",
+                hint="say how they become 8: LOW:HIGH, minmax or percentile; or skip it",
+                parameters=("window", "on_error"),
+            )
+        remark("window")
+        mapped = map_deep_grey(np.asarray(image), Window.parse(window), name)
+        return Image.fromarray(255 - mapped if image.info.get("inverted") else mapped)
+    if image.info.get("inverted"):
+        return ImageOps.invert(image)
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return image
+    if image.mode not in (*_CONVERTED, "L", "RGB"):
+        raise _refuse(name, f"is of mode {image.mode}", "convert it to RGB, or skip it")
+    if image.mode == "CMYK":
+        remark("cmyk")
+    if image.has_transparency_data:
+        return _lay_over_white(image.convert("RGBA"), remark)
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _lay_over_white(image: Image.Image, remark: Remark) -> Image.Image:
+    if image.getchannel("A").getextrema() == (255, 255):
+        return image.convert("RGB")
+    remark("transparent")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _to_grey(image: Image.Image, remark: Remark) -> Image.Image:
+    """The only channel of a grey picture stored in colour; the luminance of any other."""
+    red, green, blue = image.split()
+    if red.tobytes() == green.tobytes() == blue.tobytes():
+        return red
+    remark("luminance")
+    return image.convert("L")
+
+
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Whether Pillow would keep the high bytes only: its raw mode names 16 bits per sample, its mode 8."""
+    details = [tile[3] for tile in getattr(image, "tile", ()) if tile[3]]
+    modes = [detail if isinstance(detail, str) else str(detail[0]) for detail in details]
+    # BMP's BGR;16 has 16 bits per pixel.
+    return image.mode[0] not in "IF" and any(";16" in mode and not mode.startswith("BGR") for mode in modes)
+
+
+def _is_foreign(profile: bytes | None) -> bool:
+    """Whether an embedded colour profile is of another space than sRGB, as far as it says."""
+    return profile is not None and _SAMPLE.encode() not in profile and _SAMPLE.encode("utf-16-be") not in profile
+
+
+def _refuse(name: str, reason: str, hint: str) -> DataError:
+    return DataError(f"{name} {reason}", hint=hint, parameters=("on_error",))
+
+
+def _check_size(width: object, height: object, name: str, max_pixels: int) -> None:
+    if not (isinstance(width, int) and isinstance(height, int)):
+        raise ValueError("its tiles have no size")
+    if width * height > max_pixels:
+        raise _too_large(name, f"{width}x{height} pixels", max_pixels)
+
+
+def _too_large(name: str, found: str, max_pixels: int) -> DataError:
+    return DataError(
+        f"{name} has {found}, more than {max_pixels:,} in all",
+        hint=f"allow more pixels (up to {PILLOW_PIXELS:,}), make the image smaller, or skip it",
+        parameters=("max_pixels", "on_error"),
+    )
