@@ -15,7 +15,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "lookahead": True,
     },
 }
-PICTURES: dict[str, dict[str, Any]] = {"speednet": {"flip": True, "shift": 2, "views": 6}}
+PICTURES: dict[str, dict[str, Any]] = {"speednet": {"flip": True, "shift": 2, "views": 2}}
 """What a recipe adds where the model sees pictures."""
 
 

@@ -61,8 +61,8 @@ class ShardTask:
 class Made:
     """A shard under its temporary name, the skipped images (name and reason), the number of processed images.
 
-    ``remarks`` count how images were decoded (``REMARKS``). The parent syncs and renames the file, so that workers do
-    not wait for the disk.
+    ``remarks`` count how images were decoded (``REMARKS``). The parent syncs and renames the file, so that workers
+    do not wait for the disk.
     """
 
     shard: Shard
