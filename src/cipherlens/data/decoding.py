@@ -126,6 +126,8 @@ def _open(file: IO[bytes], name: str, max_pixels: int) -> Image.Image:
 
 
 def _convert(image: Image.Image, name: str, rules: Rules, remark: Remark) -> Pixels:
+    if _is_deep_colour(image):  # known as long as nothing is loaded
+        raise _refuse(name, "has 16 bits per colour, of which 8 would be lost", "convert it to 8 bits, or skip it")
     # A second picture of a camera's JPEG (MPO) is no page: it holds depth, brightness or a preview.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         remark("frames")
@@ -142,8 +144,6 @@ def _convert(image: Image.Image, name: str, rules: Rules, remark: Remark) -> Pix
 
 def _flatten(image: Image.Image, name: str, rules: Rules, remark: Remark) -> Image.Image:
     """The image as L or RGB. Raises DataError where that would lose what it holds."""
-    if _is_deep_colour(image):
-        raise _refuse(name, "has 16 bits per colour, of which 8 would be lost", "convert it to 8 bits, or skip it")
     if image.mode[0] in "IF" or image.info.get("window"):
         window = rules.window or image.info.get("window")
         if window is None:

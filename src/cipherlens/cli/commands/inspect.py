@@ -63,6 +63,7 @@ def _describe_sealed(path: Path) -> dict[str, Any]:
         "plain_shape": list(spec.plain_shape),
         "masks": spec.masked,
         "variants_of_training_images": spec.augment,
+        "window_of_deep_images": spec.window or "none",
         "ciphertext": f"{spec.ct_dtype} {'x'.join(map(str, spec.ct_shape))}",
         "classes": list(spec.classes),
         "shards": len(dataset.manifest.shards),
