@@ -14,7 +14,7 @@ from cipherlens.data.sealed.manifest import DatasetSpec, choose_split
 from cipherlens.data.sources.augmented import TRAIN, augment
 from cipherlens.data.sources.base import Source, pick_evenly, require_split
 from cipherlens.data.sources.registry import open_source
-from cipherlens.data.sources.subsets import select
+from cipherlens.data.sources.subsets import hold_out, select
 from cipherlens.errors import DataError
 from cipherlens.evaluation.target import Target, cut_nonce
 from cipherlens.keys import Key
@@ -50,7 +50,7 @@ def load_target(
     chosen = pick_evenly(len(sealed), count)
     opened = open_source(plain)
     subset = spec.classes if set(spec.classes) < set(opened.classes) else ()
-    source = augment(select(opened, subset), spec.augment)
+    source = augment(hold_out(select(opened, subset), spec.hold_out), spec.augment)
     require_split(source, name)
     if len(sealed) and int(sealed.index.max()) >= source.splits[name]:
         raise DataError(f"{plain} is not what was sealed: it has fewer images", hint="give the source of encrypt")

@@ -34,8 +34,6 @@ class SpeedNet(nn.Module):
         self.blocks = nn.Sequential(*map(_Block, inputs, _WIDTHS))
         self.pool = nn.AdaptiveMaxPool2d(1)
         self.fc = nn.Linear(_WIDTHS[-1], num_classes, bias=False)
-        with torch.no_grad():
-            self.fc.weight.div_(self.fc.weight.std())
 
     @property
     def patch(self) -> int:

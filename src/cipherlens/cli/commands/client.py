@@ -37,10 +37,15 @@ from cipherlens.data.sealed.job import plan_job
 from cipherlens.data.sealed.seal import SealReport, seal
 from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.unseal import read_with_map, unseal
-from cipherlens.data.sources.registry import canonical_source
-from cipherlens.data.sources.subsets import parse_classes
+from cipherlens.data.sources.registry import canonical_source, open_source
+from cipherlens.data.sources.subsets import can_hold_out, parse_classes
 from cipherlens.errors import PartialResultError, UsageError
 from cipherlens.keys import Key
+
+HELD_OUT = 5
+"""Default of hold_out: every fifth image, a usual share for testing."""
+ALL = "all"
+"""Name of the only split of a source without splits."""
 
 
 def keygen(
@@ -89,6 +94,7 @@ def encrypt(
     channels: Literal[1, 3] = 3,
     window: str | None = None,
     split: list[str] | None = None,
+    hold_out: OptionalWhole = None,
     limit: OptionalWhole = None,
     augment: Whole = 0,
     classes: str | None = None,
@@ -135,6 +141,9 @@ def encrypt(
         minmax or percentile (1 to 99) of each image.
     split
         Seal only this split; may be repeated.
+    hold_out
+        Of a source with classes and no splits, every so many images of each class become the test split; every
+        fifth by default, 0 for none.
     limit
         Seal at most this many images of each split, evenly spread (their variants not counted).
     augment
@@ -162,6 +171,7 @@ def encrypt(
         workers or os.cpu_count() or 1,
         augment,
         () if classes is None else parse_classes(classes),
+        _choose_hold_out(source, hold_out, split or []),
     )
     if dry_run:
         job = plan_job(canonical_source(source), chosen, secret, options)
@@ -172,6 +182,16 @@ def encrypt(
     with progress_bar("encrypting") as progress:
         report = seal(source, destination, chosen, secret, options, progress)
     _report_sealing(report, destination, secret, as_json)
+
+
+def _choose_hold_out(source: str, asked: int | None, splits: list[str]) -> int:
+    """The asked one; else the default where images can be held out, said aloud."""
+    if asked is not None:
+        return asked
+    if ALL in splits or not can_hold_out(open_source(source), HELD_OUT):
+        return 0
+    say(f"note: every {HELD_OUT}th image of each class is kept for testing; --hold-out 0 turns it off")
+    return HELD_OUT
 
 
 def _choose_cipher(name: str, block: int | None, flags: dict[str, bool], options: list[str]) -> Cipher:

@@ -74,6 +74,7 @@ def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> Job
         masked=opened.masked,
         augment=options.augment,
         window=options.preprocess.rules.window,
+        hold_out=options.hold_out,
     )
     tasks = [
         ShardTask(f"{split}-{number:05d}.safetensors", split, tuple(part.tolist()))

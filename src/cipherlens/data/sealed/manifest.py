@@ -132,6 +132,8 @@ class DatasetSpec(CipherSpec):
     """Whether every image has a mask (one class per pixel), rearranged like the image."""
     augment: Count = 0
     """Variants of each training image; they follow the images themselves."""
+    hold_out: Count = 0
+    """Every so many images of each class of the source, which has no splits, are the test split (0: none)."""
 
 
 def choose_split(spec: DatasetSpec) -> str:

@@ -19,7 +19,7 @@ from cipherlens.data.sources.augmented import augment
 from cipherlens.data.sources.base import Source
 from cipherlens.data.sources.checks import check_labels
 from cipherlens.data.sources.registry import open_source
-from cipherlens.data.sources.subsets import select
+from cipherlens.data.sources.subsets import hold_out, select
 from cipherlens.errors import DataError, UsageError
 from cipherlens.escaping import escape_terminal
 from cipherlens.files import write_temporary
@@ -28,7 +28,11 @@ from cipherlens.keys import Key
 
 @dataclass(frozen=True)
 class SealOptions:
-    """Choices of a sealing job besides cipher and key."""
+    """Choices of a sealing job besides cipher and key.
+
+    ``hold_out``: of a labelled source without splits, every so many images of each class become the test split (0:
+    none).
+    """
 
     preprocess: Preprocess = field(default_factory=Preprocess)
     splits: tuple[str, ...] = ()
@@ -38,6 +42,7 @@ class SealOptions:
     workers: int = 1
     augment: int = 0
     classes: tuple[str, ...] = ()
+    hold_out: int = 0
 
     def __post_init__(self) -> None:
         if self.on_error not in ("stop", "skip"):
@@ -188,8 +193,8 @@ def tag_source(key: Key, spec: str, source: Source, options: SealOptions) -> tup
 
 
 def narrow(source: Source, options: SealOptions) -> Source:
-    """The source with the requested classes only, and with variants of training images."""
-    return augment(select(source, options.classes), options.augment)
+    """The source with the requested classes only, images held out, and variants of training images."""
+    return augment(hold_out(select(source, options.classes), options.hold_out), options.augment)
 
 
 def make_shards(

@@ -108,6 +108,18 @@ class HeldOut:
         return labels
 
 
+def can_hold_out(source: Source, every: int) -> bool:
+    """Whether images of a source can be held out: it has classes, no splits, and ``every`` images of some class."""
+    if tuple(source.splits) != ("all",) or not source.classes:
+        return False
+    return bool(np.bincount(source.read_labels("all")).max() >= every)
+
+
+def hold_out(source: Source, every: int) -> Source:
+    """The source with every ``every``-th image of each class for testing; as it is for 0, or if it has splits."""
+    return HeldOut(source, every) if every and tuple(source.splits) == ("all",) else source
+
+
 def parse_classes(text: str) -> tuple[str, ...]:
     """Classes separated by commas, or ``@FILE`` with one per line.
 
