@@ -12,6 +12,7 @@ from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.data.output_lock import hold_folder
 from cipherlens.data.partial import PRIVATE_FOLDER
 from cipherlens.data.run_files import CARD, CHECKPOINT, CURVES, METRICS
+from cipherlens.data.sealed.manifest import PLAIN
 from cipherlens.errors import DataError, UsageError
 from cipherlens.schema import parse
 from cipherlens.training.config import TrainConfig
@@ -37,8 +38,6 @@ from cipherlens.training.trainer import Trainer
 
 CURVES_EVERY_SECONDS = 30.0
 """The curves are drawn again after this time during training. Chosen by hand."""
-PLAIN = "identity"
-"""Name of the cipher that leaves images as they are."""
 FindMaps = Callable[[], Sequence[EstimatedInverse]]
 
 

@@ -29,6 +29,7 @@ from cipherlens.cli.console import (
     say_discarded,
     say_if_unchecked,
 )
+from cipherlens.cli.photos import choose_hold_out
 from cipherlens.data.decoding import MAX_PIXELS, REMARKS, Rules
 from cipherlens.data.extras import explain_missing
 from cipherlens.data.images import Preprocess
@@ -37,15 +38,10 @@ from cipherlens.data.sealed.job import plan_job
 from cipherlens.data.sealed.seal import SealReport, seal
 from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.unseal import read_with_map, unseal
-from cipherlens.data.sources.registry import canonical_source, open_source
-from cipherlens.data.sources.subsets import can_hold_out, parse_classes
+from cipherlens.data.sources.registry import canonical_source
+from cipherlens.data.sources.subsets import parse_classes
 from cipherlens.errors import PartialResultError, UsageError
 from cipherlens.keys import Key
-
-HELD_OUT = 5
-"""Default of hold_out: every fifth image, a usual share for testing."""
-ALL = "all"
-"""Name of the only split of a source without splits."""
 
 
 def keygen(
@@ -171,7 +167,7 @@ def encrypt(
         workers or os.cpu_count() or 1,
         augment,
         () if classes is None else parse_classes(classes),
-        _choose_hold_out(source, hold_out, split or []),
+        choose_hold_out(source, hold_out, split or []),
     )
     if dry_run:
         job = plan_job(canonical_source(source), chosen, secret, options)
@@ -182,16 +178,6 @@ def encrypt(
     with progress_bar("encrypting") as progress:
         report = seal(source, destination, chosen, secret, options, progress)
     _report_sealing(report, destination, secret, as_json)
-
-
-def _choose_hold_out(source: str, asked: int | None, splits: list[str]) -> int:
-    """The asked one; else the default where images can be held out, said aloud."""
-    if asked is not None:
-        return asked
-    if ALL in splits or not can_hold_out(open_source(source), HELD_OUT):
-        return 0
-    say(f"note: every {HELD_OUT}th image of each class is kept for testing; --hold-out 0 turns it off")
-    return HELD_OUT
 
 
 def _choose_cipher(name: str, block: int | None, flags: dict[str, bool], options: list[str]) -> Cipher:

@@ -12,6 +12,7 @@ from cipherlens.cli.console import Json, MaxPixels, OptionalKeyFile, PassphraseF
 from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
 from cipherlens.data.sealed.manifest import CipherSpec
+from cipherlens.data.sources.folder import IMAGE_SUFFIXES
 from cipherlens.errors import DataError, UsageError
 from cipherlens.untrusted import describe, read_untrusted
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 
 _NPY_HEADER = 1 << 16
+_AT_ONCE = 64
+"""Images that are read at a time. A limit on memory."""
 
 
 def predict(
@@ -42,7 +45,7 @@ def predict(
     run
         Run folder made by train or lock.
     images
-        Image files (with --key), or .npy files with one ciphertext (C, H, W).
+        Image files (with --key), .npy files with one ciphertext (C, H, W), or folders of them.
     top
         How many classes to name.
     masks
@@ -52,6 +55,7 @@ def predict(
     owner
         A run for images under several keys, without --key: the fingerprint of the key of these ciphertexts.
     """
+    images = _list_files(images)  # checked before torch is loaded
     from cipherlens.cli.runs import open_run
     from cipherlens.training.run.load import predict as classify
 
@@ -67,13 +71,19 @@ def predict(
     _check_outputs(loaded, scheme, images, top, masks, feature_maps, key)
     bound = lock or (None if secret is None else scheme.bind(secret))
     preprocess = scheme.preprocess(max_pixels)
-    batch = np.concatenate([_read_image(path, preprocess, scheme, bound, loaded) for path in images])
-    probabilities = classify(loaded, batch)
+    parts = []
+    for first in range(0, len(images), _AT_ONCE):
+        chosen = images[first : first + _AT_ONCE]
+        batch = np.concatenate([_read_image(path, preprocess, scheme, bound, loaded) for path in chosen])
+        parts.append(classify(loaded, batch))
+    probabilities = np.concatenate(parts)
     written: dict[str, list[str]] = {}
     if masks is not None:
         written["masks"] = _write_masks(masks, images, probabilities, scheme, bound)
     if feature_maps is not None:
-        written["feature_maps"] = _write_feature_maps(feature_maps, batch[:1], loaded)
+        written["feature_maps"] = _write_feature_maps(
+            feature_maps, _read_image(images[0], preprocess, scheme, bound, loaded), loaded
+        )
     # Of a segmentation model: the share of pixels that each class is expected to cover.
     shares = probabilities.mean(axis=(2, 3)) if loaded.masked else probabilities
     order = np.argsort(-shares, axis=1)[:, :top]
@@ -87,6 +97,22 @@ def predict(
     ]
     lines += [path for paths in written.values() for path in paths]
     emit({"run": str(run), "predictions": answers, **written}, as_json, lines)
+
+
+def _list_files(paths: list[Path]) -> list[Path]:
+    """The files, and those in folders. Raises DataError for a path that is neither, or a folder without images."""
+    found = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in (*IMAGE_SUFFIXES, ".npy"))
+            if not inside:
+                raise DataError(f"{path} holds no images", hint="give image files, .npy files, or folders of them")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise DataError(f"no image {path}", hint="check the path")
+    return found
 
 
 def _check_outputs(
@@ -127,8 +153,6 @@ def _read_image(
     """One encrypted image (1, C, H, W), of the shape and dtype that the run was trained on."""
     if path.suffix == ".npy":
         return _read_ciphertext(path, run)
-    if not path.is_file():
-        raise DataError(f"no image {path}")
     pixels = preprocess.apply(Item(str(path), -1, path))
     check_shape(pixels, scheme.plain_shape, str(path))
     padded = pad_to(pixels[None], scheme.padded_shape)

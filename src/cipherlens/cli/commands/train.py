@@ -18,15 +18,15 @@ from cipherlens.cli.console import (
     progress_bar,
     say,
 )
+from cipherlens.cli.photos import TEST, TRAIN, Material, read_photos
 from cipherlens.cli.runs import check_same_scheme, open_run, open_sealed
 from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.manifest import PLAIN
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
 if TYPE_CHECKING:
     from cipherlens.training.config import TrainConfig
-    from cipherlens.training.engine.batches import ImageSet
-    from cipherlens.training.engine.owners import JointSet, Owner
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -35,6 +35,9 @@ def train(
     sealed: list[Path],
     *,
     out: Path,
+    plain: Flag = False,
+    size: OptionalWhole = None,
+    hold_out: OptionalWhole = None,
     model: str = "preresnet20",
     adapt: Flag = False,
     adapt_block: OptionalWhole = None,
@@ -84,6 +87,12 @@ def train(
         different keys, or schemes; each key gets an adaptation network of its own, all share the model.
     out
         Run folder.
+    plain
+        Train on plain photos, for lock and fold: SEALED is one source, as encrypt takes it.
+    size
+        With --plain: resize the shorter side to this and cut out the centre square.
+    hold_out
+        With --plain: as of encrypt.
     model
         preresnet20, preresnet110, vgg16_cifar, or any timm model; unet, unet-small for data with masks. speednet
         learns most in few epochs on a CPU, and comes with settings of its own for what you leave away here.
@@ -147,19 +156,33 @@ def train(
         With --key: whether feature maps inside the model are shuffled too (the default), or only the input.
     """
     from cipherlens.training.config import READING, TrainConfig
-    from cipherlens.training.fit import PLAIN, fit
+    from cipherlens.training.fit import fit
     from cipherlens.training.recipes import recommend
 
     if inner is not None and key is None:
         raise UsageError("--inner is for locked models", hint="give the client's --key too")
-    secret = None if key is None else load_key(key, passphrase_file)
-    datasets = [open_sealed(path, secret) for path in sealed]
-    dataset = datasets[0]
-    names = list(dataset.splits)
-    name = "train" if "train" in names else names[0]
-    bound = None if secret is None else _bind_to_lock(dataset, secret)
-    block = adapt_block if adapt_block is not None or not adapt else 0
-    network = {"adapt_block": block, "adaptation": adaptation, "legacy_padding": legacy_padding}
+    network: dict[str, Any] = {
+        "adapt_block": adapt_block,
+        "adaptation": adaptation,
+        "legacy_padding": legacy_padding,
+    }
+    if adapt and adapt_block is None:
+        network["adapt_block"] = 0
+    datasets: list[SealedDataset] = []
+    name, bound = TRAIN, None
+    if plain:
+        if key is not None or start is not None or network["adapt_block"] is not None:
+            raise UsageError("plain photos need no key and no adaptation network", hint="leave --plain away")
+        beginning = network | {"start": "random"}
+    else:
+        if size is not None or hold_out is not None:
+            raise UsageError("--size and --hold-out are for --plain", hint="give them to encrypt")
+        secret = None if key is None else load_key(key, passphrase_file)
+        datasets = [open_sealed(path, secret) for path in sealed]
+        names = list(datasets[0].splits)
+        name = TRAIN if TRAIN in names else names[0]
+        bound = None if secret is None else _bind_to_lock(datasets[0], secret)
+        beginning = choose_start(datasets, name, start, front_end, network, bound is not None)
     given = {
         "batch_size": batch_size,
         "lr": lr,
@@ -173,8 +196,8 @@ def train(
         "shift": shift,
         "views": views,
     }
-    beginning = choose_start(datasets, name, start, front_end, network, bound is not None)
-    pictures = bound is None and (beginning["start"] in READING or dataset.spec.cipher == PLAIN)
+    seen = plain or datasets[0].spec.cipher == PLAIN or beginning["start"] in READING
+    asked = {field: value for field, value in given.items() if value is not None}
     config = TrainConfig(
         model=model,
         small_stem=small_stem,
@@ -193,41 +216,40 @@ def train(
         adapt_lr=adapt_lr,
         lock=None if bound is None else inner or "shuffled",
         **beginning,
-        **(recommend(model, pictures) | {field: value for field, value in given.items() if value is not None}),
+        **(recommend(model, seen and bound is None) | asked),
     )
-    train_set: ImageSet = dataset.split(name)
-    test_set: ImageSet | None = dataset.split("test") if "test" in names and name != "test" else None
-    owners: tuple[Owner, ...] = ()
-    if len(datasets) > 1:
-        train_set, test_set, owners = _join(datasets, name, config)
+    material = read_photos(sealed, size, hold_out) if plain else _collect(datasets, name, config)
     if config.can_decrypt:
         say_can_decrypt(out)
     with progress_bar("training") as bar:
         result = fit(
             config,
-            train_set,
-            test_set,
+            material.train_set,
+            material.test_set,
             out,
-            dataset.spec.to_json(),
+            material.provenance,
             lambda event: show_progress(event, bar),
             bound,
             lambda: find_maps(datasets, name, public, seed),
-            owners,
+            material.owners,
         )
     last = result.last.to_json()
     accuracy = last["test_accuracy"] if last["test_accuracy"] is not None else last["train_accuracy"]
-    kind = "test" if test_set is not None else "training"
+    kind, cipher = "test" if material.test_set is not None else "training", material.provenance["cipher"]
     emit(
-        {"out": str(out), "model": model, "cipher": dataset.spec.cipher, "adapt_block": config.adapt_block, **last},
+        {"out": str(out), "model": model, "cipher": cipher, "adapt_block": config.adapt_block, **last},
         as_json,
-        [f"{out}: {model} on {dataset.spec.cipher} images, {kind} accuracy {accuracy:.2%} after the last epoch"],
+        [f"{out}: {model} on {cipher} images, {kind} accuracy {accuracy:.2%} after the last epoch"],
     )
 
 
-def _join(
-    datasets: list[SealedDataset], split: str, config: "TrainConfig"
-) -> "tuple[JointSet, JointSet | None, tuple[Owner, ...]]":
-    """The sets of several owners; each needs an adaptation network of its own."""
+def _collect(datasets: list[SealedDataset], split: str, config: "TrainConfig") -> Material:
+    """The sets of one owner, or of several; each of these needs an adaptation network of its own."""
+    dataset = datasets[0]
+    provenance = dataset.spec.to_json()
+    if len(datasets) == 1:
+        tested = dataset.split(TEST) if TEST in dataset.splits and split != TEST else None
+        return Material(dataset.split(split), tested, provenance)
     from cipherlens.api.joint import join
 
     if config.adapt_block is None or config.lock is not None or config.inverse is not None:
@@ -240,7 +262,7 @@ def _join(
         raise UsageError(
             "a pixel permutation cannot be learned from random numbers", hint="use --start ciphertexts"
         )
-    return train_set, test_set, owners
+    return Material(train_set, test_set, provenance, owners)
 
 
 def _bind_to_lock(dataset: SealedDataset, key: Key) -> BoundCipher:

@@ -32,6 +32,10 @@ FILE_NAME = "manifest.json"
 SHARDS = "shards"
 RESTORE = "copy it again from where it was made, restore a backup, or encrypt again"
 
+PLAIN = "identity"
+"""Name of the cipher that leaves images as they are."""
+NO_KEY = "0" * 32
+"""Fingerprint in records of photos that nobody has sealed."""
 Fingerprint = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 SplitName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 _SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\.safetensors")

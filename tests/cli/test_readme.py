@@ -1,0 +1,55 @@
+"""README.md says nothing that does not run: all its blocks, in order, on a bare folder of JPEG photos."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("torch")
+pytest.importorskip("timm")
+pytest.importorskip("jinja2")
+
+from cipherlens.cli.main import execute
+from cipherlens.data.sources.registry import open_source
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+AUDIT_FAILS = 5
+"""The README's threshold is there to be exceeded: a Hill cipher leaks more."""
+
+
+def make_photos(folder: Path) -> None:
+    """A folder per class, JPEG, of two sizes, some turned by their EXIF orientation."""
+    source = open_source("synthetic:objects-224?n=24&test=4")
+    for number, item in enumerate(source.read("train", range(24))):
+        place = folder / ("cat", "dog")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        exif = Image.Exif()
+        exif[0x0112] = (1, 6)[number % 3 == 0]
+        photo = Image.fromarray(item.decode().transpose(1, 2, 0))
+        photo.crop((0, 0, 224, (224, 180)[number % 5 == 0])).resize((260, 240)).save(
+            place / f"IMG_{number:04d}.JPG", exif=exif, quality=92
+        )
+
+
+def test_every_block_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_photos(tmp_path / "photos")
+    lines = [line for kind, block in BLOCKS if kind == "" for line in block.splitlines() if line.strip()]
+    commands = [shlex.split(line, comments=True) for line in lines]
+    assert {command[0] for command in commands} == {"make", "cipherlens"}
+    assert [command[1] for command in commands if command[0] == "make"] == ["demo", "test"]  # CI runs both itself
+    for command in commands:
+        if command[0] == "cipherlens":
+            expected = AUDIT_FAILS if command[1] == "audit" else 0
+            assert execute(command[1:]) == expected, shlex.join(command)
+    for kind, block in BLOCKS:
+        if kind == "python":
+            exec(compile(block, "README.md", "exec"), {})
+    assert (tmp_path / "report").is_dir() and len(list((tmp_path / "back").rglob("*.png"))) == 24
+
+
+def test_the_readme_names_no_package_that_is_not_released():
+    assert "pip install cipherlens" not in README and "pip install 'cipherlens" not in README
