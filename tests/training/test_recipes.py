@@ -16,7 +16,7 @@ from cipherlens.training.engine.augmentation import Augmentation, average_views,
 from cipherlens.training.engine.lookahead import EVERY, KEEP, Lookahead  # noqa: E402
 from cipherlens.training.engine.metrics import Position  # noqa: E402
 from cipherlens.training.engine.optimizer import create_optimizer, get_learning_rate  # noqa: E402
-from cipherlens.training.recipes import recommend  # noqa: E402
+from cipherlens.training.recipes import choose_norm_images, recommend  # noqa: E402
 from tests.training.test_training import (  # noqa: E402
     TEST,
     Blobs,
@@ -243,3 +243,24 @@ def test_a_locked_run_of_one_that_flipped_pictures_flips_nothing(tmp_path):
     expected = predict(single, plain.split("test").read(images))
     assert np.allclose(predict(locked, shuffled.split("test").read(images)), expected, atol=1e-4)
     assert not np.allclose(predict(run, plain.split("test").read(images)), expected, atol=1e-4)
+
+
+def test_after_few_steps_statistics_are_measured_again(tmp_path):
+    train, test = make_blobs(96, 1), make_blobs(90, 2)
+    config = TrainConfig("preresnet20", epochs=1, batch_size=16, lr=0.05, precision="float32", threads=1)
+    stale = fit(config, train, test, tmp_path / "stale").last
+    fresh = fit(replace(config, norm_images=96), train, test, tmp_path / "fresh").last
+    assert stale.test_accuracy < 0.5 and fresh.test_accuracy > stale.test_accuracy + 0.2
+    assert fresh.train_loss == stale.train_loss  # training itself is the same
+    run = load_run(tmp_path / "fresh", "last")
+    seen = []
+    run.model.bn.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    run.model.train()
+    means = []
+    with torch.no_grad():
+        for part in np.array_split(np.arange(96), 6):
+            run.forward(torch.from_numpy(train.read(part)))
+            means.append(seen[-1].mean((0, 2, 3)))
+    stored = load_run(tmp_path / "fresh", "last").model.bn.running_mean
+    assert torch.allclose(torch.stack(means).mean(0), stored, atol=1e-4)
+    assert choose_norm_images(96, 16, 1) and not choose_norm_images(50_000, 128, 1)

@@ -4,9 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import say
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed.manifest import NO_KEY, PLAIN, CipherSpec
+from cipherlens.data.sources.base import pick_evenly
 from cipherlens.data.sources.decoded import DecodedSplit
 from cipherlens.data.sources.registry import open_source
 from cipherlens.data.sources.subsets import can_hold_out, hold_out
@@ -21,6 +26,10 @@ HELD_OUT = 5
 ALL = "all"
 """Name of the only split of a source without splits."""
 TRAIN, TEST = "train", "test"
+FEW = 20
+"""Training images of a class below which a training is called small. Chosen by hand."""
+_MEASURED = 1_000
+"""Maximum training images that are classified after training. Chosen by hand."""
 
 
 @dataclass(frozen=True)
@@ -63,3 +72,41 @@ def read_photos(paths: list[Path], size: int | None, held_out: int | None) -> Ma
     tested = DecodedSplit(source, TEST, preprocess) if TEST in names and chosen != TEST else None
     spec = CipherSpec(PLAIN, {}, NO_KEY, photos.shape, photos.shape, size, False)
     return Material(photos, tested, spec.to_json())
+
+
+def say_if_few(material: Material) -> None:
+    """Say it where a class has so few training images that accuracy is a matter of chance."""
+    images = material.train_set
+    if getattr(images, "masks", None) is not None:
+        return
+    least = int(np.bincount(images.labels, minlength=len(images.classes)).min())
+    if least < FEW:
+        say(f"note: a class has only {least} training images, so accuracy will vary from run to run")
+
+
+class Sample:
+    """At most ``count`` evenly chosen images of a labelled set."""
+
+    def __init__(self, images: "ImageSet", count: int) -> None:
+        self._images, self._chosen = images, pick_evenly(len(images), min(count, len(images)))
+        self.labels = images.labels[self._chosen]
+        self.classes, self.shape, self.dtype = images.classes, images.shape, images.dtype
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def read(self, indices: NDArray[np.int64]) -> "NDArray[np.uint8] | NDArray[np.float32]":
+        """Images (n, C, H, W) at ``indices`` (n,)."""
+        return self._images.read(self._chosen[indices])
+
+
+def measure_training(out: Path, material: Material, bound: BoundCipher | None) -> float | None:
+    """Accuracy of a finished run on training images, as it is used; None for several owners, and for masks.
+
+    The accuracy that training reports is taken while the weights move, with BatchNorm's statistics of each batch.
+    """
+    from cipherlens.training.run.load import evaluate, load_run
+
+    if material.owners or getattr(material.train_set, "masks", None) is not None:
+        return None
+    return float(evaluate(load_run(out, "last", bound), Sample(material.train_set, _MEASURED))["accuracy"])

@@ -19,7 +19,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "start": ("random", "whitened", "ciphertexts", "inverse"),
 }
 MINIMA = dict.fromkeys(("epochs", "rounds", "batch_size"), 1)
-MINIMA |= dict.fromkeys(("seed", "patience", "threads", "warm_up", "shift"), 0)
+MINIMA |= dict.fromkeys(("seed", "patience", "threads", "warm_up", "shift", "norm_images"), 0)
 VIEWS = (1, 2, 6)
 READING = ("ciphertexts", "inverse")
 """Starts from a map that reads the images."""
@@ -51,7 +51,8 @@ class TrainConfig:
     ``lookahead`` trains slow weights that follow. ``flip`` and ``shift`` (at most so many pixels) change what the
     classifier sees of training images, ``views`` averages its logits over so many views of a test image (2:
     mirrored too, 6: these also shifted by a pixel). All three are for pictures: plain images, or those that an
-    adaptation network reads.
+    adaptation network reads. ``norm_images``: before each test BatchNorm's statistics are measured again, on so many
+    training images (0: they stay running averages, which after few steps are far off).
     """
 
     model: str
@@ -86,6 +87,7 @@ class TrainConfig:
     flip: bool = False
     shift: int = 0
     views: int = 1
+    norm_images: int = 0
 
     def __post_init__(self) -> None:
         _check_types(self)

@@ -22,3 +22,14 @@ PICTURES: dict[str, dict[str, Any]] = {"speednet": {"flip": True, "shift": 2, "v
 def recommend(model: str, pictures: bool) -> dict[str, Any]:
     """Fields of TrainConfig that differ from their defaults; ``pictures``: images are plain, or are read first."""
     return RECIPES.get(model, {}) | (PICTURES.get(model, {}) if pictures else {})
+
+
+FEW_STEPS = 100
+"""With fewer steps a round, running averages of momentum 0.1 are no statistics yet: 0.9 ** 100 of them is old."""
+_NORM_IMAGES = 1_000
+"""Training images on which statistics are measured then. Chosen by hand."""
+
+
+def choose_norm_images(images: int, batch_size: int, epochs: int) -> int:
+    """The field norm_images: 0, but for trainings of few steps."""
+    return _NORM_IMAGES if epochs * -(-images // batch_size) < FEW_STEPS else 0

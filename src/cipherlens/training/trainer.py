@@ -22,6 +22,7 @@ from cipherlens.training.engine.metrics import EpochMetrics, Position, Progress
 from cipherlens.training.engine.normalization import create_normalization
 from cipherlens.training.engine.optimizer import create_optimizer, get_optimizer_tensors, set_optimizer_tensors
 from cipherlens.training.engine.rounds import ADAPT_PREFIX, get_best, select_carried, strip_prefix
+from cipherlens.training.engine.statistics import refresh_statistics
 from cipherlens.training.front_end.start import choose_range, set_front_end
 from cipherlens.training.front_end.whitening import find_whitening, set_first_layer
 from cipherlens.training.run.checkpoint import Checkpoint, load_into, save_checkpoint, save_tensors
@@ -113,6 +114,8 @@ class Trainer:
             self.config, self.forward, self.optimizer, self.train_batches, position, report, self._lookahead
         )
         training_seconds = time.perf_counter() - start
+        if self.config.norm_images:  # the model is still in training mode
+            refresh_statistics(self.forward, self.train_batches, self.config.norm_images, self.config.batch_size)
         outcome = None
         if self.test_batches is not None:
             data = self.record.data

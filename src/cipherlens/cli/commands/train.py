@@ -1,5 +1,6 @@
 """The provider's commands: train, test. They need torch, imported when a command runs."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ from cipherlens.cli.console import (
     progress_bar,
     say,
 )
-from cipherlens.cli.photos import TEST, TRAIN, Material, read_photos
+from cipherlens.cli.photos import TEST, TRAIN, Material, measure_training, read_photos, say_if_few
 from cipherlens.cli.runs import check_same_scheme, open_run, open_sealed
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.manifest import PLAIN
@@ -157,7 +158,7 @@ def train(
     """
     from cipherlens.training.config import READING, TrainConfig
     from cipherlens.training.fit import fit
-    from cipherlens.training.recipes import recommend
+    from cipherlens.training.recipes import choose_norm_images, recommend
 
     if inner is not None and key is None:
         raise UsageError("--inner is for locked models", hint="give the client's --key too")
@@ -219,6 +220,9 @@ def train(
         **(recommend(model, seen and bound is None) | asked),
     )
     material = read_photos(sealed, size, hold_out) if plain else _collect(datasets, name, config)
+    say_if_few(material)
+    norm_images = choose_norm_images(len(material.train_set), config.batch_size, epochs)
+    config = replace(config, norm_images=norm_images)
     if config.can_decrypt:
         say_can_decrypt(out)
     with progress_bar("training") as bar:
@@ -234,12 +238,17 @@ def train(
             material.owners,
         )
     last = result.last.to_json()
-    accuracy = last["test_accuracy"] if last["test_accuracy"] is not None else last["train_accuracy"]
+    learned = measure_training(out, material, bound)
+    accuracy = next(x for x in (last["test_accuracy"], learned, last["train_accuracy"]) if x is not None)
     kind, cipher = "test" if material.test_set is not None else "training", material.provenance["cipher"]
     emit(
-        {"out": str(out), "model": model, "cipher": cipher, "adapt_block": config.adapt_block, **last},
+        {"out": str(out), "model": model, "cipher": cipher, "adapt_block": config.adapt_block, **last}
+        | {"train_accuracy_afterwards": learned},
         as_json,
-        [f"{out}: {model} on {cipher} images, {kind} accuracy {accuracy:.2%} after the last epoch"],
+        [
+            f"{out}: {model} on {cipher} images, {kind} accuracy {accuracy:.2%} after the last epoch",
+            *([] if learned is None else [f"accuracy on training images, as the model is used: {learned:.2%}"]),
+        ],
     )
 
 
