@@ -51,8 +51,8 @@ class TrainConfig:
     ``lookahead`` trains slow weights that follow. ``flip`` and ``shift`` (at most so many pixels) change what the
     classifier sees of training images, ``views`` averages its logits over so many views of a test image (2:
     mirrored too, 6: these also shifted by a pixel). All three are for pictures: plain images, or those that an
-    adaptation network reads. ``norm_images``: before each test BatchNorm's statistics are measured again, on so many
-    training images (0: they stay running averages, which after few steps are far off).
+    adaptation network reads. ``norm_images``: BatchNorm's statistics are measured before each test, on so many
+    training images (0: they stay running averages, which are far off after few steps).
     """
 
     model: str
