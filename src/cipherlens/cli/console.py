@@ -109,6 +109,21 @@ def progress_bar(label: str) -> Iterator[Progressing]:
         yield tell
 
 
+def show_progress(event: Any, bar: Any) -> None:
+    """Feed a progress bar from training events, and say each finished epoch."""
+    per_round = event.epochs * event.steps
+    done = (event.position.round - 1) * per_round + (event.position.epoch - 1) * event.steps + event.step
+    bar(done, event.rounds * per_round)
+    if event.metrics is not None:
+        m = event.metrics
+        tested = "" if m.test_accuracy is None else f", test accuracy {m.test_accuracy:.2%}"
+        tested += "" if m.test_iou is None else f", mean IoU {m.test_iou:.2%}"
+        say(
+            f"round {m.round} epoch {m.epoch}: loss {m.train_loss:.3f}, accuracy {m.train_accuracy:.2%}{tested}, "
+            f"{m.images_per_second:.0f} images/s"
+        )
+
+
 def load_key(path: Path, passphrase_file: Path | None) -> Key:
     """Read a key file with the passphrase in the first line of a file, if one is given."""
     return Key.load(path, read_passphrase(passphrase_file))

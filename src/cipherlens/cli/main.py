@@ -7,7 +7,19 @@ from cyclopts import App, CycloptsError
 from cyclopts.config import Env
 
 import cipherlens
-from cipherlens.cli.commands import adapt, attack, audit, classes, client, demo, lock, predict, reproduce, train
+from cipherlens.cli.commands import (
+    adapt,
+    attack,
+    audit,
+    classes,
+    client,
+    demo,
+    lock,
+    predict,
+    reproduce,
+    test,
+    train,
+)
 from cipherlens.cli.configuration import FILE_NAME, FolderConfiguration
 from cipherlens.cli.console import messages, say, say_error
 from cipherlens.errors import CipherlensError, UsageError
@@ -22,7 +34,7 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,  # we say how to go on
 )
-GROUPS = (client, classes, train, adapt, predict, lock, attack, audit, reproduce)
+GROUPS = (client, classes, train, test, adapt, predict, lock, attack, audit, reproduce)
 for command in (*(command for group in GROUPS for command in group.COMMANDS), demo.demo):
     app.command(command)
 

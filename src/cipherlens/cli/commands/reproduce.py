@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
-from cipherlens.cli.console import Json, Whole, emit, progress_bar, say
+from cipherlens.cli.console import Json, Whole, emit, progress_bar, say, show_progress
 from cipherlens.errors import UsageError
 
 
@@ -36,7 +36,6 @@ def reproduce(
         CPU threads of each training. By default torch's choice for privdl-*, where one runs at a time, and 1 for
         ercnn-*, where as many run at once as there are cores.
     """
-    from cipherlens.cli.commands.train import show_progress
     from cipherlens.experiments import read_settings
     from cipherlens.experiments.kinds import run_settings
     from cipherlens.experiments.reporting import Reporter

@@ -1,4 +1,4 @@
-"""The provider's commands: train, test. They need torch, imported when a command runs."""
+"""``cipherlens train``. It needs torch, imported when the command runs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +17,10 @@ from cipherlens.cli.console import (
     emit,
     load_key,
     progress_bar,
-    say,
+    show_progress,
 )
 from cipherlens.cli.photos import TEST, TRAIN, Material, measure_training, read_photos, say_if_few
-from cipherlens.cli.runs import check_same_scheme, open_run, open_sealed
+from cipherlens.cli.runs import open_sealed
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.manifest import PLAIN
 from cipherlens.errors import UsageError
@@ -283,58 +283,4 @@ def _bind_to_lock(dataset: SealedDataset, key: Key) -> BoundCipher:
     return dataset.spec.bind(key)
 
 
-def show_progress(event: Any, bar: Any) -> None:
-    """Feed a progress bar from training events, and say each finished epoch."""
-    per_round = event.epochs * event.steps
-    done = (event.position.round - 1) * per_round + (event.position.epoch - 1) * event.steps + event.step
-    bar(done, event.rounds * per_round)
-    if event.metrics is not None:
-        m = event.metrics
-        tested = "" if m.test_accuracy is None else f", test accuracy {m.test_accuracy:.2%}"
-        tested += "" if m.test_iou is None else f", mean IoU {m.test_iou:.2%}"
-        say(
-            f"round {m.round} epoch {m.epoch}: loss {m.train_loss:.3f}, accuracy {m.train_accuracy:.2%}{tested}, "
-            f"{m.images_per_second:.0f} images/s"
-        )
-
-
-def test(
-    run: Path,
-    sealed: Path,
-    *,
-    split: str = "test",
-    weights: Literal["best", "last"] = "last",
-    key: OptionalKeyFile = None,
-    passphrase_file: PassphraseFile = None,
-    measure_wrong_key: Flag = False,
-    as_json: Json = False,
-) -> None:
-    """Measure a trained model on a sealed data set. A locked model needs the key that it was locked with.
-
-    Parameters
-    ----------
-    run
-        Run folder made by train.
-    sealed
-        Folder made by encrypt, with the key the run was trained on.
-    weights
-        last is honest; best was chosen on the test images themselves.
-    measure_wrong_key
-        Measure even if the images were sealed with another key or cipher, and a locked model with another
-        --key or with none.
-    """
-    from cipherlens.training.run.load import evaluate
-
-    secret = None if key is None else load_key(key, passphrase_file)
-    dataset = open_sealed(sealed, secret, check=not measure_wrong_key)
-    owner = dataset.spec.key_fingerprint
-    loaded, _ = open_run(run, weights, secret, not measure_wrong_key, owner)
-    if not measure_wrong_key:
-        check_same_scheme(loaded.provenance, dataset, "pass --measure-wrong-key to measure what that gives")
-    result = evaluate(loaded, dataset.split(split))
-    overlap = f", mean IoU {result['mean_iou']:.2%}" if "mean_iou" in result else ""
-    line = f"accuracy {result['accuracy']:.2%}{overlap} on {result['n']} images of {sealed} ({split})"
-    emit({"run": str(run), "sealed": str(sealed), "split": split, "weights": weights, **result}, as_json, [line])
-
-
-COMMANDS = (train, test)
+COMMANDS = (train,)

@@ -1,0 +1,53 @@
+"""``cipherlens test``: measure a trained model. It needs torch, imported when the command runs."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from cipherlens.cli.console import Json, OptionalKeyFile, PassphraseFile, emit, load_key
+from cipherlens.cli.runs import check_same_scheme, open_run, open_sealed
+
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+def test(
+    run: Path,
+    sealed: Path,
+    *,
+    split: str = "test",
+    weights: Literal["best", "last"] = "last",
+    key: OptionalKeyFile = None,
+    passphrase_file: PassphraseFile = None,
+    measure_wrong_key: Flag = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a trained model on a sealed data set. A locked model needs the key that it was locked with.
+
+    Parameters
+    ----------
+    run
+        Run folder made by train.
+    sealed
+        Folder made by encrypt, with the key the run was trained on.
+    weights
+        last is honest; best was chosen on the test images themselves.
+    measure_wrong_key
+        Measure even if the images were sealed with another key or cipher, and a locked model with another
+        --key or with none.
+    """
+    from cipherlens.training.run.load import evaluate
+
+    secret = None if key is None else load_key(key, passphrase_file)
+    dataset = open_sealed(sealed, secret, check=not measure_wrong_key)
+    owner = dataset.spec.key_fingerprint
+    loaded, _ = open_run(run, weights, secret, not measure_wrong_key, owner)
+    if not measure_wrong_key:
+        check_same_scheme(loaded.provenance, dataset, "pass --measure-wrong-key to measure what that gives")
+    result = evaluate(loaded, dataset.split(split))
+    overlap = f", mean IoU {result['mean_iou']:.2%}" if "mean_iou" in result else ""
+    line = f"accuracy {result['accuracy']:.2%}{overlap} on {result['n']} images of {sealed} ({split})"
+    emit({"run": str(run), "sealed": str(sealed), "split": split, "weights": weights, **result}, as_json, [line])
+
+
+COMMANDS = (test,)
