@@ -67,7 +67,7 @@ def two_frames() -> dict:
     return {"save_all": True, "append_images": [Image.fromarray(255 - RGB)]}
 
 
-def write_png(values: np.ndarray, depth: int, colour: int) -> bytes:
+def write_png(values: np.ndarray, depth: int, colour: int, transparent: int | None = None) -> bytes:
     """A PNG as its standard says, of kinds that Pillow does not write; ``values`` (H, W, samples)."""
     height, width, _ = values.shape
     if depth == 16:
@@ -81,29 +81,35 @@ def write_png(values: np.ndarray, depth: int, colour: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     body = zlib.compress(b"".join(b"\0" + row for row in rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    key = b"" if transparent is None else chunk(b"tRNS", struct.pack(">H", transparent))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + key + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
-def write_tiff(values: np.ndarray) -> bytes:
-    """A TIFF of 16 bits per colour, uncompressed."""
+def write_tiff(values: np.ndarray, photometric: int = 2, planar: bool = False) -> bytes:
+    """A TIFF of 16 bits per sample, uncompressed; ``planar``: all samples of one colour, then the next."""
     height, width, samples = values.shape
-    data = values.astype("<u2").tobytes()
+    data = (values.transpose(2, 0, 1) if planar else values).astype("<u2").tobytes()
+    start = 16 + len(data)
+    plane = len(data) // samples
+    offsets = struct.pack("<6I", *(16 + plane * n for n in range(3)), *[plane] * 3)
+    strips = [(273, 4, 3, start), (279, 4, 3, start + 12)] if planar else [(273, 4, 1, 16), (279, 4, 1, len(data))]
+    depth = (258, 3, samples, 8) if samples > 1 else (258, 3, 1, 16)
     entries = [
         (256, 3, 1, width),
         (257, 3, 1, height),
-        (258, 3, samples, 8),
+        depth,
         (259, 3, 1, 1),
-        (262, 3, 1, 2),
-        (273, 4, 1, 16),
+        (262, 3, 1, photometric),
+        strips[0],
         (277, 3, 1, samples),
         (278, 3, 1, height),
-        (279, 4, 1, len(data)),
-        (284, 3, 1, 1),
+        strips[1],
+        (284, 3, 1, 2 if planar else 1),
     ]
     table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
-    start = 16 + len(data)
     depths = struct.pack("<HHHH", 16, 16, 16, 0)
-    return b"II*\0" + struct.pack("<I", start) + depths + data + struct.pack("<H", len(entries)) + table + bytes(4)
+    head = b"II*\0" + struct.pack("<I", start + len(offsets)) + depths + data + offsets
+    return head + struct.pack("<H", len(entries)) + table + bytes(4)
 
 
 def write_dicom(values: np.ndarray, kind: str = "MONOCHROME2", **fields) -> bytes:
@@ -170,6 +176,8 @@ GREY_PALETTE = Image.fromarray(np.stack([GREY // 64] * 3, -1) * 64).quantize(16)
 CMYK = np.concatenate([RGB, GREY[..., None]], -1)
 FROM_CMYK = np.rint((255 - RGB.astype(np.float64)) * (255 - GREY[..., None].astype(np.float64)) / 255)
 WINDOW = Rules(window="0:65535")
+YBR = np.asarray(Image.fromarray(RGB).convert("YCbCr"))
+FROM_YBR = np.asarray(Image.fromarray(YBR, "YCbCr").convert("RGB"))
 SIGNED = (DEEP.astype(np.int64) - 32768).astype(np.int16)
 
 
@@ -312,6 +320,12 @@ _GREY = [
         Rules(window="percentile"),
         ("window",),
     ),
+    Kind(
+        "PNG, grey, 2 bits, with a transparent value",
+        lambda: write_png(GREY[..., None] // 64, 2, 0, transparent=1),
+        "transparent grey",
+        REFUSED,
+    ),
     Kind("PNG, grey, 8 bits, `--window 0:65535`", lambda: save(Image.fromarray(GREY)), GREY, EXACT, WINDOW),
 ]
 _PHOTOS = [
@@ -398,6 +412,20 @@ _OTHERS = [
     Kind("TIFF, CMYK", lambda: save(Image.fromarray(CMYK, "CMYK"), "TIFF"), FROM_CMYK, MAPPED, remarks=("cmyk",)),
     Kind("TIFF, Lab", lambda: save(Image.fromarray(RGB, "LAB"), "TIFF"), "mode LAB", REFUSED),
     Kind("TIFF, RGB, 16 bits", lambda: write_tiff(np.dstack([DEEP] * 3)), "16 bits per colour", REFUSED),
+    Kind(
+        "TIFF, RGB, 16 bits, planar",
+        lambda: write_tiff(np.dstack([DEEP] * 3), planar=True),
+        "16 bits per colour",
+        REFUSED,
+    ),
+    Kind(
+        "TIFF, grey, 16 bits, white is zero, `--window 0:65535`",
+        lambda: write_tiff(DEEP[..., None], photometric=0),
+        255 - window(DEEP, 0, 65535),
+        MAPPED,
+        WINDOW,
+        ("window",),
+    ),
     Kind("TIFF, grey, 16 bits", lambda: save(Image.fromarray(DEEP), "TIFF"), "more than 8 bits", REFUSED),
     Kind(
         "TIFF, grey, 16 bits, `--window 0:65535`",
@@ -469,6 +497,25 @@ _DICOM = [
         Rules(window="-1024:3071"),
         ("window",),
     ),
+    Kind(
+        "DICOM, 8 bits, with a window in its header and `--window`",
+        lambda: write_dicom(GREY, WindowCenter=128, WindowWidth=100),
+        GREY,
+        EXACT,
+        WINDOW,
+    ),
+    Kind(
+        "DICOM, 8 bits, with slope 1 and intercept 0",
+        lambda: write_dicom(GREY, RescaleSlope=1, RescaleIntercept=0),
+        GREY,
+    ),
+    Kind(
+        "DICOM, 16 bits, a window that is not linear",
+        lambda: write_dicom(DEEP, WindowCenter=9000, WindowWidth=900, VOILUTFunction="SIGMOID"),
+        "more than 8 bits",
+        REFUSED,
+    ),
+    Kind("DICOM, YBR_FULL", lambda: write_dicom(YBR, "YBR_FULL"), FROM_YBR, MAPPED),
     Kind("DICOM, RGB", lambda: write_dicom(RGB, "RGB"), RGB),
     Kind(
         "DICOM, several frames",

@@ -1,16 +1,18 @@
 """Every kind of image that users bring is decoded exactly, mapped as stated, or refused: docs/images.md."""
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from cipherlens.data.decoding import REMARKS, Rules, decode
+from cipherlens.data.decoding import REMARKS, TURNED, Rules, decode
+from cipherlens.data.images import Item, Preprocess
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import DataError, UsageError
-from tests.data.image_kinds import EXACT, KINDS, MAPPED, REFUSED, save, with_exif
+from tests.data.image_kinds import EXACT, KINDS, MAPPED, REFUSED, save, with_exif, write_dicom
 
 PAGE = (Path(__file__).parents[2] / "docs" / "images.md").read_text()
 
@@ -32,9 +34,10 @@ def test_nothing_is_silently_changed(kind, tmp_path):
         found = decode(given, "photo", 10_000, kind.rules, heard.append)
         expected = kind.expected if kind.expected.ndim == 3 else np.stack([kind.expected] * kind.rules.channels, -1)
         assert found.dtype == np.uint8 and found.shape == expected.transpose(2, 0, 1).shape
-        tolerance = 1 if "transparent" in kind.remarks else 0  # Pillow's integers round otherwise
+        # Pillow's and pydicom's integers round otherwise.
+        tolerance = int("transparent" in kind.remarks or "YBR" in kind.name)
         assert np.abs(found.astype(int) - expected.transpose(2, 0, 1)).max() <= tolerance
-        assert tuple(heard) == kind.remarks
+        assert tuple(remark for remark in heard if remark != TURNED) == kind.remarks
 
 
 def test_the_page_lists_every_kind_with_what_becomes_of_it():
@@ -97,3 +100,43 @@ def test_a_window_is_kept_with_the_sealed_data(call, tmp_path):
         values = np.asarray(Image.open(tmp_path / "photos" / f"{number}.png")).astype(float)
         again = np.asarray(Image.open(tmp_path / "out" / "all" / f"00000{number}.png"))
         assert np.array_equal(again, np.rint(values / 4095 * 255))
+
+
+@pytest.mark.parametrize(("key", "value"), [("inverted", "1"), ("window", "0:9"), ("remarks", "ok")])
+def test_text_in_a_file_steers_nothing(key, value):
+    from PIL.PngImagePlugin import PngInfo
+
+    text, heard = PngInfo(), []
+    text.add_text(key, value)
+    content = save(Image.fromarray(np.full((4, 4, 3), 200, np.uint8)), pnginfo=text)
+    assert (decode(content, "photo", 100, Rules(), heard.append) == 200).all() and heard == []
+
+
+@pytest.mark.parametrize("tag", [256, 282, 531])
+def test_odd_fields_of_exif_do_not_matter(tag):
+    entries = sorted([(0x0112, 3, 1, 6), (tag, 2, 4, int.from_bytes(b"odd\0", "little"))])
+    table = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + table + bytes(4)
+    content = save(Image.fromarray(np.zeros((4, 8, 3), np.uint8)), "JPEG", exif=exif)
+    assert decode(content, "photo", 100).shape == (3, 8, 4)
+
+
+def test_a_dicom_is_not_inflated_without_a_limit():
+    pytest.importorskip("pydicom")
+    for syntax in ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5"):
+        content = write_dicom(np.zeros((4, 4), np.uint8))
+        content = content.replace(b"1.2.840.10008.1.2.1\0", (syntax + "\0")[:20].encode(), 1)
+        with pytest.raises(DataError, match="cannot be decoded"):
+            decode(content, "photo", 100)
+    with pytest.raises(DataError, match="4x4 pixels"):
+        decode(write_dicom(np.zeros((4, 4), np.uint8)), "photo", 15)
+
+
+def test_a_mask_does_not_turn_with_its_image():
+    photo = with_exif(np.zeros((4, 4, 3), np.uint8), 3)
+    item = Item("a", -1, photo, mask=np.zeros((4, 4), np.uint8))
+    with pytest.raises(DataError, match="orientation"):
+        Preprocess().apply_to_mask(item)
+    deep = save(Image.fromarray(np.zeros((4, 4), np.uint16)))
+    masked = Item("a", -1, deep, mask=np.zeros((4, 4), np.uint8))
+    assert Preprocess(rules=Rules(1, "0:9")).apply_to_mask(masked).shape == (1, 4, 4)

@@ -189,6 +189,10 @@ def test_only_pictures_are_changed(tmp_path, change):
     fit(config, make_blobs(60, 1), TEST, tmp_path / "run", {"cipher": "identity"})
     with pytest.raises(UsageError, match="locked"):
         replace(config, lock="shuffled")
+    with pytest.raises(UsageError, match="cannot be shifted"):
+        fit(replace(config, shift=16), make_blobs(60, 1), TEST, tmp_path / "new")
+    with pytest.raises(UsageError, match="patience"):
+        replace(config, lookahead=True, patience=2)
 
 
 def test_a_recipe_without_pictures_changes_none():

@@ -1,5 +1,6 @@
 """Plain photos on the command line: which are held out, and training on them without a cipher."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,15 @@ from numpy.typing import NDArray
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import say
+from cipherlens.data.decoding import REMARKS
+from cipherlens.data.extras import explain_missing
 from cipherlens.data.images import Preprocess
+from cipherlens.data.sealed.job import find_image_folder
 from cipherlens.data.sealed.manifest import NO_KEY, PLAIN, CipherSpec
-from cipherlens.data.sources.base import pick_evenly
+from cipherlens.data.sources.base import Source, pick_evenly
 from cipherlens.data.sources.decoded import DecodedSplit
-from cipherlens.data.sources.registry import open_source
+from cipherlens.data.sources.folder import count_unopened
+from cipherlens.data.sources.registry import canonical_source, open_source
 from cipherlens.data.sources.subsets import can_hold_out, hold_out
 from cipherlens.errors import UsageError
 
@@ -42,11 +47,11 @@ class Material:
     owners: "tuple[Owner, ...]" = ()
 
 
-def choose_hold_out(source: str, asked: int | None, splits: list[str]) -> int:
+def choose_hold_out(source: Source, asked: int | None, splits: list[str]) -> int:
     """Every how many-th image of a class is for testing: as asked; else the default, said aloud, if it can be."""
     if asked is not None:
         return asked
-    if ALL in splits or not can_hold_out(open_source(source), HELD_OUT):
+    if ALL in splits or not can_hold_out(source, HELD_OUT):
         return 0
     say(f"note: every {HELD_OUT}th image of each class is kept for testing; --hold-out 0 turns it off")
     return HELD_OUT
@@ -57,7 +62,10 @@ def read_photos(paths: list[Path], size: int | None, held_out: int | None) -> Ma
     if len(paths) > 1:
         raise UsageError("--plain takes one source of photos", hint="put them into one folder")
     name = str(paths[0])
-    source = hold_out(open_source(name), choose_hold_out(name, held_out, []))
+    source = open_source(name)
+    source = hold_out(source, choose_hold_out(source, held_out, []))
+    if (folder := find_image_folder(canonical_source(name))) is not None:
+        say_unopened(count_unopened(folder))
     if source.masked or not source.classes:
         raise UsageError(
             f"{name} has {'masks' if source.masked else 'no classes'}, so --plain cannot train on it",
@@ -79,9 +87,24 @@ def say_if_few(material: Material) -> None:
     images = material.train_set
     if getattr(images, "masks", None) is not None:
         return
+    if not len(images) or not images.classes or images.labels.min() < 0:
+        return  # refused later, by what it lacks
     least = int(np.bincount(images.labels, minlength=len(images.classes)).min())
     if least < FEW:
         say(f"note: a class has only {least} training images, so accuracy will vary from run to run")
+
+
+def say_unopened(unopened: dict[str, int]) -> None:
+    """Say which files of a folder were not opened, by suffix, and how to open them."""
+    for suffix, count in unopened.items():
+        way = explain_missing(suffix)
+        say(f"not opened: {count} file{'s' if count > 1 else ''} {suffix}{'' if way is None else f' ({way})'}")
+
+
+def say_remarks(remarks: Mapping[str, int]) -> None:
+    """Say how many images were decoded by a rule that changes them."""
+    for remark, count in remarks.items():
+        say(f"note: {count} image{'s' if count > 1 else ''}: {REMARKS[remark]}")
 
 
 class Sample:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import say_if_unchecked
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import CipherSpec
+from cipherlens.data.sealed.manifest import NO_KEY, CipherSpec
 from cipherlens.errors import KeyFailureError
 from cipherlens.keys import Key
 
@@ -18,6 +18,8 @@ def check_same_scheme(trained: dict[str, Any], dataset: SealedDataset, hint: str
     """Raise KeyFailureError unless the images were sealed as those that the run was trained (or locked) for."""
     given = dataset.spec.to_json()
     for name, word in (("cipher", "cipher"), ("params", "cipher with"), ("key_fingerprint", "key")):
+        if name == "key_fingerprint" and trained.get(name) == NO_KEY:
+            continue  # trained on photos that nobody sealed; plain ones are alike under any key
         if trained.get(name) != given[name]:
             raise KeyFailureError(
                 f"the run is for images sealed with {word} {trained.get(name)}, these were with {given[name]}",

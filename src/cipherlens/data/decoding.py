@@ -12,10 +12,10 @@ from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from cipherlens.data.depth import Window, map_deep_grey
-from cipherlens.data.extras import open_extra
+from cipherlens.data.extras import Opened, open_extra
 from cipherlens.errors import DataError, UsageError
 from cipherlens.untrusted import open_regular
 
@@ -37,12 +37,28 @@ REMARKS = {
     "frames": "only the first frame or page was taken",
     "luminance": "colours became their luminance",
     "window": "more than 8 bits were mapped by the window",
+    "depth": "more than 8 bits per colour were rounded to 8",
     "burnt-in": "the header does not rule out text burnt into the picture: look at them",
 }
 """What a remark says of the images that it counts."""
 
 ON_ERROR = "repair or remove it, or skip it"
-_TILE_WIDTH, _TILE_HEIGHT = 322, 323  # tags of TIFF
+_TILE_WIDTH, _TILE_HEIGHT, _DEPTHS, _PHOTOMETRIC = 322, 323, 258, 262  # tags of TIFF
+_WHITE_IS_ZERO = 0
+_BYTE = 8
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image upright, by its orientation (EXIF 2.3, table 6)."""
+_SCALED = ("L;1", "L;2", "L;4", "I;16")
+"""Raw modes in which a transparent value is not of the scale of the decoded ones."""
 _CONVERTED = ("1", "P", "PA", "La", "LA", "RGBa", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
 """Modes of Pillow that become L or RGB."""
 _SAMPLE = "sRGB"
@@ -66,6 +82,8 @@ class Rules:
 
 
 DEFAULT_RULES = Rules()
+TURNED = "turned"
+"""A remark that is not counted: the image was turned upright."""
 
 
 def ignore(remark: str) -> None:
@@ -76,7 +94,7 @@ def decode(
     content: bytes | Path, name: str, max_pixels: int, rules: Rules = DEFAULT_RULES, remark: Remark = ignore
 ) -> Pixels:
     """Pixels (rules.channels, H, W), upright. Raises DataError, with the name, for what cannot be decoded so."""
-    return _decode(content, name, max_pixels, lambda image: _convert(image, name, rules, remark))
+    return _decode(content, name, max_pixels, lambda opened: _convert(opened, name, rules, remark))
 
 
 def fit_channels(pixels: Pixels, rules: Rules, remark: Remark = ignore) -> Pixels:
@@ -88,16 +106,18 @@ def fit_channels(pixels: Pixels, rules: Rules, remark: Remark = ignore) -> Pixel
 
 def decode_classes(content: bytes | Path, name: str, max_pixels: int) -> Pixels:
     """The stored values (H, W, ...) of an encoded mask."""
-    return _decode(content, name, max_pixels, np.asarray)
+    return _decode(content, name, max_pixels, lambda opened: np.asarray(opened.image))
 
 
-def _decode(content: bytes | Path, name: str, max_pixels: int, convert: Callable[[Image.Image], Pixels]) -> Pixels:
+def _decode(content: bytes | Path, name: str, max_pixels: int, convert: Callable[[Opened], Pixels]) -> Pixels:
     try:
         # Pillow's warnings do not name the image; max_pixels replaces its warning about large images.
         with warnings.catch_warnings(action="ignore"):
             file = io.BytesIO(content) if isinstance(content, bytes) else open_regular(content, MAX_FILE_BYTES)
-            with file, _open(file, name, max_pixels) as image:
-                return convert(image)
+            with file:
+                opened = _open(file, name, max_pixels)
+                with opened.image:
+                    return convert(opened)
     except DataError:
         raise
     except UnidentifiedImageError:
@@ -113,39 +133,55 @@ def _decode(content: bytes | Path, name: str, max_pixels: int, convert: Callable
         ) from None
 
 
-def _open(file: IO[bytes], name: str, max_pixels: int) -> Image.Image:
+def _open(file: IO[bytes], name: str, max_pixels: int) -> Opened:
     """The image, not decoded yet. Its size in the header is checked."""
-    found = open_extra(file, lambda width, height: _check_size(width, height, name, max_pixels))
-    if found is None:
-        found = Image.open(file, formats=FORMATS)
-        tags = getattr(found, "tag_v2", {})
-        # A TIFF is decoded by tiles, which may be larger than the image.
-        for width, height in (found.size, (tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0))):
-            _check_size(width, height, name, max_pixels)
-    return found
+    found = open_extra(file, name, lambda width, height: _check_size(width, height, name, max_pixels))
+    if found is not None:
+        return found
+    image = Image.open(file, formats=FORMATS)
+    tags = getattr(image, "tag_v2", {})
+    # A TIFF is decoded by tiles, which may be larger than the image.
+    for width, height in (image.size, (tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0))):
+        _check_size(width, height, name, max_pixels)
+    return Opened(image, inverted=_is_deep(image) and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
 
 
-def _convert(image: Image.Image, name: str, rules: Rules, remark: Remark) -> Pixels:
+def _convert(opened: Opened, name: str, rules: Rules, remark: Remark) -> Pixels:
+    image = opened.image
     if _is_deep_colour(image):  # known as long as nothing is loaded
         raise _refuse(name, "has 16 bits per colour, of which 8 would be lost", "convert it to 8 bits, or skip it")
+    if "transparency" in image.info and any(mode.startswith(_SCALED) for mode in _list_raw_modes(image)):
+        raise _refuse(name, "has a transparent grey of other than 8 bits", "convert it to 8 bits, or skip it")
     # A second picture of a camera's JPEG (MPO) is no page: it holds depth, brightness or a preview.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         remark("frames")
     if _is_foreign(image.info.get("icc_profile")):
         remark("profile")
-    for found in image.info.get("remarks", ()):
+    for found in opened.remarks:
         remark(found)
-    plain = _flatten(ImageOps.exif_transpose(image), name, rules, remark)
+    plain = _flatten(_turn_upright(image, remark), opened, name, rules, remark)
     if rules.channels == 1 and plain.mode == "RGB":
         plain = _to_grey(plain, remark)
     pixels = np.asarray(plain if rules.channels == 1 else plain.convert("RGB"))
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def _flatten(image: Image.Image, name: str, rules: Rules, remark: Remark) -> Image.Image:
+def _turn_upright(image: Image.Image, remark: Remark) -> Image.Image:
+    """Apply the orientation, as the only field of EXIF that matters; others may be of any type."""
+    image.load()  # Pillow turns a TIFF here, and takes its tag away
+    way = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    if way is None:
+        return image
+    remark(TURNED)
+    turned = image.transpose(way)
+    turned.info = image.info
+    return turned
+
+
+def _flatten(image: Image.Image, opened: Opened, name: str, rules: Rules, remark: Remark) -> Image.Image:
     """The image as L or RGB. Raises DataError where that would lose what it holds."""
-    if image.mode[0] in "IF" or image.info.get("window"):
-        window = rules.window or image.info.get("window")
+    if _is_deep(image):
+        window = rules.window or opened.window
         if window is None:
             raise DataError(
                 f"{name} has more than 8 bits per pixel ({image.mode})",
@@ -154,9 +190,7 @@ def _flatten(image: Image.Image, name: str, rules: Rules, remark: Remark) -> Ima
             )
         remark("window")
         mapped = map_deep_grey(np.asarray(image), Window.parse(window), name)
-        return Image.fromarray(255 - mapped if image.info.get("inverted") else mapped)
-    if image.info.get("inverted"):
-        return ImageOps.invert(image)
+        return Image.fromarray(255 - mapped if opened.inverted else mapped)
     if image.mode in ("L", "RGB") and "transparency" not in image.info:
         return image
     if image.mode not in (*_CONVERTED, "L", "RGB"):
@@ -185,17 +219,32 @@ def _to_grey(image: Image.Image, remark: Remark) -> Image.Image:
     return image.convert("L")
 
 
-def _is_deep_colour(image: Image.Image) -> bool:
-    """Whether Pillow would keep the high bytes only: its raw mode names 16 bits per sample, its mode 8."""
+def _is_deep(image: Image.Image) -> bool:
+    """Whether grey values have more than 8 bits."""
+    return image.mode[0] in "IF"
+
+
+def _list_raw_modes(image: Image.Image) -> list[str]:
+    """Pillow's names of how the samples are stored, before anything is loaded."""
     details = [tile[3] for tile in getattr(image, "tile", ()) if tile[3]]
-    modes = [detail if isinstance(detail, str) else str(detail[0]) for detail in details]
+    return [detail if isinstance(detail, str) else str(detail[0]) for detail in details]
+
+
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Whether Pillow would keep 8 of 16 bits per sample: the file says 16, its mode 8."""
+    if _is_deep(image):
+        return False
+    depths = getattr(image, "tag_v2", {}).get(_DEPTHS, 0)
+    if max(depths if isinstance(depths, tuple) else (depths,)) > _BYTE:
+        return True
     # BMP's BGR;16 has 16 bits per pixel.
-    return image.mode[0] not in "IF" and any(";16" in mode and not mode.startswith("BGR") for mode in modes)
+    return any(";16" in mode and not mode.startswith("BGR") for mode in _list_raw_modes(image))
 
 
-def _is_foreign(profile: bytes | None) -> bool:
+def _is_foreign(profile: object) -> bool:
     """Whether an embedded colour profile is of another space than sRGB, as far as it says."""
-    return profile is not None and _SAMPLE.encode() not in profile and _SAMPLE.encode("utf-16-be") not in profile
+    names = (_SAMPLE.encode(), _SAMPLE.encode("utf-16-be"))
+    return isinstance(profile, bytes) and not any(name in profile for name in names)
 
 
 def _refuse(name: str, reason: str, hint: str) -> DataError:

@@ -13,6 +13,9 @@ PER_IMAGE = ("minmax", "percentile")
 _PERCENTILES = (1.0, 99.0)
 """What "percentile" takes of each image, as medical viewers do. Chosen by hand."""
 
+_ROWS = 256
+"""Rows that are mapped at a time. A limit on memory."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -50,12 +53,13 @@ class Window:
 
 def map_deep_grey(values: NDArray[Any], window: Window, name: str) -> NDArray[np.uint8]:
     """Integers or floats -> uint8, rounded; one value everywhere becomes 0. Raises DataError for NaN, infinity."""
-    exact = values.astype(np.float64)
-    if not np.isfinite(exact).all():
-        raise DataError(
-            f"{name} holds values that are not finite", hint="repair it, or skip it", parameters=("on_error",)
-        )
-    low, high = window.find_limits(exact)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        hint = "repair it, or skip it"
+        raise DataError(f"{name} holds values that are not finite", hint=hint, parameters=("on_error",))
+    low, high = window.find_limits(values)
     scale = 255 / (high - low) if high > low else 0.0
-    mapped: NDArray[np.uint8] = np.rint(((exact - low) * scale).clip(0, 255)).astype(np.uint8)
+    mapped = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), _ROWS):
+        part = values[start : start + _ROWS].astype(np.float64)
+        mapped[start : start + _ROWS] = np.rint(((part - low) * scale).clip(0, 255))
     return mapped

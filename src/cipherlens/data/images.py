@@ -11,6 +11,7 @@ from cipherlens.data.decoding import (
     MAX_PIXELS,
     ON_ERROR,
     PILLOW_PIXELS,
+    TURNED,
     Pixels,
     Remark,
     Rules,
@@ -99,8 +100,12 @@ class Preprocess:
 
     def apply_to_mask(self, item: Item) -> Pixels:
         """The mask of an image, resized and augmented like the image: (1, H, W), uint8."""
-        classes = item.decode_mask(self.max_pixels)
-        check_shape(classes, (1, *item.decode(self.max_pixels).shape[1:]), f"the mask of {item.name}", "the image")
+        classes, heard = item.decode_mask(self.max_pixels), set[str]()
+        sides = item.decode(self.max_pixels, self.rules, heard.add).shape[1:]
+        if TURNED in heard:  # nobody says whether the mask lies as the image does
+            hint = "store it upright, with its mask"
+            raise DataError(f"{item.name} has a mask, and an orientation in its header", hint=hint)
+        check_shape(classes, (1, *sides), f"the mask of {item.name}", "the image")
         if self.size is not None:
             classes = resize_and_crop(classes, self.size, Image.Resampling.NEAREST)
         return draw_variant(classes, item.variant)

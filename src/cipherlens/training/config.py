@@ -107,6 +107,8 @@ class TrainConfig:
         _check_numbers(self)
         if self.lock is not None and self.changes_pictures:
             raise UsageError("a locked model sees shuffled pixels", hint="drop flip, shift and views")
+        if self.lookahead and self.patience:
+            raise UsageError("lookahead meets its slow weights at a known end", hint="set patience to 0")
         _check_adaptation(self)
         if self.rounds > 1 and self.adapt_block is None:
             raise UsageError(

@@ -36,6 +36,8 @@ from cipherlens.training.run.record import (
 )
 from cipherlens.training.trainer import Trainer
 
+MEASURED_MODELS = ("speednet",)
+"""Models with a layer that is set from training images."""
 CURVES_EVERY_SECONDS = 30.0
 """The curves are drawn again after this time during training. Chosen by hand."""
 FindMaps = Callable[[], Sequence[EstimatedInverse]]
@@ -98,7 +100,12 @@ def fit(
         )
     if config.start == "ciphertexts" and find_maps is None:
         raise UsageError("start ciphertexts needs the map that was found from them", hint="give find_maps")
-    _check_pictures(config, provenance or {}, has_masks(train_set))
+    _check_pictures(config, provenance or {}, train_set)
+    if bound is not None and config.model in MEASURED_MODELS:
+        raise UsageError(
+            f"{config.model} measures its first layer on pictures, which a locked model never sees",
+            hint="train it on plain images, and lock that run",
+        )
     device = choose_device()
     report = progress or _ignore
     with hold_folder(out, PRIVATE_FOLDER if config.can_decrypt else 0o777), isolate(device, config.threads):
@@ -135,11 +142,13 @@ def _check_sets(config: TrainConfig, train_set: ImageSet, test_set: ImageSet | N
         raise UsageError("patience needs a test set to watch", hint="give a test set or set patience to 0")
 
 
-def _check_pictures(config: TrainConfig, provenance: dict[str, Any], masked: bool) -> None:
+def _check_pictures(config: TrainConfig, provenance: dict[str, Any], images: ImageSet) -> None:
     """Raise UsageError where something would be flipped or shifted that is no picture, or that has a mask."""
     if not config.changes_pictures:
         return
-    if masked:
+    if config.shift >= min(images.shape[1:]):
+        raise UsageError(f"images of {images.shape[1]}x{images.shape[2]} cannot be shifted by {config.shift}")
+    if has_masks(images):
         raise UsageError("flip, shift and views move no masks", hint="drop them, or encrypt --augment")
     if not config.can_decrypt and provenance.get("cipher", PLAIN) != PLAIN:
         raise UsageError(

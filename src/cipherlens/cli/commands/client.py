@@ -29,17 +29,16 @@ from cipherlens.cli.console import (
     say_discarded,
     say_if_unchecked,
 )
-from cipherlens.cli.photos import choose_hold_out
-from cipherlens.data.decoding import MAX_PIXELS, REMARKS, Rules
-from cipherlens.data.extras import explain_missing
+from cipherlens.cli.photos import choose_hold_out, say_remarks, say_unopened
+from cipherlens.data.decoding import MAX_PIXELS, Rules
 from cipherlens.data.images import Preprocess
 from cipherlens.data.partial import discard_leftovers
 from cipherlens.data.sealed.job import plan_job
 from cipherlens.data.sealed.seal import SealReport, seal
 from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.unseal import read_with_map, unseal
-from cipherlens.data.sources.registry import canonical_source
-from cipherlens.data.sources.subsets import parse_classes
+from cipherlens.data.sources.registry import canonical_source, open_source
+from cipherlens.data.sources.subsets import parse_classes, select
 from cipherlens.errors import PartialResultError, UsageError
 from cipherlens.keys import Key
 
@@ -158,6 +157,7 @@ def encrypt(
     flags = {"orthogonal": orthogonal, "grey": grey, "scramble": scramble, "per_image": per_image}
     chosen = _choose_cipher(cipher, block, flags, cipher_option or [])
     secret = load_key(key, passphrase_file)
+    subset = () if classes is None else parse_classes(classes)
     options = SealOptions(
         Preprocess(size, pad, max_pixels, Rules(channels, window)),
         tuple(split or ()),
@@ -166,8 +166,8 @@ def encrypt(
         keep_names,
         workers or os.cpu_count() or 1,
         augment,
-        () if classes is None else parse_classes(classes),
-        choose_hold_out(source, hold_out, split or []),
+        subset,
+        choose_hold_out(select(open_source(source), subset), hold_out, split or []),
     )
     if dry_run:
         job = plan_job(canonical_source(source), chosen, secret, options)
@@ -193,11 +193,8 @@ def _choose_cipher(name: str, block: int | None, flags: dict[str, bool], options
 def _report_sealing(report: SealReport, destination: Path, key: Key, as_json: bool) -> None:
     for name, reason in report.skipped:
         say(f"skipped {name}: {reason}")
-    for remark, count in report.remarks.items():
-        say(f"note: {count} image{'s' if count > 1 else ''}: {REMARKS[remark]}")
-    for suffix, count in report.unopened.items():
-        way = explain_missing(suffix)
-        say(f"not opened: {count} file{'s' if count > 1 else ''} {suffix}{'' if way is None else f' ({way})'}")
+    say_remarks(report.remarks)
+    say_unopened(report.unopened)
     reused = f", {report.reused} of them from an earlier run" if report.reused else ""
     emit(
         {"destination": str(destination), "fingerprint": key.fingerprint, **asdict(report)},

@@ -104,7 +104,11 @@ def _list_files(paths: list[Path]) -> list[Path]:
     found = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in (*IMAGE_SUFFIXES, ".npy"))
+            inside = sorted(
+                file
+                for file in path.rglob("[!.]*")
+                if file.suffix.lower() in (*IMAGE_SUFFIXES, ".npy") and file.is_file()
+            )
             if not inside:
                 raise DataError(f"{path} holds no images", hint="give image files, .npy files, or folders of them")
             found += inside

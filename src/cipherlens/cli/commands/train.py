@@ -19,7 +19,7 @@ from cipherlens.cli.console import (
     progress_bar,
     show_progress,
 )
-from cipherlens.cli.photos import TEST, TRAIN, Material, measure_training, read_photos, say_if_few
+from cipherlens.cli.photos import TEST, TRAIN, Material, measure_training, read_photos, say_if_few, say_remarks
 from cipherlens.cli.runs import open_sealed
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.manifest import PLAIN
@@ -217,7 +217,7 @@ def train(
         adapt_lr=adapt_lr,
         lock=None if bound is None else inner or "shuffled",
         **beginning,
-        **(recommend(model, seen and bound is None) | asked),
+        **((recommend(model, seen and bound is None) if optimizer == "sgd" else {}) | asked),
     )
     material = read_photos(sealed, size, hold_out) if plain else _collect(datasets, name, config)
     say_if_few(material)
@@ -237,6 +237,7 @@ def train(
             lambda: find_maps(datasets, name, public, seed),
             material.owners,
         )
+    say_remarks(getattr(material.train_set, "remarks", {}))
     last = result.last.to_json()
     learned = measure_training(out, material, bound)
     accuracy = next(x for x in (last["test_accuracy"], learned, last["train_accuracy"]) if x is not None)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.ciphers import BoundCipher, Cipher
+from cipherlens.data.decoding import TURNED
 from cipherlens.data.images import IGNORED, Item, Preprocess, check_shape, pad_to
 from cipherlens.data.sealed.manifest import SHARDS, DatasetSpec, Shard, tag
 from cipherlens.data.sealed.tensors import serialize
@@ -152,7 +153,7 @@ class ShardMaker:
                     raise
                 skipped.append((item.name, str(error.args[0])))
                 continue
-            remarks.update(heard)
+            remarks.update(heard - {TURNED})
             kept.append(position)
             images.append(pixels)
         return kept, images, masks, skipped, remarks

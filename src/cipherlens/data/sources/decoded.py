@@ -1,9 +1,11 @@
 """A split of a source as plain images of one shape, for training without a cipher."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.data.decoding import Pixels
+from cipherlens.data.decoding import REMARKS, Pixels
 from cipherlens.data.images import Preprocess, check_shape
 from cipherlens.data.sources.base import Source, require_split
 
@@ -24,6 +26,13 @@ class DecodedSplit:
         channels, height, width = preprocess.apply(source.read(split, [0])[0]).shape
         self.shape = (channels, height, width)
 
+        self._heard: dict[str, set[str]] = {}
+
+    @property
+    def remarks(self) -> dict[str, int]:
+        """How many of the images that were read a rule has changed."""
+        return {remark: len(names) for remark, names in self._heard.items() if remark in REMARKS}
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -31,7 +40,10 @@ class DecodedSplit:
         """Images (n, C, H, W) at ``indices`` (n,)."""
         images = []
         for item in self._source.read(self._split, indices.tolist()):
-            pixels = self._preprocess.apply(item)
+            pixels = self._preprocess.apply(item, partial(self._hear, item.name))
             check_shape(pixels, self.shape, item.name)
             images.append(pixels)
         return np.stack(images)
+
+    def _hear(self, name: str, remark: str) -> None:
+        self._heard.setdefault(remark, set()).add(name)

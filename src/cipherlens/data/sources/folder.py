@@ -95,8 +95,10 @@ def count_unopened(root: Path) -> dict[str, int]:
         for entry in _walk(root, deep=True):
             parts = Path(entry.path).relative_to(root).parts
             hidden = any(part.startswith(".") for part in parts) or entry.name.lower() in _CLUTTER
-            if not hidden and entry.is_file() and printable(str(Path(*parts))) not in opened:
-                found[Path(entry.name).suffix.lower() or "without a suffix"] += 1
+            if hidden or entry.is_dir(follow_symlinks=False) or printable(str(Path(*parts))) in opened:
+                continue
+            link = entry.is_symlink() and not entry.is_file()  # to a folder, or broken
+            found["(links)" if link else Path(entry.name).suffix.lower() or "without a suffix"] += 1
     except OSError as error:
         raise DataError(f"cannot list {root}: {error}", hint="make all its folders readable") from None
     return dict(found.most_common())

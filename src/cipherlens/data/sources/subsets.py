@@ -110,14 +110,15 @@ class HeldOut:
 
 def can_hold_out(source: Source, every: int) -> bool:
     """Whether images of a source can be held out: it has classes, no splits, and ``every`` images of some class."""
-    if tuple(source.splits) != ("all",) or not source.classes:
+    if tuple(source.splits) != ("all",) or source.masked:
         return False
-    return bool(np.bincount(source.read_labels("all")).max() >= every)
+    labels = source.read_labels("all")
+    return bool(source.classes) and labels.min() >= 0 and bool(np.bincount(labels).max() >= every)
 
 
 def hold_out(source: Source, every: int) -> Source:
-    """The source with every ``every``-th image of each class for testing; as it is for 0, or if it has splits."""
-    return HeldOut(source, every) if every and tuple(source.splits) == ("all",) else source
+    """The source with every ``every``-th image of each class for testing; as it is for 0."""
+    return HeldOut(source, every) if every else source
 
 
 def parse_classes(text: str) -> tuple[str, ...]:
