@@ -96,7 +96,7 @@ def train(
         With --plain: as of encrypt.
     model
         preresnet20, preresnet110, vgg16_cifar, or any timm model; unet, unet-small for data with masks. speednet
-        learns most in few epochs on a CPU, and comes with settings of its own for what you leave away here.
+        learns much in few epochs on a CPU, and comes with settings of its own for what you leave away here.
     adapt
         Put the adaptation network in front, with the cipher's block.
     adapt_block
