@@ -92,7 +92,7 @@ def tell_labels_alone(alone: Record, plain: list[float], sealed: float) -> str:
         "**Labels alone** do neither here. EfficientNet-Lite0 with its ImageNet weights, 1,500 imagenette photos "
         f"under Hill 8x8, reaches {show(plain)} on plain images and {sealed:.1%} on encrypted ones, four epochs. "
         f"With an adaptation network that starts from random numbers, {epochs} epochs: {words} (guessing "
-        f"{guess:.3f}). It gains no accuracy, and there is no picture in its output. Whitened blocks, a learning rate "
+        f"{guess:.3f}). It gains no accuracy, and no picture is in its output. Whitened blocks, a learning rate "
         "of its own and a frozen backbone do not change that ([results.md](results.md), *Labels alone*).\n"
     )
 
