@@ -177,6 +177,8 @@ def test_all_kinds_of_locked_models_are_exact(name, inner, backend):
 @pytest.mark.parametrize("name", ["vit", "coatnet"])
 def test_transformers_convert_with_the_input_permuted_only(name):
     create = {"vit": lambda: cl.create_model("test_vit", CLASSES, image_size=(32, 32))}
+    if name == "coatnet" and not timm.is_model("test_coatnet"):
+        pytest.skip("this timm has no small CoAtNet")
     model = create.get(name, lambda: timm.create_model("test_coatnet", num_classes=CLASSES, img_size=64))().eval()
     bound = bind((3, 32, 32) if name == "vit" else (3, 64, 64))
     with pytest.raises(UsageError, match="reshapes"):

@@ -43,6 +43,10 @@ class FolderConfiguration(Toml):
 
     def _load_config(self, path: Path) -> dict[str, Any]:
         try:
-            return tomllib.loads(read_untrusted(path, _LIMIT, path.parent).decode())
+            found = tomllib.loads(read_untrusted(path, _LIMIT, path.parent).decode())
         except (OSError, ValueError, RecursionError) as error:
             raise CycloptsError(msg=f"cannot read {path}: {describe(error)}") from None
+        for name, options in found.items():
+            if not isinstance(options, dict):
+                raise CycloptsError(msg=f"{path} has {name} = ..., where a command's options are under [{name}]")
+        return found

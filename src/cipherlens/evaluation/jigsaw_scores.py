@@ -12,6 +12,7 @@ import numpy as np
 
 from cipherlens.attacks.jigsaw.pieces import Poses, cut_pieces, lay_pieces, make_poses
 from cipherlens.attacks.jigsaw.puzzle import SIDES, Placement, list_neighbours, turn_placement
+from cipherlens.attacks.shared.graph import link
 from cipherlens.ciphers.rearrangement import BoundRearrangement
 from cipherlens.ciphers.schemes.etc import list_turns
 from cipherlens.ciphers.structure import Kind, Order, Scope
@@ -99,7 +100,6 @@ def _compare_neighbours(shown: Placement, poses: Poses) -> list[Any]:
 
 def _measure_largest(joined: list[Any]) -> float:
     """Share of the cells in the largest component that correct seams connect."""
-    from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     cells = np.arange(joined[0].shape[0] * joined[1].shape[1]).reshape(joined[0].shape[0], -1)
@@ -108,6 +108,6 @@ def _measure_largest(joined: list[Any]) -> float:
         for (first, second), seams in zip(list_neighbours(), joined, strict=True)
     ]
     pairs = np.concatenate(links, axis=1)
-    graph = coo_array((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape=(cells.size, cells.size))
+    graph = link(np.ones(pairs.shape[1]), pairs[0], pairs[1], cells.size)
     part = connected_components(graph, directed=False)[1]
     return float(np.bincount(part).max() / cells.size)

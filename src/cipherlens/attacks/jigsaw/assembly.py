@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.jigsaw.puzzle import EMPTY, SIDES, Floats, Placement, Puzzle, list_neighbours
+from cipherlens.attacks.shared.graph import link
 from cipherlens.ciphers.schemes.etc import TURNS
 from cipherlens.ciphers.structure import Order
 
@@ -106,7 +107,6 @@ def scatter_pieces(puzzle: Puzzle) -> Parts:
 
 def break_seams(puzzle: Puzzle, placement: Placement, broken: list[NDArray[np.bool_]]) -> Parts:
     """Parts of a placement after removal of its ``broken`` seams (laid out as in ``weigh_placement``)."""
-    from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     held = [
@@ -115,7 +115,7 @@ def break_seams(puzzle: Puzzle, placement: Placement, broken: list[NDArray[np.bo
     ]
     links = np.concatenate(held, axis=1)
     count = placement.piece.size
-    graph = coo_array((np.ones(links.shape[1]), (links[0], links[1])), shape=(count, count))
+    graph = link(np.ones(links.shape[1]), links[0], links[1], count)
     part = connected_components(graph, directed=False)[1].astype(np.int64)
     cell, pose = np.empty((count, 2), np.int64), np.empty(count, np.int64)
     cell[placement.piece], pose[placement.piece] = np.indices(puzzle.frame).transpose(1, 2, 0), placement.pose

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.shared.distances import squared_distances
+from cipherlens.attacks.shared.graph import link
 from cipherlens.attacks.shared.swaps import Floats
 from cipherlens.ciphers.structure import Order
 
@@ -23,14 +24,13 @@ def embed(correlation: Floats) -> Plane:
     Tenenbaum, de Silva and Langford, Science 290, 2000. ``correlation`` is (n, n).
     """
     from scipy.linalg import eigh
-    from scipy.sparse import csr_array
     from scipy.sparse.csgraph import shortest_path
 
     count = len(correlation)
     distance = np.sqrt(np.maximum(2 - 2 * correlation, 1e-6))
     nearest = np.argpartition(distance, _NEIGHBOURS + 1, axis=1)[:, : _NEIGHBOURS + 1]
     rows = np.arange(count).repeat(nearest.shape[1])
-    graph = csr_array((distance[rows, nearest.ravel()], (rows, nearest.ravel())), shape=distance.shape)
+    graph = link(distance[rows, nearest.ravel()], rows, nearest.ravel(), count)
     chains = shortest_path(graph, directed=False)
     apart = ~np.isfinite(chains)
     chains[apart] = chains[~apart].max()

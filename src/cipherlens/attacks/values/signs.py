@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import DeclaredAttack, Found, Images, View
+from cipherlens.attacks.shared.graph import link
 from cipherlens.ciphers.structure import KeyStructure, Kind, Order
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.ciphers.value_inverses import ValueInverse
@@ -68,8 +69,6 @@ def find_signs(images: Images, units: Order, moves: bool) -> Signs:
 
     ``units`` (C, H, W): values with the same number have the same sign. ``moves``: colours may be exchanged.
     """
-    from scipy.sparse import coo_array
-
     first, second = _list_pairs(images.shape[1:], moves)
     centred = (images - np.float32(0.5)).reshape(len(images), -1)
     together = np.zeros(len(first), np.float32)
@@ -78,7 +77,7 @@ def find_signs(images: Images, units: Order, moves: bool) -> Signs:
     number = units.ravel()
     low, high = np.minimum(number[first], number[second]), np.maximum(number[first], number[second])
     count, apart = int(number.max()) + 1, low != high
-    evidence = coo_array((together[apart], (low[apart], high[apart])), shape=(count, count)).tocsr()
+    evidence = link(together[apart], low[apart], high[apart], count)
     evidence.sum_duplicates()
     trust = np.abs(evidence.data)
     distance = evidence.copy()
