@@ -30,8 +30,11 @@ class FolderConfiguration(Toml):
 
     def __call__(self, app: "App", commands: tuple[str, ...], arguments: "ArgumentCollection") -> None:
         """Fill in arguments; CycloptsError for a damaged file, or one that says what only the user may say."""
-        if Path(self.path).exists():
-            say(f"note: options are read from {Path(self.path).resolve()}")
+        path = Path(self.path)
+        if path.exists() and not path.is_file():  # some versions of cyclopts pass over it without a word
+            raise CycloptsError(msg=f"cannot read {path}: it is no regular file")
+        if path.exists():
+            say(f"note: options are read from {path.resolve()}")
         super().__call__(app, commands, arguments)
         for argument in arguments:
             forbidden = COMMAND_LINE_ONLY & set(argument.names)
