@@ -17,9 +17,9 @@ PRIORS = {
     "camvid": "CamVid's photos",
 }
 LABELS_ALONE = {
-    "rounds": ("adaptation, round 4", "four rounds"),
-    "one-long-round": ("adaptation, one long round", "one long round"),
-    "frozen-backbone": ("adaptation, frozen backbone", "frozen backbone"),
+    "rounds": "round {rounds}",
+    "one-long-round": "one long round",
+    "frozen-backbone": "frozen backbone",
 }
 HOPED = """## What the document hoped, and what became of it
 
@@ -41,7 +41,7 @@ def tell() -> str:
     return "\n".join(
         [
             HOPED,
-            tell_labels_alone(alone, plain, sealed),
+            tell_labels_alone(alone, models, plain, sealed),
             tell_ciphertexts_alone(read, points, plain),
             "![Accuracy against similarity of the front end's pictures](pictures/ercnn-reading.png)\n",
             CONSEQUENCE,
@@ -49,7 +49,7 @@ def tell() -> str:
     )
 
 
-CONSEQUENCE = """**For the data owner**: *who can learn from it can read it.* Whoever trains on these ciphertexts has enough of them for the attack, and what it finds also makes the training better. That labels alone did not find the map protects nothing. A Hill cipher with one key for all images keeps its pictures from nobody who has some hundred of them, so the report's accuracy and secrecy cannot both be had. A key for each image stops this attack and costs the accuracy ([results.md](results.md)); a locked model needs the key where it answers ([locked-models.md](locked-models.md)).
+CONSEQUENCE = """**For the data owner**: *who can learn from it can read it.* Whoever trains on these ciphertexts has enough of them for the attack, and what it finds also makes the training better. That labels alone did not find the map protects nothing. A Hill cipher with one key for all images keeps its pictures from nobody who has some hundred of them, so the report's accuracy and secrecy cannot both be had. A key for each image stops this attack ([results.md](results.md)); a locked model needs the key where it answers ([locked-models.md](locked-models.md)).
 """  # noqa: E501
 
 
@@ -77,20 +77,22 @@ def list_points(read: Record) -> list[Record]:
 def list_labels_alone(alone: Record) -> list[tuple[str, float, float]]:
     """Name, SSIM and accuracy of the adaptation networks that started from random numbers."""
     found = []
-    for run, (attack, label) in LABELS_ALONE.items():
-        scores = [row["ssim"] for row in alone["rows"] if row["name"] == attack]
+    for run, words in LABELS_ALONE.items():
+        label = words.format(rounds=alone["train"]["rounds"])
+        scores = [row["ssim"] for row in alone["rows"] if row["name"] == f"adaptation, {label}"]
         ends = [facts["last"] for name, facts in alone["runs"].items() if name.startswith(run)]
         found.append((label, statistics.mean(scores), statistics.mean(ends)))
     return found
 
 
-def tell_labels_alone(alone: Record, plain: list[float], sealed: float) -> str:
+def tell_labels_alone(alone: Record, models: Record, plain: list[float], sealed: float) -> str:
     words = "; ".join(f"{name}: {last:.1%}, SSIM {ssim:.3f}" for name, ssim, last in list_labels_alone(alone))
     guess = alone["rows"][0]["guess_ssim"]
     epochs = alone["train"]["epochs"] * alone["train"]["rounds"]
     return (
-        "**Labels alone** do neither here. EfficientNet-Lite0 with its ImageNet weights, 1,500 imagenette photos "
-        f"under Hill 8x8, reaches {show(plain)} on plain images and {sealed:.1%} on encrypted ones, four epochs. "
+        "**Labels alone** do neither here. EfficientNet-Lite0 with its ImageNet weights, "
+        f"{models['images']['train']:,} imagenette photos under Hill 8x8, {models['base']['epochs']} epochs, "
+        f"reaches {show(plain)} on plain images and {sealed:.1%} on encrypted ones. "
         f"With an adaptation network that starts from random numbers, {epochs} epochs: {words} (guessing "
         f"{guess:.3f}). It gains no accuracy, and no picture is in its output. Whitened blocks, a learning rate "
         "of its own and a frozen backbone do not change that ([results.md](results.md), *Labels alone*).\n"

@@ -42,6 +42,7 @@ Discard = Annotated[
         help="Only remove what a killed run left (unfinished results, perhaps plain pictures), and say what.",
     ),
 ]
+Flag = Annotated[bool, Parameter(negative="")]
 MaxPixels = Annotated[
     int,
     Parameter(

@@ -15,7 +15,8 @@ from cipherlens.data.extras import explain_missing
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed.job import find_image_folder
 from cipherlens.data.sealed.manifest import NO_KEY, PLAIN, CipherSpec
-from cipherlens.data.sources.base import Source, pick_evenly
+from cipherlens.data.sources.augmented import TRAIN
+from cipherlens.data.sources.base import ALL, Source, pick_evenly
 from cipherlens.data.sources.decoded import DecodedSplit
 from cipherlens.data.sources.folder import count_unopened
 from cipherlens.data.sources.registry import canonical_source, open_source
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 
 HELD_OUT = 5
 """Default of hold_out: every fifth image, a usual share for testing."""
-ALL = "all"
-"""Name of the only split of a source without splits."""
-TRAIN, TEST = "train", "test"
+TEST = "test"
 FEW = 20
 """Training images of a class below which a training is called small. Chosen by hand."""
 _MEASURED = 1_000
@@ -111,7 +110,7 @@ class Sample:
     """At most ``count`` evenly chosen images of a labelled set."""
 
     def __init__(self, images: "ImageSet", count: int) -> None:
-        self._images, self._chosen = images, pick_evenly(len(images), min(count, len(images)))
+        self._images, self._chosen = images, pick_evenly(len(images), count)
         self.labels = images.labels[self._chosen]
         self.classes, self.shape, self.dtype = images.classes, images.shape, images.dtype
 

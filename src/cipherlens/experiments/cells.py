@@ -109,7 +109,7 @@ def _find_maps(cells: Sequence[TrainingJob], report: Reporter) -> None:
         dataset, public = SealedDataset.open(cell.sealed), None
         if cell.prior is not None:
             known = SealedDataset.open(cell.prior).split("train")
-            public = to_unit(known.read(pick_evenly(len(known), min(len(known), _MOST_KNOWN))))
+            public = to_unit(known.read(pick_evenly(len(known), _MOST_KNOWN)))
         find_map(dataset, "train", public).save(cell.map_file, Target.of(dataset.spec.to_json()))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from cipherlens.ciphers import BoundCipher, create_cipher
 from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.manifest import PLAIN
 from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.harness import evaluate
@@ -26,7 +27,6 @@ ADAPTED = ("er", *LEARNED)
 DERIVED = ("locked", "folded")
 WAYS = ("none", *ADAPTED, *DERIVED)
 """Ways to use a network: alone, with an adaptation network, or with the key (no training on ciphertexts)."""
-PLAIN = "identity"
 _TIMED, _REPEATS = 256, 5
 """Images and repetitions of which the encryption time is taken. Chosen by hand."""
 _KNOWN_PAIRS = 10

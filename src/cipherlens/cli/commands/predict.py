@@ -11,7 +11,7 @@ from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import Json, MaxPixels, OptionalKeyFile, PassphraseFile, Whole, emit, load_key
 from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
-from cipherlens.data.sealed.manifest import CipherSpec
+from cipherlens.data.sealed.manifest import PLAIN, CipherSpec
 from cipherlens.data.sources.folder import IMAGE_SUFFIXES
 from cipherlens.errors import DataError, UsageError
 from cipherlens.untrusted import describe, read_untrusted
@@ -63,7 +63,7 @@ def predict(
     loaded, lock = open_run(run, "last", secret, owner=owner if secret is None else secret.fingerprint)
     scheme = CipherSpec.from_json(loaded.provenance)
     plain = [path for path in images if path.suffix != ".npy"]
-    if plain and key is None and scheme.cipher != "identity":
+    if plain and key is None and scheme.cipher != PLAIN:
         raise UsageError(
             f"{plain[0]} is a plain image, and the model answers on {scheme.cipher} images",
             hint="give the client's --key, or a ciphertext in a .npy file",
@@ -147,7 +147,7 @@ def _check_outputs(
         raise UsageError("the model gives a class per image, no masks", hint="leave out --masks")
     if len({path.stem for path in images}) < len(images):
         raise UsageError("two images have the same name, and would have the same mask", hint="rename one")
-    if key is None and scheme.cipher != "identity":
+    if key is None and scheme.cipher != PLAIN:
         raise UsageError("without the key a mask cannot be put in order", hint="give the client's --key")
 
 

@@ -1,14 +1,10 @@
 """``cipherlens test``: measure a trained model. It needs torch, imported when the command runs."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from cyclopts import Parameter
-
-from cipherlens.cli.console import Json, OptionalKeyFile, PassphraseFile, emit, load_key
+from cipherlens.cli.console import Flag, Json, OptionalKeyFile, PassphraseFile, emit, load_key
 from cipherlens.cli.runs import check_same_scheme, open_run, open_sealed
-
-Flag = Annotated[bool, Parameter(negative="")]
 
 
 def test(

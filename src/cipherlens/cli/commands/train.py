@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.commands.adapt import choose_start, find_maps, say_can_decrypt
 from cipherlens.cli.console import (
+    Flag,
     Json,
     OptionalKeyFile,
     OptionalWhole,
@@ -19,17 +20,16 @@ from cipherlens.cli.console import (
     progress_bar,
     show_progress,
 )
-from cipherlens.cli.photos import TEST, TRAIN, Material, measure_training, read_photos, say_if_few, say_remarks
+from cipherlens.cli.photos import TEST, Material, measure_training, read_photos, say_if_few, say_remarks
 from cipherlens.cli.runs import open_sealed
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.manifest import PLAIN
+from cipherlens.data.sources.augmented import TRAIN
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
 if TYPE_CHECKING:
     from cipherlens.training.config import TrainConfig
-
-Flag = Annotated[bool, Parameter(negative="")]
 
 
 def train(

@@ -10,6 +10,9 @@ from cipherlens.data.images import Item
 from cipherlens.data.sources.checks import FileFacts
 from cipherlens.errors import UsageError
 
+ALL = "all"
+"""Name of the only split of a source without splits."""
+
 
 class Source(Protocol):
     """A set of labelled plain images in named splits."""

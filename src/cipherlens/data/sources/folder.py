@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from cipherlens.data.extras import list_installed
 from cipherlens.data.images import Item
+from cipherlens.data.sources.base import ALL
 from cipherlens.data.sources.checks import FileFacts, check_class_names, printable
 from cipherlens.errors import DataError
 
-OWN_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
-IMAGE_SUFFIXES = OWN_SUFFIXES | list_installed()
+IMAGE_SUFFIXES = list_installed() | {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 """Names of files that are opened, with those of the extras that are installed."""
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini"})
 """Files of Windows that are no user's, in lower case."""
@@ -44,7 +44,7 @@ class FolderSource:
     def __init__(self, root: Path) -> None:
         self._root = root
         try:
-            split_roots = {d.name: d for d in _folders(root) if d.name in SPLIT_NAMES} or {"all": root}
+            split_roots = {d.name: d for d in _folders(root) if d.name in SPLIT_NAMES} or {ALL: root}
             names = {folder.name for part in split_roots.values() for folder in _folders(part)}
             self.classes = tuple(sorted(names))
             self._files = {split: self._list(part) for split, part in split_roots.items()}

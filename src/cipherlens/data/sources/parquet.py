@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
+from cipherlens.data.sources.base import ALL
 from cipherlens.data.sources.checks import (
     MAX_CLASSES,
     FileFacts,
@@ -52,7 +53,7 @@ class ParquetSource:
         self._files: dict[str, list[Path]] = {}
         for file in files:
             name = file.name.split("-")[0]
-            self._files.setdefault(name if name in SPLIT_NAMES else "all", []).append(file)
+            self._files.setdefault(name if name in SPLIT_NAMES else ALL, []).append(file)
         opened = {split: [_inspect(file) for file in group] for split, group in self._files.items()}
         self._rows = {split: [rows for _, rows in group] for split, group in opened.items()}
         self.splits = {split: sum(rows) for split, rows in self._rows.items()}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.data.images import Item
-from cipherlens.data.sources.base import Source
+from cipherlens.data.sources.base import ALL, Source
 from cipherlens.data.sources.checks import FileFacts, parse_count
 from cipherlens.errors import DataError, UsageError
 from cipherlens.untrusted import open_regular
@@ -69,7 +69,7 @@ class HeldOut:
     """
 
     def __init__(self, source: Source, every: int) -> None:
-        if tuple(source.splits) != ("all",):
+        if tuple(source.splits) != (ALL,):
             raise UsageError(
                 f"no images to hold out: there are splits already ({', '.join(source.splits)})",
                 hint="leave hold_out away",
@@ -79,7 +79,7 @@ class HeldOut:
                 "hold_out is a whole number of at most 18 digits, 2 (every second image) or more",
                 hint="for example hold_out=10",
             )
-        labels = source.read_labels("all")
+        labels = source.read_labels(ALL)
         step = min(every, len(labels) + 1)  # a larger step holds out no image, and may not fit int64
         self._source = source
         self.classes, self.masked = source.classes, source.masked
@@ -100,19 +100,19 @@ class HeldOut:
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The images at these positions of a split."""
-        return self._source.read("all", self._positions[split][np.asarray(indices, np.int64)].tolist())
+        return self._source.read(ALL, self._positions[split][np.asarray(indices, np.int64)].tolist())
 
     def read_labels(self, split: str) -> NDArray[np.int64]:
         """All labels of a split."""
-        labels: NDArray[np.int64] = self._source.read_labels("all")[self._positions[split]]
+        labels: NDArray[np.int64] = self._source.read_labels(ALL)[self._positions[split]]
         return labels
 
 
 def can_hold_out(source: Source, every: int) -> bool:
     """Whether images of a source can be held out: it has classes, no splits, and ``every`` images of some class."""
-    if tuple(source.splits) != ("all",) or source.masked:
+    if tuple(source.splits) != (ALL,) or source.masked:
         return False
-    labels = source.read_labels("all")
+    labels = source.read_labels(ALL)
     return bool(source.classes) and labels.min() >= 0 and bool(np.bincount(labels).max() >= every)
 
 

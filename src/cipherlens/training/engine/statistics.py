@@ -15,8 +15,7 @@ def refresh_statistics(forward: Forward, batches: ImageBatches, count: int, batc
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # torch's word for the average over all batches
-    total = len(batches.images)
-    chosen = pick_evenly(total, min(total, count))
+    chosen = pick_evenly(len(batches.images), count)
     with torch.no_grad():
         for images, _ in batches.iterate(split_batches(chosen, batch_size)):
             forward(images)

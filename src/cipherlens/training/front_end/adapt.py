@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.data.run_files import BEST, LAST
+from cipherlens.data.sealed.manifest import PLAIN
 from cipherlens.errors import UsageError
 from cipherlens.models import create_adaptation
 from cipherlens.training.engine.batches import ImageSet, check_same_kind
@@ -74,7 +75,7 @@ def _check(run: Path, record: RunRecord, unfinished: bool, owner: Owner, images:
         raise UsageError(f"{run} is not finished", hint="run its training command again, then adapt it")
     if record.config.lock is not None:
         raise UsageError(f"{run} is locked: it reads images itself", hint="adapt the run that was locked")
-    plain = record.provenance.get("cipher") == "identity" and record.config.adapt_block is None
+    plain = record.provenance.get("cipher") == PLAIN and record.config.adapt_block is None
     if not plain and record.picture is None:
         raise UsageError(
             f"{run} did not start from a map, so what pictures its network expects is not known",

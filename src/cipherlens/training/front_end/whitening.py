@@ -43,8 +43,7 @@ def find_whitening(images: ImageSet, normalization: Normalization, block: int) -
 
 def set_first_layer(network: SpeedNet, forward: Forward, batches: ImageBatches) -> None:
     """Set the first layer to the principal components of what the network sees of training images."""
-    count = len(batches.images)
-    plan = split_batches(pick_evenly(count, min(count, _PATCHED)), _IMAGES)
+    plan = split_batches(pick_evenly(len(batches.images), _PATCHED), _IMAGES)
     with torch.no_grad():
         pictures = (forward.read(inputs).cpu() for inputs, _ in batches.iterate(plan))
         _, squares = _measure(pictures, batches.images.shape[0], network.patch, 1)

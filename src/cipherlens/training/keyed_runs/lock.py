@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cipherlens.data.run_files import BEST, LAST
-from cipherlens.data.sealed.manifest import CipherSpec
+from cipherlens.data.sealed.manifest import PLAIN, CipherSpec
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 from cipherlens.training.engine.metrics import EpochMetrics, read_metrics
@@ -36,7 +36,7 @@ def lock_run(run: Path, out: Path, key: Key, inner: str) -> RunRecord:
 def read_finished(run: Path, purpose: str) -> tuple[RunRecord, list[EpochMetrics]]:
     """Record and history of a finished run on plain images, or of a locked one. Raises UsageError for others."""
     record = read_record(run)
-    if record.provenance.get("cipher") != "identity" and record.config.lock is None:
+    if record.provenance.get("cipher") != PLAIN and record.config.lock is None:
         raise UsageError(
             f"{run} was trained on {record.provenance.get('cipher')} images: it does not know plain ones",
             hint=f"{purpose} a run that was trained on plain images (cipher identity)",
