@@ -46,10 +46,11 @@ def test_what_is_held_out(call, photos, key, tmp_path, options, splits, said):
     code, _, err = call(*sealing)
     assert code == 0, err
     assert count(tmp_path / "sealed") == splits and ("5th image" in err) == said
-    code, _, err = call(
+    code, out, err = call(
         "attack", "covariance", tmp_path / "sealed", "--plain", photos, "--prior", "parametric", "--json"
     )
     assert code == 0, err
+    assert json.loads(out)["budget"] == max(splits.values())  # an eavesdropper looks at the larger part
     # The attack's truth is what was sealed: decrypted, the images are those of the split.
     assert call("decrypt", tmp_path / "sealed", tmp_path / "back", "--key", key)[0] == 0
     assert len(list((tmp_path / "back").rglob("*.png"))) == sum(splits.values())

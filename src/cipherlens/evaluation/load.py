@@ -132,6 +132,8 @@ def _public_images(
         images = _read_other(open_source(prior), limit, preprocess)
         return (images, None), f"{len(images)} images of another source"
     other = next((name for name in source.splits if name != split), None)
+    if other is not None and source.splits[other] < _MIN_PRIOR:
+        return nothing
     if other is not None:
         return _read_same(source, other, pick_evenly(source.splits[other], limit), spec, preprocess)
     originals = source.splits[split] // (1 + spec.augment) if split == TRAIN else source.splits[split]
