@@ -4,52 +4,15 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
-from cyclopts import Parameter, Token
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cipherlens.errors import CipherlensError, KeyFailureError
+from cipherlens.errors import CipherlensError
 from cipherlens.escaping import escape_terminal
-from cipherlens.keys import Key
 
 messages = Console(stderr=True, highlight=False)
-_PASSPHRASE_LIMIT = 1 << 16
-
-
-def parse_whole(_: object, tokens: Sequence[Token]) -> int:
-    """A whole number, written as one: 2.5 is refused, not rounded."""
-    try:
-        return int(tokens[0].value)
-    except ValueError:
-        raise ValueError(f"{tokens[0].value} is not a whole number") from None
-
-
-Whole = Annotated[int, Parameter(converter=parse_whole)]
-OptionalWhole = Annotated[int | None, Parameter(converter=parse_whole)]
-
-KeyFile = Annotated[Path, Parameter(name="--key", help="Key file made by keygen.")]
-OptionalKeyFile = Annotated[Path | None, Parameter(name="--key", help="Key file made by keygen.")]
-PassphraseFile = Annotated[
-    Path | None, Parameter(name="--passphrase-file", help="File whose first line is the key file's passphrase.")
-]
-Discard = Annotated[
-    bool,
-    Parameter(
-        name="--discard",
-        negative="",
-        help="Only remove what a killed run left (unfinished results, perhaps plain pictures), and say what.",
-    ),
-]
-Flag = Annotated[bool, Parameter(negative="")]
-MaxPixels = Annotated[
-    int,
-    Parameter(
-        name="--max-pixels", converter=parse_whole, help="Most pixels of a picture; a larger one is refused."
-    ),
-]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object.")]
 
 
 def emit(data: dict[str, Any], as_json: bool, lines: list[str]) -> None:
@@ -123,22 +86,3 @@ def show_progress(event: Any, bar: Any) -> None:
             f"round {m.round} epoch {m.epoch}: loss {m.train_loss:.3f}, accuracy {m.train_accuracy:.2%}{tested}, "
             f"{m.images_per_second:.0f} images/s"
         )
-
-
-def load_key(path: Path, passphrase_file: Path | None) -> Key:
-    """Read a key file with the passphrase in the first line of a file, if one is given."""
-    return Key.load(path, read_passphrase(passphrase_file))
-
-
-def read_passphrase(path: Path | None) -> str | None:
-    """First line of the file, without the line break. Raises KeyFailureError if it cannot be read or is empty."""
-    if path is None:
-        return None
-    try:
-        with path.open(encoding="utf-8") as file:  # the user's own, which may be a pipe
-            lines = file.read(_PASSPHRASE_LIMIT).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise KeyFailureError(f"cannot read the passphrase file {path}: {error}") from None
-    if not lines or not lines[0]:
-        raise KeyFailureError(f"the passphrase file {path} is empty", hint="write the passphrase in its first line")
-    return lines[0]

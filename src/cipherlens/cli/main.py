@@ -3,7 +3,7 @@
 import os
 import sys
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Env
 
 import cipherlens
@@ -31,12 +31,16 @@ app = App(
     version=cipherlens.__version__,
     # A flag beats the environment (CIPHERLENS_TRAIN_EPOCHS=3), which beats ./cipherlens.toml ([train] epochs = 3).
     config=(Env("CIPHERLENS_"), FolderConfiguration(FILE_NAME)),
-    help_format="plaintext",
+    help_format="markdown",
+    # The names of environment variables follow a rule (docs/command-line.md), so help does not repeat them.
+    default_parameter=Parameter(show_env_var=False, negative_iterable=()),
+    group_parameters=Group("Options", sort_key=0),
     suppress_keyboard_interrupt=False,  # we say how to go on
 )
 GROUPS = (client, classes, train, test, adapt, predict, lock, attack, audit, reproduce)
 for command in (*(command for group in GROUPS for command in group.COMMANDS), demo.demo):
     app.command(command)
+app.register_install_completion_command()
 
 
 def run(arguments: list[str] | None = None) -> None:

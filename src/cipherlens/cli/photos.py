@@ -56,7 +56,7 @@ def choose_hold_out(source: Source, asked: int | None, splits: list[str]) -> int
     return HELD_OUT
 
 
-def read_photos(paths: list[Path], size: int | None, held_out: int | None) -> Material:
+def read_photos(paths: list[Path], preprocess: Preprocess, held_out: int | None) -> Material:
     """Plain photos of one source. Raises UsageError for several, or for a source without classes or with masks."""
     if len(paths) > 1:
         raise UsageError("--plain takes one source of photos", hint="put them into one folder")
@@ -72,12 +72,13 @@ def read_photos(paths: list[Path], size: int | None, held_out: int | None) -> Ma
             if source.masked
             else "put the photos into one folder per class",
         )
-    preprocess = Preprocess(size)
     names = list(source.splits)
     chosen = TRAIN if TRAIN in names else names[0]
     photos = DecodedSplit(source, chosen, preprocess)
     tested = DecodedSplit(source, TEST, preprocess) if TEST in names and chosen != TEST else None
-    spec = CipherSpec(PLAIN, {}, NO_KEY, photos.shape, photos.shape, size, False)
+    spec = CipherSpec(
+        PLAIN, {}, NO_KEY, photos.shape, photos.shape, preprocess.size, False, window=preprocess.rules.window
+    )
     return Material(photos, tested, spec.to_json())
 
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from cipherlens.api.front_end import choose_network, explain_refusal, find_map
-from cipherlens.cli.console import Json, Whole, emit, say
+from cipherlens.cli.console import emit, say
+from cipherlens.cli.options.training import FrontEnd, FrontEndOptions
+from cipherlens.cli.options.types import Json, Whole
 from cipherlens.cli.runs import open_sealed
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.manifest import DatasetSpec
@@ -18,38 +18,37 @@ if TYPE_CHECKING:
 
 
 def choose_start(
-    datasets: Sequence[SealedDataset],
-    split: str,
-    asked: str | None,
-    inverse: Path | None,
-    settings: dict[str, Any],
-    locked: bool = False,
+    datasets: Sequence[SealedDataset], split: str, options: FrontEndOptions, locked: bool = False
 ) -> dict[str, Any]:
-    """Settings of the adaptation network, with its start: where none is ``asked`` for, from ciphertexts if it can.
+    """Fields of TrainConfig: the adaptation network and its start; from ciphertexts if it can, unless asked.
 
-    Says aloud why it cannot. ``settings`` hold adaptation, legacy_padding and adapt_block: None for no adaptation
-    network, 0 for the cipher's block.
+    Says aloud why it cannot.
     """
-    block, adaptation = settings["adapt_block"], settings["adaptation"]
+    asked, file, block = options.start, options.front_end, options.block
+    network = {
+        "adapt_block": block,
+        "adaptation": options.adaptation,
+        "legacy_padding": options.legacy_padding,
+    }
     if block is None:  # with a start or a file this is refused, by what it lacks
-        return settings | {"start": asked or "random", "inverse": None if inverse is None else str(inverse)}
-    if inverse is not None and asked not in (None, "inverse"):
+        return network | {"start": asked or "random", "inverse": None if file is None else str(file)}
+    if file is not None and asked not in (None, "inverse"):
         raise UsageError(f"--start {asked} takes no --front-end", hint="leave one of them away")
-    if inverse is not None:
-        return settings | _choose_for_file(inverse, block) | {"start": "inverse", "inverse": str(inverse)}
+    if file is not None:
+        return network | _choose_for_file(file, block) | {"start": "inverse", "inverse": str(file)}
     if asked == "inverse":
         raise UsageError("--start inverse needs the file", hint="give --front-end MAP")
     if asked == "whitened":
-        return settings | _choose_whitened(datasets, block, adaptation)
-    if adaptation == "er" and not locked and asked != "random":
-        reason = _explain_refusal(datasets, split, settings)
+        return network | _choose_whitened(datasets, block, options.adaptation)
+    if options.adaptation == "er" and not locked and asked != "random":
+        reason = _explain_refusal(datasets, split, block, options.legacy_padding)
         if reason is None:
             kind, own = choose_network(datasets[0].spec)
-            return settings | {"start": "ciphertexts", "adapt_block": own, "adaptation": kind}
+            return network | {"start": "ciphertexts", "adapt_block": own, "adaptation": kind}
         if asked == "ciphertexts":
             raise UsageError(f"cannot start from ciphertexts: {reason}", hint="use --start random")
         say(f"note: the adaptation network starts from random numbers: {reason}")
-    return settings | {"start": asked or "random", "adapt_block": block or get_block(datasets[0].spec)}
+    return network | {"start": asked or "random", "adapt_block": block or get_block(datasets[0].spec)}
 
 
 def _choose_whitened(datasets: Sequence[SealedDataset], block: int, adaptation: str) -> dict[str, Any]:
@@ -66,9 +65,8 @@ def get_block(spec: DatasetSpec) -> int:
     return block
 
 
-def _explain_refusal(datasets: Sequence[SealedDataset], split: str, settings: dict[str, Any]) -> str | None:
-    block = settings["adapt_block"]
-    if settings["legacy_padding"]:
+def _explain_refusal(datasets: Sequence[SealedDataset], split: str, block: int, legacy_padding: bool) -> str | None:
+    if legacy_padding:
         return "its windows are off the grid"
     for dataset in datasets:
         reason = explain_refusal(dataset, split)
@@ -108,10 +106,11 @@ def say_can_decrypt(run: Path) -> None:
 def adapt(
     run: str,
     sealed: Path,
+    /,
     *,
     out: Path,
     public: str | None = None,
-    front_end: Annotated[Path | None, Parameter(name=("--front-end", "--inverse"))] = None,
+    front_end: FrontEnd = None,
     weights: Path | None = None,
     split: str | None = None,
     seed: Whole = 0,
@@ -137,6 +136,8 @@ def adapt(
         For a timm model: its weights in a local .safetensors or .pth file, instead of timm's hub.
     split
         Ciphertexts to look at; train, if there is such a split.
+    seed
+        Decides the attack's random numbers.
     """
     from cipherlens.api.joint import create_owner
     from cipherlens.training.front_end.adapt import adapt_run

@@ -1,7 +1,8 @@
 """The command attack: one attack on a sealed data set. The plain images serve scoring only."""
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from cipherlens.attacks.base import Attack
 from cipherlens.attacks.registry import PLUGINS, get_attack, list_names
@@ -12,23 +13,20 @@ from cipherlens.cli.commands.attack_resources import (
     require_map,
     save_inverse,
 )
-from cipherlens.cli.console import (
-    Json,
-    MaxPixels,
-    OptionalKeyFile,
-    OptionalWhole,
-    PassphraseFile,
-    Whole,
-    emit,
-    load_key,
-    say,
-)
+from cipherlens.cli.console import emit, say
+from cipherlens.cli.options.attacks import AttackerOptions, NetworkOptions
+from cipherlens.cli.options.keys import GivenKey
+from cipherlens.cli.options.types import Json
 from cipherlens.cli.runs import open_sealed
-from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.manifest import choose_split
 from cipherlens.data.sources.base import pick_evenly
 from cipherlens.errors import UsageError
+from cipherlens.keys import Key
+
+if TYPE_CHECKING:
+    from cipherlens.evaluation.harness import Evaluation
+    from cipherlens.evaluation.target import Target
 
 _DEFAULT_VALUES = 20_000_000
 """An attack's default budget is at most so many ciphertext values: about 1,000 images of 32x32, 130 of 224x224."""
@@ -38,63 +36,36 @@ _MAX_BUDGET = 1_000
 def attack(
     name: str,
     sealed: Path,
+    /,
     *,
     plain: str | None = None,
-    prior: str = "plain",
-    split: str | None = None,
-    budget: OptionalWhole = None,
-    seed: Whole = 0,
     pictures: Path | None = None,
-    key: OptionalKeyFile = None,
-    passphrase_file: PassphraseFile = None,
-    run: Path | None = None,
-    round: OptionalWhole = None,
-    public: Path | None = None,
-    weights: Path | None = None,
-    start: Literal["random", "whitened", "ciphertexts"] | None = None,
     classifier: Path | None = None,
     save_map: Path | None = None,
-    max_pixels: MaxPixels = MAX_PIXELS,
+    attacker: AttackerOptions = AttackerOptions(),
+    keys: GivenKey = GivenKey(),
+    networks: NetworkOptions = NetworkOptions(),
     as_json: Json = False,
 ) -> None:
     """Attack a sealed data set as an eavesdropper would, and score the result against the plain images.
 
+    No attack sees the key: it encrypts the pictures that the attacker chooses, or makes the locked model that the
+    attacker uses.
+
     Parameters
     ----------
     name
-        Ciphertext only: covariance, correlation, value-correlation, levels, neighbours, feature-reconstruction,
-        minimum-difference, jigsaw. Known pictures: known-plaintext. Chosen pictures:
-        chosen-plaintext (--key). Labels: adaptation (--run). The model in hand: locked-model (--run, --key),
-        folded-model (--run, --public). A public network as prior: batchnorm-match (--public). Networks trained for
-        minutes, part of an audit only where it names them: itn, gan (ciphertexts only), sia-gan (labels), itn-pairs
-        (known pictures).
+        Ciphertexts only: covariance, correlation, value-correlation, levels, neighbours, feature-reconstruction,
+        minimum-difference, jigsaw. Known pictures: known-plaintext. Chosen pictures: chosen-plaintext (--key).
+        Labels: adaptation (--run). The model in hand: locked-model (--run, --key), folded-model (--run, --public).
+        A public network as prior: batchnorm-match (--public). Trained for minutes, and part of an audit only where
+        it names them: itn, gan (ciphertexts only), sia-gan (labels), itn-pairs (known pictures).
     sealed
         Folder made by encrypt.
     plain
         The source that was encrypted; for scoring (and for the known pairs, where the attack has them).
-    prior
-        Public images the attacker has: "plain" for other images of the same source, never the attacked
-        ones; "parametric" for none; or any source.
-    budget
-        Ciphertexts the attacker sees, pairs it knows, or pictures it may have encrypted.
-    key
-        The client's key. It encrypts the pictures that the attacker chooses, or makes the locked model that the
-        attacker uses; no attack sees it.
     pictures
         Write a PNG with rows of plain, encrypted and reconstructed images.
-    run
-        Run folder for this sealed data. adaptation: of a classifier with an adaptation network; locked-model,
-        folded-model: of the keyed model.
-    round
-        adaptation: use the network as it was after so many rounds.
-    public
-        folded-model: run folder of the plain network that was folded. batchnorm-match: run folder of a network
-        on plain images, or a timm model.
-    weights
-        batchnorm-match: weights of the timm model from a local file, instead of over the network.
-    start
-        batchnorm-match: the map that it changes: that of covariance (ciphertexts, the default), whitened blocks, or
-        these behind a random rotation.
     classifier
         Run folder trained on plain images: also say how many reconstructions, and classes, it recognises.
     save_map
@@ -103,14 +74,12 @@ def attack(
         scored: the map is of the split with most images unless --split names one, and covariance searches from
         several starts, as for train --adapt.
     """
-    from cipherlens.ciphers.threat_models import MAX_QUERIES
-    from cipherlens.evaluation.harness import evaluate
-    from cipherlens.evaluation.load import load_target
-
     if plain is None and save_map is None:
         raise UsageError("an attack needs the plain images to be scored", hint="give --plain SOURCE, or --save-map")
+    if attacker.budget is not None and attacker.budget < 1:
+        raise UsageError("a budget is at least 1")
     means = AttackResources(
-        run, round, public, None if key is None else load_key(key, passphrase_file), weights, start
+        key=keys.load(), **{field.name: getattr(networks, field.name) for field in fields(networks)}
     )
     dataset = open_sealed(sealed, means.key)
     chosen = choose_attack(name, dataset, means)
@@ -118,53 +87,63 @@ def attack(
         require_map(chosen, dataset)
     if plain is None:
         assert save_map is not None
-        if chosen.threat_model.knows_pairs or chosen.threat_model.chooses:
-            raise UsageError(f"the {name} attack needs the plain images", hint="give --plain SOURCE")
-        _find_map(chosen, dataset, prior, split, budget, seed, save_map, max_pixels, as_json)
+        _find_map(chosen, dataset, attacker, save_map, as_json)
         return
-    known, asks = chosen.threat_model.knows_pairs, chosen.threat_model.chooses
-    if budget is not None and budget < 1:
-        raise UsageError("a budget is at least 1")
-    default = default_count(dataset)
-    least = chosen.requirements.min_images
-    size = budget if budget is not None else least if known else MAX_QUERIES if asks else default
-    # Pairs are spent, so an attack that knows some needs other images to be scored on.
-    count = size + default if known else default if asks else size
-    target = load_target(dataset, plain, split, count, prior, means.key if asks else None, max_pixels)
-    if budget is None and not known and not asks:
-        size = len(target.plain)
-    result = evaluate(chosen, target, size, seed)
+    target, result = _score(chosen, dataset, plain, attacker, means.key)
     if pictures is not None:
         from cipherlens.auditing.report.pictures import write_comparison
 
         write_comparison(pictures, target, result)
     facts = result.to_json() | {"sealed": str(sealed), "cipher": dataset.spec.cipher}
-    recognised = []
+    lines = _describe_result(name, result)
     if classifier is not None:
-        recognition = _recognise(dataset, split, target, result, classifier)
-        facts["recognition"] = recognition
-        recognised = [
+        facts["recognition"] = recognition = _recognise(dataset, attacker.split, target, result, classifier)
+        lines.append(
             f"recognised by a plain classifier: {recognition['accuracy']:.1%} of {recognition['n']} images "
             f"(chance {recognition['chance']:.1%}), {recognition['categories']} of {recognition['present']} classes"
             f" (a constant answer: 1); {recognition['answered']} different answers"
-        ]
-    for flag in result.flags:
-        say(f"do not rely on this figure: {flag}")
-    low, high = result.ssim_ci95
-    lines = [
-        f"{name} with {result.budget} {result.budget_unit} ({result.prior}): {result.n} images scored",
-        f"SSIM {result.ssim:.3f} [{low:.3f}, {high:.3f}] (guessing {result.guess_ssim:.3f}), "
-        f"PSNR {result.psnr:.1f} dB, exact pixels {result.exact_values:.1%}, {result.seconds:.1f} s",
-        *([] if result.reidentified is None else [f"original found among all: {result.reidentified:.1%} of them"]),
-        *recognised,
-    ]
+        )
     emit(facts, as_json, lines)
     if save_map is not None:  # last, so that a score is not lost where there is no map
         save_inverse(require_found(result.inverse), dataset, save_map)
 
 
+def _score(
+    chosen: Attack, dataset: SealedDataset, plain: str, attacker: AttackerOptions, key: Key | None
+) -> "tuple[Target, Evaluation]":
+    """Run the attack on as many images as it may see, and score it on those that it did not know."""
+    from cipherlens.ciphers.threat_models import MAX_QUERIES
+    from cipherlens.evaluation.harness import evaluate
+    from cipherlens.evaluation.load import load_target
+
+    known, asks = chosen.threat_model.knows_pairs, chosen.threat_model.chooses
+    default = default_count(dataset)
+    least = chosen.requirements.min_images
+    budget = attacker.budget
+    size = budget if budget is not None else least if known else MAX_QUERIES if asks else default
+    # Pairs are spent, so an attack that knows some needs other images to be scored on.
+    count = size + default if known else default if asks else size
+    oracle = key if asks else None
+    target = load_target(dataset, plain, attacker.split, count, attacker.prior, oracle, attacker.max_pixels)
+    if budget is None and not known and not asks:
+        size = len(target.plain)
+    return target, evaluate(chosen, target, size, attacker.seed)
+
+
+def _describe_result(name: str, result: "Evaluation") -> list[str]:
+    for flag in result.flags:
+        say(f"do not rely on this figure: {flag}")
+    low, high = result.ssim_ci95
+    return [
+        f"{name} with {result.budget} {result.budget_unit} ({result.prior}): {result.n} images scored",
+        f"SSIM {result.ssim:.3f} [{low:.3f}, {high:.3f}] (guessing {result.guess_ssim:.3f}), "
+        f"PSNR {result.psnr:.1f} dB, exact pixels {result.exact_values:.1%}, {result.seconds:.1f} s",
+        *([] if result.reidentified is None else [f"original found among all: {result.reidentified:.1%} of them"]),
+    ]
+
+
 def _recognise(
-    dataset: SealedDataset, split: str | None, target: Any, result: Any, classifier: Path
+    dataset: SealedDataset, split: str | None, target: "Target", result: "Evaluation", classifier: Path
 ) -> dict[str, Any]:
     from cipherlens.evaluation.recognition import check_classes, recognise
 
@@ -174,25 +153,18 @@ def _recognise(
     return recognise(result.reconstruction, labels[chosen], classifier).to_json()
 
 
-def _find_map(
-    chosen: Attack,
-    dataset: SealedDataset,
-    prior: str,
-    split: str | None,
-    budget: int | None,
-    seed: int,
-    path: Path,
-    max_pixels: int,
-    as_json: bool,
-) -> None:
+def _find_map(chosen: Attack, dataset: SealedDataset, attacker: AttackerOptions, path: Path, as_json: bool) -> None:
     """The eavesdropper's own case: there is nothing to be scored with."""
     from cipherlens.api.front_end import count_starts
     from cipherlens.evaluation.load import load_view
 
-    size = default_count(dataset) if budget is None else budget
+    if chosen.threat_model.knows_pairs or chosen.threat_model.chooses:
+        raise UsageError(f"the {chosen.name} attack needs the plain images", hint="give --plain SOURCE")
+    size = default_count(dataset) if attacker.budget is None else attacker.budget
     counts = dataset.spec.counts
-    seen_split = split or max(counts, key=lambda name: counts[name])  # nothing is scored: where most images are
-    view = load_view(dataset, seen_split, size, prior, seed, max_pixels, count_starts(dataset.spec))
+    split = attacker.split or max(counts, key=lambda name: counts[name])  # nothing is scored: where most images are
+    starts = count_starts(dataset.spec)
+    view = load_view(dataset, split, size, attacker.prior, attacker.seed, attacker.max_pixels, starts)
     if lack := chosen.missing_images(len(view.ciphertexts), view.plain_shape, view.structure.block):
         raise UsageError(f"{chosen.name} {lack}", hint="see docs/attacks.md for what attacks need")
     result = chosen.execute(view)

@@ -5,25 +5,16 @@ import shlex
 import sys
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from cipherlens.cli.commands.attack import default_count
-from cipherlens.cli.console import (
-    Discard,
-    Json,
-    MaxPixels,
-    OptionalKeyFile,
-    OptionalWhole,
-    PassphraseFile,
-    Whole,
-    emit,
-    load_key,
-    progress_bar,
-    say,
-    say_discarded,
-)
+from cipherlens.cli.console import emit, progress_bar, say, say_discarded
+from cipherlens.cli.options.attacks import AttackerOptions
+from cipherlens.cli.options.keys import GivenKey
+from cipherlens.cli.options.types import WORK, Discard, Json, OptionalWhole
 from cipherlens.cli.runs import open_sealed
-from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.output_lock import hold_folder
 from cipherlens.data.partial import discard_leftovers
 from cipherlens.errors import PartialResultError, ThresholdExceeded
@@ -31,21 +22,17 @@ from cipherlens.errors import PartialResultError, ThresholdExceeded
 
 def audit(
     sealed: Path,
+    /,
     *,
     plain: str,
     out: Path,
-    prior: str = "plain",
-    split: str | None = None,
-    budget: OptionalWhole = None,
     attacks: list[str] | None = None,
-    minutes: float = 10.0,
-    workers: OptionalWhole = None,
     run: list[Path] | None = None,
     fail_above: list[str] | None = None,
-    key: OptionalKeyFile = None,
-    passphrase_file: PassphraseFile = None,
-    seed: Whole = 0,
-    max_pixels: MaxPixels = MAX_PIXELS,
+    attacker: AttackerOptions = AttackerOptions(),
+    keys: GivenKey = GivenKey(),
+    minutes: Annotated[float, Parameter(group=WORK)] = 10.0,
+    workers: Annotated[OptionalWhole, Parameter(group=WORK)] = None,
     discard: Discard = False,
     as_json: Json = False,
 ) -> None:
@@ -61,10 +48,6 @@ def audit(
         The source that was encrypted.
     out
         Folder for report.json and report.html.
-    prior
-        As for attack.
-    budget
-        Most ciphertexts an attack sees.
     attacks
         Run only these: names, separated by commas; may be repeated.
     minutes
@@ -77,8 +60,8 @@ def audit(
         needs --key), and so is a folded one beside the plain run that it was made of.
     fail_above
         METRIC=LIMIT with metric ssim, psnr or exact_pixels; may be repeated.
-    key
-        The client's key, for attacks that have pictures of their choice encrypted; without it they are left out.
+    keys
+        For attacks that have pictures of their choice encrypted; without the key they are left out.
     """
     from cipherlens.auditing.report.write import summary_lines, write_report
     from cipherlens.auditing.run import AuditConfig
@@ -93,10 +76,11 @@ def audit(
         return
     limits = parse_limits(fail_above or [])
     names = tuple(name.strip() for text in attacks or () for name in text.split(","))
-    effort = AuditConfig(names, (os.cpu_count() or 1) if workers is None else workers, minutes, seed)
-    oracle_key = None if key is None else load_key(key, passphrase_file)
+    effort = AuditConfig(names, (os.cpu_count() or 1) if workers is None else workers, minutes, attacker.seed)
+    oracle_key = keys.load()
     dataset = open_sealed(sealed, oracle_key)
-    target = load_target(dataset, plain, split, budget or default_count(dataset), prior, oracle_key, max_pixels)
+    count = attacker.budget or default_count(dataset)
+    target = load_target(dataset, plain, attacker.split, count, attacker.prior, oracle_key, attacker.max_pixels)
     command = shlex.join(["cipherlens", *sys.argv[1:]])
     with hold_folder(out):
         with progress_bar("attacking") as progress:

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from cipherlens.cli.console import Json, OptionalWhole, Whole, emit
+from cipherlens.cli.console import emit
+from cipherlens.cli.options.types import Json, OptionalWhole, Whole
 from cipherlens.errors import UsageError
 from cipherlens.files import write_atomic
 
 
 def classes(
     source: str,
+    /,
     *,
     pretrained_on: str = "imagenet-1k",
     hierarchy: Path | None = None,

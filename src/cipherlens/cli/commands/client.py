@@ -3,35 +3,21 @@
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from cipherlens.ciphers import Cipher, create_cipher, list_ciphers
 from cipherlens.ciphers.broken import describe_breaks, find_breaks
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
-from cipherlens.ciphers.registry import PLUGINS, parse_option
+from cipherlens.ciphers.registry import PLUGINS
 from cipherlens.cli.commands.inspect import inspect
-from cipherlens.cli.console import (
-    Discard,
-    Json,
-    KeyFile,
-    MaxPixels,
-    OptionalKeyFile,
-    OptionalWhole,
-    PassphraseFile,
-    Whole,
-    emit,
-    load_key,
-    progress_bar,
-    read_passphrase,
-    say,
-    say_discarded,
-    say_if_unchecked,
-)
+from cipherlens.cli.console import emit, progress_bar, say, say_discarded, say_if_unchecked
+from cipherlens.cli.options.ciphers import CipherOptions
+from cipherlens.cli.options.images import ImageOptions, SelectionOptions
+from cipherlens.cli.options.keys import ClientKey, GivenKey, read_passphrase
+from cipherlens.cli.options.types import IMAGES, KEY, WORK, Discard, Flag, Json, OptionalWhole
 from cipherlens.cli.photos import choose_hold_out, say_remarks, say_unopened
-from cipherlens.data.decoding import MAX_PIXELS, Rules
-from cipherlens.data.images import Preprocess
 from cipherlens.data.partial import discard_leftovers
 from cipherlens.data.sealed.job import plan_job
 from cipherlens.data.sealed.seal import SealReport, seal
@@ -45,8 +31,9 @@ from cipherlens.keys import Key
 
 def keygen(
     keyfile: Path,
+    /,
     *,
-    passphrase_file: PassphraseFile = None,
+    passphrase_file: Annotated[Path | None, Parameter(group=KEY)] = None,
     comment: str = "",
     as_json: Json = False,
 ) -> None:
@@ -56,6 +43,8 @@ def keygen(
     ----------
     keyfile
         File to create, readable by you only. Whoever holds it can decrypt.
+    passphrase_file
+        Protect the key file with the passphrase in the first line of this file.
     comment
         One line to remember the key by.
     """
@@ -74,30 +63,15 @@ def keygen(
 def encrypt(
     source: str,
     destination: Path,
+    /,
     *,
-    key: KeyFile,
-    passphrase_file: PassphraseFile = None,
-    cipher: str = "hill",
-    block: OptionalWhole = None,
-    orthogonal: Annotated[bool, Parameter(negative="")] = False,
-    grey: Annotated[bool, Parameter(negative="")] = False,
-    scramble: Annotated[bool, Parameter(negative="")] = False,
-    per_image: Annotated[bool, Parameter(negative="")] = False,
-    cipher_option: list[str] | None = None,
-    size: OptionalWhole = None,
-    pad: Annotated[bool, Parameter(negative="")] = False,
-    channels: Literal[1, 3] = 3,
-    window: str | None = None,
-    split: list[str] | None = None,
-    hold_out: OptionalWhole = None,
-    limit: OptionalWhole = None,
-    augment: Whole = 0,
-    classes: str | None = None,
-    on_error: Literal["stop", "skip"] = "stop",
-    keep_names: Annotated[bool, Parameter(negative="")] = False,
-    max_pixels: MaxPixels = MAX_PIXELS,
-    workers: OptionalWhole = None,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    keys: ClientKey,
+    scheme: CipherOptions = CipherOptions(),
+    images: ImageOptions = ImageOptions(),
+    pad: Annotated[Flag, Parameter(group=IMAGES)] = False,
+    selection: SelectionOptions = SelectionOptions(),
+    workers: Annotated[OptionalWhole, Parameter(group=WORK)] = None,
+    dry_run: Annotated[Flag, Parameter(group=WORK)] = False,
     as_json: Json = False,
 ) -> None:
     """Seal images: encrypt them with a key into a data set that can be handed to a provider.
@@ -111,63 +85,27 @@ def encrypt(
         FOLDER?hold_out=10 keeps every tenth image of each class for testing.
     destination
         New folder for the sealed data set.
-    cipher
-        hill, pixel-permutation, etc, ...: cipherlens ciphers lists them; a+b applies a, then b.
-    block
-        Block side of block ciphers.
-    orthogonal
-        hill, patch: draw orthogonal matrices.
-    grey
-        etc: put the channels side by side into one grey picture.
-    scramble
-        patch: move the patches too.
-    per_image
-        negpos, pe, etc: a key of its own for every image.
-    cipher_option
-        NAME=VALUE: any parameter of the cipher, as those of an installed package have; may be repeated.
-    size
-        Resize the shorter side to this and cut out the centre square.
     pad
         Fill sides up to multiples of the block.
-    channels
-        1 keeps grey images grey; colours become their luminance.
-    window
-        How images of more than 8 bits become 8, which are refused without: LOW:HIGH (0:65535 for all 16 bits),
-        minmax or percentile (1 to 99) of each image.
-    split
-        Seal only this split; may be repeated.
-    hold_out
-        Of a source with classes and no splits, every so many images of each class become the test split; every
-        fifth by default, 0 for none.
-    limit
-        Seal at most this many images of each split, evenly spread (their variants not counted).
-    augment
-        Add so many variants (mirrored, shifted) of each training image, made before encryption.
-    classes
-        Seal only these classes: names or ranges of positions (0-4), separated by commas, or @FILE of such.
-    on_error
-        What to do with an image that cannot be used.
-    keep_names
-        Store the originals' file names in the sealed data set, readable by everybody.
     workers
         Worker processes; all cores by default.
     dry_run
         Check everything and say what would be done.
     """
-    flags = {"orthogonal": orthogonal, "grey": grey, "scramble": scramble, "per_image": per_image}
-    chosen = _choose_cipher(cipher, block, flags, cipher_option or [])
-    secret = load_key(key, passphrase_file)
-    subset = () if classes is None else parse_classes(classes)
+    chosen = scheme.create()
+    secret = keys.load()
+    subset = () if selection.classes is None else parse_classes(selection.classes)
+    splits = selection.split or []
     options = SealOptions(
-        Preprocess(size, pad, max_pixels, Rules(channels, window)),
-        tuple(split or ()),
-        limit,
-        on_error,
-        keep_names,
+        images.prepare(pad),
+        tuple(splits),
+        selection.limit,
+        selection.on_error,
+        selection.keep_names,
         workers or os.cpu_count() or 1,
-        augment,
+        selection.augment,
         subset,
-        choose_hold_out(select(open_source(source), subset), hold_out, split or []),
+        choose_hold_out(select(open_source(source), subset), selection.hold_out, splits),
     )
     if dry_run:
         job = plan_job(canonical_source(source), chosen, secret, options)
@@ -178,16 +116,6 @@ def encrypt(
     with progress_bar("encrypting") as progress:
         report = seal(source, destination, chosen, secret, options, progress)
     _report_sealing(report, destination, secret, as_json)
-
-
-def _choose_cipher(name: str, block: int | None, flags: dict[str, bool], options: list[str]) -> Cipher:
-    params: dict[str, Any] = {} if block is None else {"block": block}
-    params |= {flag: True for flag, given in flags.items() if given}
-    for field, value in (parse_option(name, text) for text in options):
-        if field in params:
-            raise UsageError(f"{field} is given twice", hint="give it once", parameters=("cipher_option",))
-        params[field] = value
-    return create_cipher(name, **params)
 
 
 def _report_sealing(report: SealReport, destination: Path, key: Key, as_json: bool) -> None:
@@ -213,9 +141,9 @@ def _report_sealing(report: SealReport, destination: Path, key: Key, as_json: bo
 def decrypt(
     sealed: Path,
     destination: Path,
+    /,
     *,
-    key: OptionalKeyFile = None,
-    passphrase_file: PassphraseFile = None,
+    keys: GivenKey = GivenKey(),
     map_file: Annotated[Path | None, Parameter(name="--map")] = None,
     discard: Discard = False,
     as_json: Json = False,
@@ -236,14 +164,15 @@ def decrypt(
     if discard:
         emit({"discarded": list(map(str, left))}, as_json, [f"{len(left)} unfinished results removed"])
         return
-    if (key is None) == (map_file is None):
+    if (keys.key is None) == (map_file is None):
         raise UsageError("decrypt takes the client's --key, or a --map that an attack has found", hint="give one")
     with progress_bar("decrypting") as progress:
-        if key is not None:
-            count, how = unseal(sealed, destination, load_key(key, passphrase_file), progress), "decrypted"
+        secret = keys.load()
+        if secret is not None:
+            count, how = unseal(sealed, destination, secret, progress), "decrypted"
         else:
             assert map_file is not None
-            say_if_unchecked(key, sealed)
+            say_if_unchecked(secret, sealed)
             inverse = EstimatedInverse.load(map_file)
             count, how = (
                 read_with_map(sealed, destination, inverse, progress),

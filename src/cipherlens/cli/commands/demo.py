@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cipherlens.ciphers import create_cipher
-from cipherlens.cli.console import Json, Whole, emit, progress_bar, say
+from cipherlens.cli.console import emit, progress_bar, say
+from cipherlens.cli.options.types import Json, Whole
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.seal import seal
 from cipherlens.data.sealed.shards import SealOptions

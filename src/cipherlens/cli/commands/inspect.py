@@ -5,7 +5,8 @@ from typing import Any
 
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.broken import describe_breaks, find_breaks
-from cipherlens.cli.console import Json, emit
+from cipherlens.cli.console import emit
+from cipherlens.cli.options.types import Json
 from cipherlens.data.run_files import read_run_files
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.manifest import FILE_NAME
@@ -14,7 +15,7 @@ from cipherlens.keys.keyfile import read_fields
 from cipherlens.untrusted import open_untrusted
 
 
-def inspect(path: Path, *, as_json: Json = False) -> None:
+def inspect(path: Path, /, *, as_json: Json = False) -> None:
     """Say what a key file, a sealed data set or a run folder is. Secret values are not shown.
 
     Parameters

@@ -5,17 +5,19 @@ from pathlib import Path
 from typing import Literal
 
 from cipherlens.ciphers.estimated_inverse import Target
-from cipherlens.cli.console import Json, KeyFile, PassphraseFile, emit, load_key, say
+from cipherlens.cli.console import emit, say
+from cipherlens.cli.options.keys import ClientKey
+from cipherlens.cli.options.types import Json
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import PrecisionWarning
 
 
 def lock(
     run: Path,
+    /,
     *,
-    key: KeyFile,
+    keys: ClientKey,
     out: Path,
-    passphrase_file: PassphraseFile = None,
     inner: Literal["shuffled", "plain"] = "shuffled",
     as_json: Json = False,
 ) -> None:
@@ -35,7 +37,7 @@ def lock(
     """
     from cipherlens.training.keyed_runs.lock import lock_run
 
-    secret = load_key(key, passphrase_file)
+    secret = keys.load()
     record = lock_run(run, out, secret, inner)
     say("note: whoever runs a locked model can read the key out of it")
     emit(
@@ -47,11 +49,11 @@ def lock(
 
 def fold(
     run: Path,
+    /,
     *,
     sealed: Path,
-    key: KeyFile,
+    keys: ClientKey,
     out: Path,
-    passphrase_file: PassphraseFile = None,
     as_json: Json = False,
 ) -> None:
     """Fold the key into a run trained on plain images: its first layer then takes encrypted ones, at no cost.
@@ -71,7 +73,7 @@ def fold(
     """
     from cipherlens.training.keyed_runs.fold import fold_run
 
-    secret = load_key(key, passphrase_file)
+    secret = keys.load()
     dataset = SealedDataset.open(sealed, secret)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PrecisionWarning)
@@ -91,9 +93,7 @@ def fold(
     )
 
 
-def invert(
-    sealed: Path, *, key: KeyFile, out: Path, passphrase_file: PassphraseFile = None, as_json: Json = False
-) -> None:
+def invert(sealed: Path, /, *, keys: ClientKey, out: Path, as_json: Json = False) -> None:
     """Write the inverse of a Hill key, from which an adaptation network can start: the upper bound of learning it.
 
     The file is like one that attack --save-map writes, without its errors. Whoever has it can decrypt.
@@ -107,7 +107,7 @@ def invert(
     """
     from cipherlens.ciphers.exact_inverse import invert as find_inverse
 
-    secret = load_key(key, passphrase_file)
+    secret = keys.load()
     spec = SealedDataset.open(sealed, secret).spec
     find_inverse(spec.bind(secret)).save(out, Target.of(spec.to_json()))
     say("note: whoever has this file can decrypt the data set")

@@ -1,6 +1,7 @@
 """``cipherlens predict``: ask a trained model about images."""
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.cli.console import Json, MaxPixels, OptionalKeyFile, PassphraseFile, Whole, emit, load_key
+from cipherlens.cli.console import emit
+from cipherlens.cli.inputs import is_ciphertext, list_images
+from cipherlens.cli.options.images import MaxPixels
+from cipherlens.cli.options.keys import GivenKey
+from cipherlens.cli.options.types import Json, Whole
 from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
 from cipherlens.data.sealed.manifest import PLAIN, CipherSpec
-from cipherlens.data.sources.folder import IMAGE_SUFFIXES
 from cipherlens.errors import DataError, UsageError
+from cipherlens.keys import Key
 from cipherlens.untrusted import describe, read_untrusted
 
 if TYPE_CHECKING:
@@ -27,15 +32,15 @@ _AT_ONCE = 64
 
 def predict(
     run: Path,
-    images: list[Path],
+    images: list[str],
+    /,
     *,
-    key: OptionalKeyFile = None,
-    passphrase_file: PassphraseFile = None,
     top: Whole = 3,
-    max_pixels: MaxPixels = MAX_PIXELS,
+    owner: str | None = None,
     masks: Path | None = None,
     feature_maps: Path | None = None,
-    owner: str | None = None,
+    keys: GivenKey = GivenKey(),
+    max_pixels: MaxPixels = MAX_PIXELS,
     as_json: Json = False,
 ) -> None:
     """Classify images: plain ones, encrypted on the spot with the client's key, or ciphertexts in .npy files.
@@ -45,88 +50,71 @@ def predict(
     run
         Run folder made by train or lock.
     images
-        Image files (with --key), .npy files with one ciphertext (C, H, W), or folders of them.
+        Image files (with --key), .npy files with one ciphertext (C, H, W), folders or patterns ('photos/*.jpg') of
+        them, or - for one on stdin.
     top
         How many classes to name.
+    owner
+        A run for images under several keys, without --key: the fingerprint of the key of these ciphertexts.
     masks
         Segmentation: write a PNG per image, one byte per pixel with its class, in the order of the plain image.
     feature_maps
         Locked models: write pictures of the first image's feature maps, put back in order above, as stored below.
-    owner
-        A run for images under several keys, without --key: the fingerprint of the key of these ciphertexts.
+    max_pixels
+        Most pixels of a picture; a larger one is refused.
     """
-    images = _list_files(images)  # checked before torch is loaded
+    items = list_images(images)  # checked before torch is loaded
     from cipherlens.cli.runs import open_run
     from cipherlens.training.run.load import predict as classify
 
-    secret = None if key is None else load_key(key, passphrase_file)
+    secret = keys.load()
     loaded, lock = open_run(run, "last", secret, owner=owner if secret is None else secret.fingerprint)
     scheme = CipherSpec.from_json(loaded.provenance)
-    plain = [path for path in images if path.suffix != ".npy"]
-    if plain and key is None and scheme.cipher != PLAIN:
+    plain = [item.name for item in items if not is_ciphertext(item)]
+    if plain and secret is None and scheme.cipher != PLAIN:
         raise UsageError(
             f"{plain[0]} is a plain image, and the model answers on {scheme.cipher} images",
             hint="give the client's --key, or a ciphertext in a .npy file",
         )
-    _check_outputs(loaded, scheme, images, top, masks, feature_maps, key)
+    _check_outputs(loaded, scheme, items, top, masks, feature_maps, secret)
     bound = lock or (None if secret is None else scheme.bind(secret))
-    preprocess = scheme.preprocess(max_pixels)
-    parts = []
-    for first in range(0, len(images), _AT_ONCE):
-        chosen = images[first : first + _AT_ONCE]
-        batch = np.concatenate([_read_image(path, preprocess, scheme, bound, loaded) for path in chosen])
-        parts.append(classify(loaded, batch))
-    probabilities = np.concatenate(parts)
+    read = partial(_read_image, preprocess=scheme.preprocess(max_pixels), scheme=scheme, bound=bound, run=loaded)
+    groups = (items[first : first + _AT_ONCE] for first in range(0, len(items), _AT_ONCE))
+    probabilities = np.concatenate([classify(loaded, np.concatenate(list(map(read, group)))) for group in groups])
     written: dict[str, list[str]] = {}
     if masks is not None:
-        written["masks"] = _write_masks(masks, images, probabilities, scheme, bound)
+        written["masks"] = _write_masks(masks, items, probabilities, scheme, bound)
     if feature_maps is not None:
-        written["feature_maps"] = _write_feature_maps(
-            feature_maps, _read_image(images[0], preprocess, scheme, bound, loaded), loaded
-        )
-    # Of a segmentation model: the share of pixels that each class is expected to cover.
-    shares = probabilities.mean(axis=(2, 3)) if loaded.masked else probabilities
-    order = np.argsort(-shares, axis=1)[:, :top]
-    answers = {
-        str(path): {loaded.classes[i]: round(float(row[i]), 4) for i in ranked}
-        for path, row, ranked in zip(images, shares, order, strict=True)
-    }
+        written["feature_maps"] = _write_feature_maps(feature_maps, read(items[0]), loaded)
+    answers = _rank(items, probabilities, loaded, top)
     lines = [
-        f"{path}: " + ", ".join(f"{name} {share:.1%}" for name, share in found.items())
-        for path, found in answers.items()
+        f"{name}: " + ", ".join(f"{found} {share:.1%}" for found, share in shares.items())
+        for name, shares in answers.items()
     ]
     lines += [path for paths in written.values() for path in paths]
     emit({"run": str(run), "predictions": answers, **written}, as_json, lines)
 
 
-def _list_files(paths: list[Path]) -> list[Path]:
-    """The files, and those in folders. Raises DataError for a path that is neither, or a folder without images."""
-    found = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(
-                file
-                for file in path.rglob("[!.]*")
-                if file.suffix.lower() in (*IMAGE_SUFFIXES, ".npy") and file.is_file()
-            )
-            if not inside:
-                raise DataError(f"{path} holds no images", hint="give image files, .npy files, or folders of them")
-            found += inside
-        elif path.is_file():
-            found.append(path)
-        else:
-            raise DataError(f"no image {path}", hint="check the path")
-    return found
+def _rank(
+    items: list[Item], probabilities: NDArray[np.float32], run: "Run", top: int
+) -> dict[str, dict[str, float]]:
+    """The most probable classes of each image; of a segmentation, the share of pixels each is expected to cover."""
+    shares = probabilities.mean(axis=(2, 3)) if run.masked else probabilities
+    order = np.argsort(-shares, axis=1)[:, :top]
+    return {
+        item.name: {run.classes[i]: round(float(row[i]), 4) for i in ranked}
+        for item, row, ranked in zip(items, shares, order, strict=True)
+    }
 
 
 def _check_outputs(
     run: "Run",
     scheme: CipherSpec,
-    images: list[Path],
+    images: list[Item],
     top: int,
     masks: Path | None,
     feature_maps: Path | None,
-    key: Path | None,
+    key: Key | None,
 ) -> None:
     """Refuse what cannot be written, before anything is computed."""
     from cipherlens.keyed import LockedModel
@@ -145,35 +133,40 @@ def _check_outputs(
         return
     if not run.masked:
         raise UsageError("the model gives a class per image, no masks", hint="leave out --masks")
-    if len({path.stem for path in images}) < len(images):
+    if len({_stem(item) for item in images}) < len(images):
         raise UsageError("two images have the same name, and would have the same mask", hint="rename one")
     if key is None and scheme.cipher != PLAIN:
         raise UsageError("without the key a mask cannot be put in order", hint="give the client's --key")
 
 
+def _stem(item: Item) -> str:
+    return Path(item.name).stem
+
+
 def _read_image(
-    path: Path, preprocess: Preprocess, scheme: CipherSpec, bound: BoundCipher | None, run: "Run"
+    item: Item, preprocess: Preprocess, scheme: CipherSpec, bound: BoundCipher | None, run: "Run"
 ) -> NDArray[Any]:
     """One encrypted image (1, C, H, W), of the shape and dtype that the run was trained on."""
-    if path.suffix == ".npy":
-        return _read_ciphertext(path, run)
-    pixels = preprocess.apply(Item(str(path), -1, path))
-    check_shape(pixels, scheme.plain_shape, str(path))
+    if is_ciphertext(item):
+        return _read_ciphertext(item, run)
+    pixels = preprocess.apply(item)
+    check_shape(pixels, scheme.plain_shape, item.name)
     padded = pad_to(pixels[None], scheme.padded_shape)
-    return padded if bound is None else np.asarray(bound.encrypt(padded, [path.name]))
+    return padded if bound is None else np.asarray(bound.encrypt(padded, [Path(item.name).name]))
 
 
-def _read_ciphertext(path: Path, run: "Run") -> NDArray[Any]:
+def _read_ciphertext(item: Item, run: "Run") -> NDArray[Any]:
+    limit = _NPY_HEADER + int(np.prod(run.shape)) * np.dtype(run.dtype).itemsize
     try:
-        limit = _NPY_HEADER + int(np.prod(run.shape)) * np.dtype(run.dtype).itemsize
-        ct = np.load(io.BytesIO(read_untrusted(path, limit)), allow_pickle=False)
+        content = read_untrusted(item.content, limit) if isinstance(item.content, Path) else item.content
+        ct = np.load(io.BytesIO(content[:limit]), allow_pickle=False)  # type: ignore[arg-type]
     except Exception as error:  # of many kinds: the file may be anything
-        raise DataError(f"{path} is not a ciphertext: {describe(error)}", hint="give a .npy file") from None
+        raise DataError(f"{item.name} is not a ciphertext: {describe(error)}", hint="give a .npy file") from None
     if isinstance(ct, np.ndarray) and ct.ndim == 3:
         ct = ct[None]
     if not isinstance(ct, np.ndarray) or ct.shape != (1, *run.shape) or ct.dtype != run.dtype:
         raise DataError(
-            f"{path} is not one ciphertext of this run",
+            f"{item.name} is not one ciphertext of this run",
             hint=f"it takes {run.dtype} arrays of shape {run.shape}, one image a file",
         )
     return ct
@@ -181,7 +174,7 @@ def _read_ciphertext(path: Path, run: "Run") -> NDArray[Any]:
 
 def _write_masks(
     folder: Path,
-    images: list[Path],
+    images: list[Item],
     probabilities: NDArray[np.float32],
     scheme: CipherSpec,
     bound: BoundCipher | None,
@@ -191,7 +184,7 @@ def _write_masks(
     masks = probabilities.argmax(axis=1).astype(np.uint8)
     put_back = masks[:, None] if bound is None else decrypt_masks(scheme, bound, masks)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{path.stem}.png" for path in images]
+    paths = [folder / f"{_stem(item)}.png" for item in images]
     for path, mask in zip(paths, put_back, strict=True):
         save_png(mask, path)
     return [str(path) for path in paths]

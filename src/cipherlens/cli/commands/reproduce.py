@@ -4,12 +4,14 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
-from cipherlens.cli.console import Json, Whole, emit, progress_bar, say, show_progress
+from cipherlens.cli.console import emit, progress_bar, say, show_progress
+from cipherlens.cli.options.types import Json, Whole
 from cipherlens.errors import UsageError
 
 
 def reproduce(
     name: str,
+    /,
     *,
     scale: Literal["smoke", "cpu", "full"] = "smoke",
     source: str | None = None,

@@ -3,18 +3,20 @@
 from pathlib import Path
 from typing import Literal
 
-from cipherlens.cli.console import Flag, Json, OptionalKeyFile, PassphraseFile, emit, load_key
+from cipherlens.cli.console import emit
+from cipherlens.cli.options.keys import GivenKey
+from cipherlens.cli.options.types import Flag, Json
 from cipherlens.cli.runs import check_same_scheme, open_run, open_sealed
 
 
 def test(
     run: Path,
     sealed: Path,
+    /,
     *,
     split: str = "test",
     weights: Literal["best", "last"] = "last",
-    key: OptionalKeyFile = None,
-    passphrase_file: PassphraseFile = None,
+    keys: GivenKey = GivenKey(),
     measure_wrong_key: Flag = False,
     as_json: Json = False,
 ) -> None:
@@ -26,6 +28,8 @@ def test(
         Run folder made by train.
     sealed
         Folder made by encrypt, with the key the run was trained on.
+    split
+        The split whose images are classified.
     weights
         last is honest; best was chosen on the test images themselves.
     measure_wrong_key
@@ -34,7 +38,7 @@ def test(
     """
     from cipherlens.training.run.load import evaluate
 
-    secret = None if key is None else load_key(key, passphrase_file)
+    secret = keys.load()
     dataset = open_sealed(sealed, secret, check=not measure_wrong_key)
     owner = dataset.spec.key_fingerprint
     loaded, _ = open_run(run, weights, secret, not measure_wrong_key, owner)
