@@ -4,6 +4,9 @@ Exit codes: 0 ok, 1 failure, 2 usage, 3 key or authentication, 4 bad data, 5 aud
 (something was skipped). An interrupt gives 130.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class CipherlensError(Exception):
     """Base of all errors that cipherlens raises on purpose.
@@ -62,6 +65,9 @@ class PrecisionWarning(UserWarning):
     """Rounding makes the result less exact than usual."""
 
 
-def unknown_name(kind: str, name: str, known: list[str]) -> UsageError:
-    """Error for a name that a registry does not hold; it lists the valid names."""
-    return UsageError(f"unknown {kind} {name!r}", hint=f"choose one of: {', '.join(sorted(known))}")
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """Error for a name that a registry does not hold; it lists the valid names, and says which is most like it."""
+    names = sorted(known)
+    meant = get_close_matches(name, names, n=1)
+    guess = f"did you mean {meant[0]}? " if meant else ""
+    return UsageError(f"unknown {kind} {name!r}", hint=f"{guess}choose one of: {', '.join(names)}")

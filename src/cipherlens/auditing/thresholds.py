@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cipherlens.errors import CipherlensError, UsageError
+from cipherlens.errors import CipherlensError, UsageError, unknown_name
 from cipherlens.evaluation.harness import Evaluation
 
 METRICS = {"ssim": (-1.0, 1.0), "psnr": (-100.0, 100.0), "exact_pixels": (0.0, 1.0)}
@@ -23,7 +23,7 @@ def parse_limits(texts: Sequence[str]) -> dict[str, float]:
                 f"a limit is METRIC=NUMBER, not {text!r}", hint="e.g. ssim=0.3", parameters=("fail_above",)
             ) from None
         if name not in METRICS:
-            raise UsageError(f"unknown metric {name!r}", hint=f"choose one of: {', '.join(METRICS)}")
+            raise unknown_name("metric", name, METRICS)
         least, most = METRICS[name]
         if not least <= limits[name] <= most:  # false for nan too
             raise UsageError(

@@ -6,7 +6,7 @@ from math import isfinite
 from typing import Any, get_type_hints
 
 from cipherlens.ciphers.blocks import MAX_BLOCK
-from cipherlens.errors import UsageError
+from cipherlens.errors import UsageError, unknown_name
 from cipherlens.models.adaptation.kinds import ADAPTATIONS, MAP_HOLDERS
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -98,7 +98,7 @@ class TrainConfig:
         for field, choices in CHOICES.items():
             value = getattr(self, field)
             if value not in choices and not (field == "lock" and value is None):
-                raise UsageError(f"unknown {field} {value!r}", hint=f"choose one of: {', '.join(choices)}")
+                raise unknown_name(field, value, choices)
         for field, minimum in MINIMA.items():
             value = getattr(self, field)
             if value is not None and value < minimum:

@@ -13,7 +13,7 @@ from torch import nn
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.run_files import BEST, LAST
-from cipherlens.errors import DataError, KeyFailureError, ShapeError, UsageError
+from cipherlens.errors import DataError, KeyFailureError, ShapeError, unknown_name
 from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.batches import ImageBatches, ImageSet, check_image_set, check_same_kind, has_masks
 from cipherlens.training.engine.hardware import choose_device, choose_precision
@@ -66,7 +66,7 @@ def load_run(
     """
     path = Path(path)
     if weights not in WEIGHTS:
-        raise UsageError(f"unknown weights {weights!r}", hint=f"choose one of: {', '.join(WEIGHTS)}")
+        raise unknown_name("weights", weights, WEIGHTS)
     (record, number), device = read_record(path).choose_owner(owner), choose_device()
     if record.config.lock is not None and bound is None and not plain:
         raise KeyFailureError(
