@@ -57,7 +57,7 @@ def test_a_slip_is_answered_with_what_was_meant(call, tmp_path, arguments, meant
     pytest.importorskip("torch")
     assert call("keygen", tmp_path / "k.key")[0] == 0
     code, _, err = call(*(tmp_path / "k.key" if argument == "KEY" else argument for argument in arguments))
-    assert code == 2 and re.search(f"[Dd]id you mean \"?{meant}", err), err
+    assert code == 2 and re.search(f'[Dd]id you mean "?{meant}', err), err
 
 
 def test_the_page_shows_a_file_that_works(call, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Plain photos on the command line: which are held out, what is refused in words, and the plain baseline."""
 
+import io
 import json
 
 import numpy as np
@@ -110,3 +111,57 @@ def test_speednet_is_locked_after_training(call, photos, key, tmp_path):
     train = ("train", tmp_path / "s", "--key", key, "--model", "speednet", "--out", tmp_path / "run")
     code, _, err = call(*train)
     assert code == 2 and "lock that run" in err
+
+
+@pytest.fixture
+def classifier(call, photos, tmp_path):
+    pytest.importorskip("accelerate")
+    train = ("train", photos, "--plain", "--size", "16", "--epochs", "1", "--threads", "1", "--batch-size", "4")
+    assert call(*train, "--out", tmp_path / "run")[0] == 0
+    return tmp_path / "run"
+
+
+class Stdin:
+    def __init__(self, content):
+        self.buffer = io.BytesIO(content)
+
+
+def test_images_come_from_patterns_and_from_stdin(call, photos, classifier, monkeypatch):
+    def answer(*images):
+        code, out, err = call("predict", classifier, *images, "--json")
+        return json.loads(out)["predictions"] if code == 0 else (code, err)
+
+    one = photos / "cat" / "0.png"
+    expected = answer(one)
+    found = answer(photos / "*" / "[01].png")
+    assert sorted(found) == sorted(
+        str(photos / name / f"{n}.png") for name in ("cat", "dog", "rare") for n in (0, 1)
+    )
+    assert found[str(one)] == expected[str(one)] and len(answer(photos / "**" / "*.png")) == 14
+    monkeypatch.setattr("sys.stdin", Stdin(one.read_bytes()))
+    assert answer("-") == {"stdin": expected[str(one)]}
+    array = io.BytesIO()
+    np.save(array, np.asarray(Image.open(one).crop((2, 0, 18, 16))).transpose(2, 0, 1))
+    monkeypatch.setattr("sys.stdin", Stdin(array.getvalue()))
+    assert answer("-")["stdin"] == expected[str(one)]
+    for content, word in ((b"", "no image on stdin"), (b"GIF, not", "stdin is not an image")):
+        monkeypatch.setattr("sys.stdin", Stdin(content))
+        code, err = answer("-")
+        assert code == 4 and word in err
+    assert answer(photos / "*.tif")[0] == 4
+
+
+def test_a_hint_names_only_options_that_the_command_has(call, photos, classifier, key, tmp_path):
+    deep = photos / "cat" / "deep.png"
+    Image.fromarray(np.full((16, 20), 3000, np.uint16)).save(deep)
+    code, _, err = call("predict", classifier, deep)
+    assert code == 4 and "encrypt with a window" in err and "--" not in err
+    code, _, err = call("encrypt", photos, tmp_path / "s", "--key", key, "--block", "4")
+    assert code == 4 and "(--window, --on-error)" in err
+    train = ("train", photos, "--plain", "--size", "16", "--epochs", "1", "--threads", "1", "--batch-size", "4")
+    code, _, err = call(*train, "--out", tmp_path / "deep")
+    assert code == 4 and "(--window)" in err
+    code, _, err = call(*train, "--window", "0:65535", "--channels", "1", "--out", tmp_path / "deep")
+    assert code == 0, err
+    code, _, err = call("predict", tmp_path / "deep", deep, "--json")  # by the same window
+    assert code == 0, err

@@ -1,7 +1,7 @@
 """What people see: data on stdout, messages and progress on stderr."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,9 +28,9 @@ def say(*lines: str) -> None:
         messages.print(escape_terminal(line), markup=False, soft_wrap=True)
 
 
-def say_error(word: str, error: CipherlensError) -> None:
-    """An error and the way out, with the options for it."""
-    options = [f"--{name.replace('_', '-')}" for name in error.parameters]
+def say_error(word: str, error: CipherlensError, known: Collection[str]) -> None:
+    """An error and the way out, with the options for it, of those that the command has."""
+    options = [option for name in error.parameters if (option := f"--{name.replace('_', '-')}") in known]
     named = f" ({', '.join(options)})" if options else ""
     say(f"{word}: {error.args[0]}", *([f"  hint: {error.hint}{named}"] if error.hint else []))
 

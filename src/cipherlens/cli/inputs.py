@@ -9,7 +9,8 @@ from cipherlens.data.sources.folder import IMAGE_SUFFIXES
 from cipherlens.errors import DataError
 
 CIPHERTEXT = ".npy"
-STDIN = "-"
+STDIN = "/dev/stdin"
+"""What - stands for: cyclopts takes a lone hyphen for an option, so ``main`` puts this in its place."""
 _STDIN_BYTES = 256 << 20
 """Maximum bytes of an image on stdin. A limit on memory."""
 _MAGIC = b"\x93NUMPY"

@@ -22,6 +22,7 @@ from cipherlens.cli.commands import (
 )
 from cipherlens.cli.configuration import FILE_NAME, FolderConfiguration
 from cipherlens.cli.console import messages, say, say_error
+from cipherlens.cli.inputs import STDIN
 from cipherlens.errors import CipherlensError, UsageError
 from cipherlens.memory import disable_malloc_trim
 
@@ -52,12 +53,13 @@ def run(arguments: list[str] | None = None) -> None:
 def execute(arguments: list[str]) -> int:
     """Run one command and return its exit code; messages go to stderr."""
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        named = [STDIN if argument == "-" else argument for argument in arguments]
+        app(named, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         say(*f"usage: {error}".split("\n"), f"  hint: cipherlens {' '.join(arguments[:1])} --help")
         return UsageError.exit_code
     except CipherlensError as error:
-        say_error("error", error)
+        say_error("error", error, _list_options(arguments))
         return error.exit_code
     except BrokenPipeError:
         # Whoever read our output has enough; point stdout elsewhere so that the exit does not complain again.
@@ -72,3 +74,11 @@ def execute(arguments: list[str]) -> int:
         say(f"failed: {type(error).__name__}: {error}", "  hint: set CIPHERLENS_TRACEBACK=1 to see where")
         return CipherlensError.exit_code
     return 0
+
+
+def _list_options(arguments: list[str]) -> set[str]:
+    """The options of the command in ``arguments``; none where it names no command."""
+    command = next((name for name in arguments if not name.startswith("-")), "")
+    if command not in app:
+        return set()
+    return {name for argument in app[command].assemble_argument_collection() for name in argument.names}

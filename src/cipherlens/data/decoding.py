@@ -185,7 +185,7 @@ def _flatten(image: Image.Image, opened: Opened, name: str, rules: Rules, remark
         if window is None:
             raise DataError(
                 f"{name} has more than 8 bits per pixel ({image.mode})",
-                hint="say how they become 8: LOW:HIGH, minmax or percentile; or skip it",
+                hint="encrypt with a window by which they become 8: LOW:HIGH, minmax or percentile; or skip it",
                 parameters=("window", "on_error"),
             )
         remark("window")
