@@ -17,8 +17,9 @@ from cipherlens.auditing.coverage import choose_attacks, choose_keyed_runs, list
 from cipherlens.auditing.jobs import Job, Outcome, plan_jobs, run_jobs
 from cipherlens.auditing.report.write import PictureRow, find_worst
 from cipherlens.auditing.thresholds import check_thresholds
+from cipherlens.auditing.trust import find_struck
 from cipherlens.auditing.verdict import list_late
-from cipherlens.auditing.wording import title_words
+from cipherlens.auditing.wording import Record, title_words
 from cipherlens.ciphers.estimated_inverse import Target as SealedWith
 from cipherlens.data.run_files import read_run_files
 from cipherlens.data.sealed.dataset import SealedDataset
@@ -81,6 +82,10 @@ def audit(
     done = [outcomes[job] for job in ordered]
     evaluations = [outcome.evaluation for outcome in done if outcome.evaluation is not None]
     missing = list_missing(target, attacks, [job for job in jobs if job not in outcomes], in_hand, refused)
+    controls = [asdict(control) for outcome in done for control in outcome.controls]
+    struck = find_struck(controls)
+    counted = [evaluation for evaluation in evaluations if evaluation.attack not in struck]
+    unfinished = [*list_late(missing), *(row for row in controls if row["attack"] in struck)]
     report: dict[str, Any] = {
         "format": "cipherlens-audit",
         "version": 1,
@@ -90,10 +95,10 @@ def audit(
         "environment": describe_environment(),
         "effort": {"workers": effort.workers, "minutes": effort.minutes, "seconds": seconds},
         "attacks": [evaluation.to_json() for evaluation in evaluations],
-        "controls": [asdict(control) for outcome in done for control in outcome.controls],
+        "controls": controls,
         "not_run": missing,
         "accuracy": accuracy,
-        "thresholds": check_thresholds(evaluations, limits or {}, list_late(missing)),
+        "thresholds": check_thresholds(counted, limits or {}, unfinished),
     }
     pictures = {title_words(o.evaluation.to_json()): o.pictures for o in done if o.evaluation is not None}
     return report, _pick_pictures(target, report["attacks"], pictures)
@@ -151,11 +156,13 @@ def read_accuracy(run: Path) -> dict[str, Any]:
     except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
         raise DataError(f"{run} is not a finished run: {error}", hint="give run folders made by train") from None
     name = "plain images" if cipher == "identity" else f"{cipher} images"
+    front = ", read first" if files.can_decrypt else ", adaptation network" if adapted else ""
     return {
-        "name": f"{name}, adaptation network" if adapted else name,
+        "name": f"{name}{front}",
         "cipher": cipher,
         "model": model,
         "adaptation": adapted,
+        "read_first": files.can_decrypt,
         "accuracy": accuracy,
         "n": images,
         "chance": 1 / classes,
@@ -164,7 +171,7 @@ def read_accuracy(run: Path) -> dict[str, Any]:
 
 
 def _pick_pictures(
-    target: Target, records: Sequence[dict[str, Any]], pictures: dict[str, dict[int, NDArray[np.uint8]]]
+    target: Target, records: Sequence[Record], pictures: dict[str, dict[int, NDArray[np.uint8]]]
 ) -> list[PictureRow]:
     """The same few images for every attack at its largest budget, and for the worst case of each threat model.
 

@@ -40,12 +40,6 @@ def verdict_words(verdict: str, best: Record | None, attacked: bool) -> str:
     return f"{ATTACKERS[best['threat_model']].who} {extent}: {got}."
 
 
-def control_words(failed: Sequence[Record]) -> str:
-    """The warning about failed controls."""
-    names = ", ".join(f"{control['attack']} on {control['control']}" for control in failed)
-    return f"Do not believe these numbers: a control failed ({names})."
-
-
 def late_words(late: Sequence[Record]) -> str:
     """The warning about jobs that exceeded the time."""
     names = list(dict.fromkeys(row["attack"] for row in late))

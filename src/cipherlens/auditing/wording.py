@@ -13,6 +13,7 @@ from cipherlens.ciphers.threat_models import (
     MODEL_IN_HAND,
     THREAT_MODELS,
 )
+from cipherlens.data.sources.base import ALL
 
 Record = Mapping[str, Any]
 
@@ -71,12 +72,13 @@ ATTACKERS = {model.name: _ATTACKERS[model] for model in THREAT_MODELS.values()}
 CONTROLS = {
     "identity": (
         "pictures that are not encrypted at all",
-        "The attack must give them back. If it does not, it is broken, and its other results may be too low.",
+        "The attack should give them back. If it does not, it had too little to go by: its other results are lower "
+        "bounds.",
     ),
     "stream": (
         "real encryption, fresh for every picture (a stream cipher)",
-        "Nobody can read it, so the attack must do no better than guessing. If it does, the scoring flatters "
-        "it, and its other results may be too high.",
+        "Nobody can read it, so the attack must do no better than guessing. If it does, the scoring flatters it, "
+        "and its other results are not counted.",
     ),
 }
 
@@ -166,6 +168,13 @@ def params_words(params: Record) -> str:
     return ", ".join(f"{n} {names[v] if isinstance(v, bool) else v}" for n, v in params.items()) or "no parameters"
 
 
+def count_words(splits: Mapping[str, int]) -> str:
+    """Number of images in each split; a source without splits has one, which needs no name."""
+    total = sum(splits.values())
+    named = " + ".join(f"{count:,} {name}" for name, count in splits.items())
+    return f"{f'{total:,}' if set(splits) == {ALL} else named} image{'s' * (total != 1)}"
+
+
 def shape_words(shape: Sequence[int]) -> str:
     """Width, height and colours of (C, H, W)."""
     channels, height, width = shape
@@ -187,7 +196,7 @@ def duration_words(seconds: float) -> str:
 
 
 def best_accuracies(cipher: str, accuracy: Sequence[Record]) -> dict[str, float]:
-    """Best accuracy by name: plain images, encrypted images without and with adaptation, and guessing.
+    """Best accuracy by name: plain images, encrypted ones as they are, with adaptation, read first, and guessing.
 
     Only measured ones are included. Accuracies on images under another cipher than ``cipher`` do not count.
     """
@@ -196,10 +205,16 @@ def best_accuracies(cipher: str, accuracy: Sequence[Record]) -> dict[str, float]
     groups = {
         "plain": [entry for entry in measured if entry["cipher"] == "identity"],
         "encrypted": [entry for entry in sealed if not entry["adaptation"]],
-        "encrypted with adaptation": [entry for entry in sealed if entry["adaptation"]],
+        "encrypted with adaptation": [entry for entry in sealed if entry["adaptation"] and not _is_read(entry)],
+        "encrypted, read first": [entry for entry in sealed if _is_read(entry)],
     }
     best = {name: max(entry["accuracy"] for entry in group) for name, group in groups.items() if group}
     return best | {"guessing": max(entry["chance"] for entry in measured)} if best else {}
+
+
+def _is_read(entry: Record) -> bool:
+    """Whether the model sees what an attack reads; reports of earlier versions do not say."""
+    return bool(entry.get("read_first"))
 
 
 def gain_words(best: Mapping[str, float]) -> str:

@@ -17,7 +17,7 @@ from cipherlens.ciphers.structure import Shape
 from cipherlens.ciphers.threat_models import ThreatModel
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.alignment import ALIGNMENTS
-from cipherlens.evaluation.metrics import mean_and_interval, mean_similarity, reidentify, score
+from cipherlens.evaluation.metrics import interval_within, mean_and_interval, mean_similarity, reidentify, score
 from cipherlens.evaluation.target import Target
 from cipherlens.evaluation.views import FEW_IMAGES, SEVERAL_RUNS, build_views, choose_groups
 
@@ -96,6 +96,8 @@ def _score(
     result = replace(result, reconstruction=_align(attack, target, result.reconstruction, plain))
     scores = score(result.reconstruction, plain)
     ssim, interval = mean_and_interval(scores.ssim)
+    if len(plain) == 1:
+        interval = interval_within(ssim, result.reconstruction, plain)
     guess = _score_guess(attack, target, plain)
     flags = []
     if len(plain) < FEW_IMAGES:
@@ -117,7 +119,7 @@ def _score(
         ms_ssim=None if scores.ms_ssim is None else float(scores.ms_ssim.mean()),
         st_lpips=None if scores.st_lpips is None else float(scores.st_lpips.mean()),
         guess_ssim=guess,
-        beats_guessing=len(plain) > 1 and interval[0] > guess + GUESS_MARGIN,
+        beats_guessing=interval[0] > guess + GUESS_MARGIN,
         seconds=result.seconds,
         prior=target.prior,
         seed=seed,

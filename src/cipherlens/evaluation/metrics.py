@@ -15,6 +15,10 @@ _BATCH_VALUES = 4_000_000
 """Values per batch of torchmetrics: a limit on memory, set by hand."""
 _MOST_COMPARED = 200
 """Maximum originals among which a reconstruction is identified. Set by hand."""
+_PARTS = 4
+"""Parts of a side by which one image alone is judged. Set by hand."""
+_SMALLEST_PART = 22
+"""Minimum side of a part: twice the window of SSIM. Set by hand."""
 _SMALLEST_OF_FIVE = 11 * 2**4
 """Minimum side for MS-SSIM: its window of 11 must fit at the fifth scale, a sixteenth of the side."""
 
@@ -121,3 +125,25 @@ def mean_and_interval(values: NDArray[np.float64]) -> tuple[float, tuple[float, 
     mean = float(values.mean())
     half = 1.96 * float(values.std(ddof=1)) / len(values) ** 0.5 if len(values) > 1 else 0.0
     return mean, (mean - half, mean + half)
+
+
+def interval_within(mean: float, reconstruction: Images, plain: Images) -> tuple[float, float]:
+    """95 % interval of the SSIM of one image (1, C, H, W), from the spread over its parts; all for a small image.
+
+    It says how sure the score of this image is, and nothing about other images.
+    """
+    height, width = (min(_PARTS, side // _SMALLEST_PART) for side in plain.shape[2:])
+    if min(height, width) < 2:
+        return -1.0, 1.0
+    parts = [_cut(images, height, width) for images in (_clip(reconstruction), plain)]
+    _, (low, high) = mean_and_interval(structural_similarity(*parts))
+    half = (high - low) / 2
+    return mean - half, mean + half
+
+
+def _cut(image: Images, rows: int, columns: int) -> Images:
+    """The parts (rows * columns, C, h, w) of an image (1, C, H, W), without what is left over at the far edges."""
+    _, channels, height, width = image.shape
+    h, w = height // rows, width // columns
+    grid = image[0, :, : rows * h, : columns * w].reshape(channels, rows, h, columns, w)
+    return np.ascontiguousarray(grid.transpose(1, 3, 0, 2, 4).reshape(-1, channels, h, w))

@@ -8,6 +8,7 @@ from jinja2 import Environment, StrictUndefined
 
 from cipherlens.auditing import wording as words
 from cipherlens.auditing.report.figures import PictureRow, draw_accuracy, draw_leakage, tabulate_pictures
+from cipherlens.auditing.trust import find_bounded, find_struck, list_counted
 from cipherlens.auditing.verdict import list_late
 from cipherlens.evaluation.views import FEW_IMAGES
 
@@ -23,6 +24,7 @@ _MORE = (("MS-SSIM", "ms_ssim"), ("ST-LPIPS", "st_lpips"))
 _FILTERS = (
     words.attacker_words,
     words.budget_words,
+    words.count_words,
     words.duration_words,
     words.gain_words,
     words.list_words,
@@ -36,8 +38,8 @@ _FILTERS = (
 )
 
 
-def render(report: dict[str, Any], pictures: Sequence[PictureRow], failed: Sequence[words.Record]) -> str:
-    """The page of a concluded report; ``failed`` are the failed controls."""
+def render(report: dict[str, Any], pictures: Sequence[PictureRow]) -> str:
+    """The page of a concluded report."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {function.__name__: function for function in _FILTERS}
     source = files("cipherlens.auditing.report").joinpath("templates/report.html.j2").read_text("utf-8")
@@ -46,9 +48,9 @@ def render(report: dict[str, Any], pictures: Sequence[PictureRow], failed: Seque
     return environment.from_string(source).render(
         report=report,
         sealed=report["sealed"],
-        headline=_choose_headline(report["verdict"], bool(attacks), bool(failed)),
-        failed=failed,
-        doubted={control["attack"] for control in failed},
+        headline=_choose_headline(report),
+        bounded=find_bounded(report["controls"]),
+        struck=find_struck(report["controls"]),
         unchecked=_find_unchecked(report),
         late=list_late(report["not_run"]),
         gain=words.best_accuracies(report["sealed"]["cipher"], report["accuracy"]),
@@ -61,6 +63,7 @@ def render(report: dict[str, Any], pictures: Sequence[PictureRow], failed: Seque
         picture_titles=titles,
         picture_rows=rows,
         strips=_find_strips(report["worst"], titles, rows),
+        lead=_find_lead(report["worst"], titles, rows),
         leakage_plot=draw_leakage(attacks) if attacks else None,
         accuracy_plot=draw_accuracy(measured) if measured else None,
     )
@@ -85,10 +88,21 @@ def _find_strips(
     return strips
 
 
-def _choose_headline(verdict: str, attacked: bool, failed: bool) -> str:
-    if failed:
-        return "A control failed: do not use this audit"
-    return _HEADLINES[verdict] if attacked else "Nothing was attacked"
+def _find_lead(
+    worst: Mapping[str, words.Record | None], titles: Sequence[str], rows: Sequence[Sequence[str | None]]
+) -> list[tuple[str | None, ...]]:
+    """A few pictures for the first screen: original, stored, and as the best attack read them, if one did."""
+    found = [attack for attack in worst.values() if attack is not None and words.title_words(attack) in titles]
+    best = max(found, key=lambda attack: attack["ssim"], default=None)
+    places = [0, 1] if best is None else [0, 1, 2 + titles.index(words.title_words(best))]
+    chosen = [[row[place] for place in places] for row in rows if row[places[-1]]]
+    return list(zip(*chosen[:_STRIP], strict=True))
+
+
+def _choose_headline(report: dict[str, Any]) -> str:
+    if list_counted(report["attacks"], report["controls"]):
+        return _HEADLINES[report["verdict"]]
+    return "No attack of this audit counts" if report["attacks"] else "Nothing was attacked"
 
 
 def _find_unchecked(report: dict[str, Any]) -> list[str]:

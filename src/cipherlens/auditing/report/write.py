@@ -10,6 +10,7 @@ from cipherlens.auditing import verdict as conclusions
 from cipherlens.auditing import wording as words
 from cipherlens.auditing.report.figures import PictureRow
 from cipherlens.auditing.report.html import render
+from cipherlens.auditing.trust import control_words, list_counted
 from cipherlens.errors import DataError, unknown_name
 from cipherlens.files import write_atomic
 
@@ -31,7 +32,7 @@ def write_report(report: dict[str, Any], pictures: Sequence[PictureRow], out: Pa
     """
     _require_sound(report)
     report.update(_conclude(report))
-    page = render(report, pictures, _failed_controls(report)).encode(errors="replace")
+    page = render(report, pictures).encode(errors="replace")
     record = json.dumps(_finite(report), indent=1, allow_nan=False).encode() + b"\n"
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / "report.json", record)
@@ -42,17 +43,16 @@ def write_report(report: dict[str, Any], pictures: Sequence[PictureRow], out: Pa
 def summary_lines(report: dict[str, Any]) -> list[str]:
     """Five lines for the terminal: data, accuracy, eavesdropper, known pictures, verdict with the first advice."""
     sealed, conclusion = report["sealed"], _conclude(report)
-    failed, late = _failed_controls(report), conclusions.list_late(report["not_run"])
-    splits = " + ".join(f"{count:,} {name}" for name, count in sealed["splits"].items())
+    said, late = control_words(report["controls"]), conclusions.list_late(report["not_run"])
     cipher = f"{sealed['cipher']} ({words.params_words(sealed['params'])})"
     lines = [
-        f"Sealed: {splits} images, {words.shape_words(sealed['plain_shape'])}, with {cipher}, "
-        f"key {sealed['key_fingerprint'][:12]}",
+        f"Sealed: {words.count_words(sealed['splits'])}, {words.shape_words(sealed['plain_shape'])}, "
+        f"with {cipher}, key {sealed['key_fingerprint'][:12]}",
         f"Accuracy: {words.gain_words(words.best_accuracies(sealed['cipher'], report['accuracy']))}",
         f"Eavesdropper who only sees encrypted images: {_describe_worst(report, 'coa')}",
         f"Attacker who also knows some pictures: {_describe_worst(report, 'kpa')}",
         f"Verdict: {conclusion['verdict'] if report['attacks'] else 'nothing was attacked'}. "
-        f"{conclusions.control_words(failed) + ' ' if failed else ''}"
+        f"{said + ' ' if said else ''}"
         f"{conclusions.late_words(late) + ' ' if late else ''}"
         f"{conclusion['advice'][0]}",
     ]
@@ -75,22 +75,23 @@ def _require_sound(report: dict[str, Any]) -> None:
 
 def _conclude(report: dict[str, Any]) -> dict[str, Any]:
     """The computed keys of a report."""
-    worst = find_worst(report["attacks"])
+    counted = list_counted(report["attacks"], report["controls"])
+    worst = find_worst(counted)
     verdict, best = _judge(worst)
     late = conclusions.list_late(report["not_run"])
-    text = conclusions.verdict_words(verdict, best, bool(report["attacks"]))
+    text = conclusions.verdict_words(verdict, best, bool(counted))
     if late:
         text = f"{text} {conclusions.late_words(late)}"
-    if failed := _failed_controls(report):
-        text = f"{conclusions.control_words(failed)} {text}"
+    if said := control_words(report["controls"]):
+        text = f"{text} {said}"
     exceeded = any(row["exceeded"] for row in report["thresholds"])
     advice = conclusions.advise(report["sealed"]["cipher"], verdict, worst, exceeded, late)
     return {"worst": worst, "verdict": verdict, "verdict_text": text, "advice": advice}
 
 
-def find_worst(attacks: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any] | None]:
+def find_worst(attacks: Sequence[words.Record]) -> dict[str, words.Record | None]:
     """For each threat model that was tried the attack with the highest SSIM; among equals the smallest budget."""
-    worst: dict[str, dict[str, Any] | None] = {}
+    worst: dict[str, words.Record | None] = {}
     for model in words.ATTACKERS:
         tried = [attack for attack in attacks if attack["threat_model"] == model]
         if tried:
@@ -99,7 +100,7 @@ def find_worst(attacks: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any] | 
     return worst
 
 
-def _judge(worst: dict[str, dict[str, Any] | None]) -> tuple[str, dict[str, Any] | None]:
+def _judge(worst: dict[str, words.Record | None]) -> tuple[str, words.Record | None]:
     """Verdict, and the attack on which it is based: the weakest attacker who reaches that level."""
     successful = [attack for attack in worst.values() if attack is not None]
     for verdict, level in words.LEVELS.items():
@@ -109,13 +110,10 @@ def _judge(worst: dict[str, dict[str, Any] | None]) -> tuple[str, dict[str, Any]
     return words.UNREAD, max(successful, key=lambda attack: attack["ssim"], default=None)
 
 
-def _failed_controls(report: dict[str, Any]) -> list[dict[str, Any]]:
-    return [control for control in report["controls"] if not control["passed"]]
-
-
 def _describe_worst(report: dict[str, Any], model: str) -> str:
     """One phrase on the best result in a threat model."""
-    tried = [attack for attack in report["attacks"] if attack["threat_model"] == model]
+    counted = list_counted(report["attacks"], report["controls"])
+    tried = [attack for attack in counted if attack["threat_model"] == model]
     if not tried:
         return "not tried"
     attack = find_worst(tried)[model] or max(tried, key=lambda attack: attack["ssim"])

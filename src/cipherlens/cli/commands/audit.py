@@ -19,6 +19,8 @@ from cipherlens.data.output_lock import hold_folder
 from cipherlens.data.partial import discard_leftovers
 from cipherlens.errors import PartialResultError, ThresholdExceeded
 
+_WHY = {True: "did not run", False: "do not count, because a control failed"}
+
 
 def audit(
     sealed: Path,
@@ -106,10 +108,9 @@ def _judge(report: dict[str, Any], page: Path) -> None:
             f"{'; some attacks did not run' * bool(late)}",
             hint=f"see {page}",
         )
-    if late and report["thresholds"]:
-        raise PartialResultError(
-            "no limit was exceeded, but some attacks did not run", hint="give them more time with --minutes"
-        )
+    if not all(row["complete"] for row in report["thresholds"]):
+        hint = "give them more time with --minutes" if late else f"see {page}"
+        raise PartialResultError(f"no limit was exceeded, but some attacks {_WHY[bool(late)]}", hint=hint)
 
 
 COMMANDS = (audit,)

@@ -84,6 +84,27 @@ class FolderSource:
         return np.array([found.label for found in self._files[split]], np.int64)
 
 
+class PhotoSource:
+    """One image file, without a label."""
+
+    masked = False
+    classes: tuple[str, ...] = ()
+
+    def __init__(self, path: Path) -> None:
+        facts = path.stat()
+        self._item = Item(printable(path.name), -1, path)
+        self.files: tuple[FileFacts, ...] = ((self._item.name, facts.st_size, facts.st_mtime_ns),)
+        self.splits = {ALL: 1}
+
+    def read(self, split: str, indices: Sequence[int]) -> list[Item]:
+        """The file, as often as it is asked for."""
+        return [self._item for _ in indices]
+
+    def read_labels(self, split: str) -> NDArray[np.int64]:
+        """No label (1,)."""
+        return np.array([-1], np.int64)
+
+
 def count_unopened(root: Path) -> dict[str, int]:
     """Files below an image folder that are no images of it, by suffix; the most frequent first.
 

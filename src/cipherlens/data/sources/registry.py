@@ -8,7 +8,7 @@ from pathlib import Path
 from cipherlens.data.sources.base import Source
 from cipherlens.data.sources.checks import parse_count
 from cipherlens.data.sources.cifar import CIFAR, CifarSource
-from cipherlens.data.sources.folder import FolderSource
+from cipherlens.data.sources.folder import IMAGE_SUFFIXES, FolderSource, PhotoSource
 from cipherlens.data.sources.parquet import ParquetSource
 from cipherlens.data.sources.subsets import HeldOut
 from cipherlens.data.sources.synthetic import SyntheticSource
@@ -16,7 +16,7 @@ from cipherlens.errors import DataError
 
 
 def open_source(spec: str) -> Source:
-    """Open ``cifar10:PATH``, ``cifar100:PATH``, ``synthetic:NAME``, a Parquet file or folder, or an image folder.
+    """Open ``cifar10:PATH``, ``cifar100:PATH``, ``synthetic:NAME``, Parquet files, an image folder or an image.
 
     ``PLACE?hold_out=N`` makes every Nth image of each class a test split. Raises DataError where the place holds no
     images.
@@ -36,12 +36,14 @@ def open_source(spec: str) -> Source:
 def _open_path(path: Path) -> Source:
     if path.is_file() and path.suffix == ".parquet":
         return ParquetSource((path,))
+    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+        return PhotoSource(path)
     if path.is_dir():
         files = tuple(sorted(path.glob("*.parquet")))
         return ParquetSource(files) if files else FolderSource(path)
     raise DataError(
         f"no images at {path}",
-        hint="give an image folder, a Parquet file or folder, cifar10:PATH, or synthetic:NAME",
+        hint="give an image folder or file, a Parquet file or folder, cifar10:PATH, or synthetic:NAME",
     )
 
 
