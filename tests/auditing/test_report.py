@@ -200,7 +200,9 @@ def test_the_worst_case_has_its_sentence_and_pictures(tmp_path: Path) -> None:
     assert "Not tried" in text
     alts = re.findall(r'alt="(Eavesdropper, [^"]*|Knows some pictures, [^"]*)"', page)
     assert alts == ["Eavesdropper, picture 1, original", "Eavesdropper, picture 1, given back"]
-    assert page.count(picture_uri(np.full((3, 32, 32), 128, np.uint8))) == 1 + 1 + 2  # the first screen's, the worst case's, the table's
+    assert (
+        page.count(picture_uri(np.full((3, 32, 32), 128, np.uint8))) == 1 + 1 + 2
+    )  # the first screen's, the worst case's, the table's
 
 
 def make_missing(**changes: Any) -> dict[str, Any]:

@@ -14,10 +14,17 @@ from scipy.ndimage import correlate1d  # noqa: E402
 from scipy.signal import correlate  # noqa: E402
 
 from cipherlens.attacks import ATTACKS  # noqa: E402
+from cipherlens.attacks.base import Attack, to_unit  # noqa: E402
 from cipherlens.ciphers import create_cipher  # noqa: E402
+from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY  # noqa: E402
 from cipherlens.evaluation import perceptual  # noqa: E402
 from cipherlens.evaluation.harness import evaluate  # noqa: E402
-from cipherlens.evaluation.metrics import mean_similarity, multiscale_similarity, score  # noqa: E402
+from cipherlens.evaluation.metrics import (  # noqa: E402
+    interval_within,
+    mean_similarity,
+    multiscale_similarity,
+    score,
+)
 from cipherlens.evaluation.perceptual import perceptual_distance  # noqa: E402
 from cipherlens.evaluation.target import Target  # noqa: E402
 
@@ -206,3 +213,43 @@ def test_with_the_published_weights() -> None:
     plain = pictures(3, 64)
     little, much = (perceptual_distance(add_noise(plain, deviation), plain).mean() for deviation in (0.02, 0.2))
     assert 0.0005 < little < 0.05 < much < 1.2
+
+
+def test_one_image_is_judged_by_its_parts():
+    plain = pictures(1, 96, channels=1)
+    assert interval_within(1.0, plain, plain) == (1.0, 1.0)
+    even = add_noise(plain, 0.05)
+    uneven = plain.copy()
+    uneven[..., :48] = add_noise(plain, 0.5)[..., :48]  # half of it is read
+    widths = []
+    for found in (even, uneven):
+        mean = mean_similarity(found, plain)
+        low, high = interval_within(mean, found, plain)
+        assert low < mean < high and (low + high) / 2 == pytest.approx(mean)
+        widths.append(high - low)
+    assert widths[0] < 0.1 < widths[1]
+    assert interval_within(0.5, plain[..., :43], plain[..., :43]) == (-1.0, 1.0)  # no two parts of 22 pixels
+    corners = [plain[0, :, a : a + 24, b : b + 24] for a in range(0, 96, 24) for b in range(0, 96, 24)]
+    noisy = [even[0, :, a : a + 24, b : b + 24] for a in range(0, 96, 24) for b in range(0, 96, 24)]
+    scores = np.array([mean_similarity(n[None], c[None]) for n, c in zip(noisy, corners, strict=True)])
+    assert widths[0] == pytest.approx(2 * 1.96 * scores.std(ddof=1) / 4, rel=1e-3)
+
+
+class Copy(Attack):
+    name = "copy"
+    threat_model = CIPHERTEXT_ONLY
+    summary = "takes the ciphertexts for the pictures"
+
+    @classmethod
+    def supports(cls, cipher, plain_shape, sealed_shape):
+        return True
+
+    def run(self, view):
+        return to_unit(np.asarray(view.ciphertexts)), {}
+
+
+@pytest.mark.parametrize(("side", "beats"), [(64, True), (40, False)])
+def test_one_image_beats_guessing_only_where_it_has_parts(side, beats):
+    plain = np.random.default_rng(0).integers(0, 256, (1, 3, side, side), dtype=np.uint8)
+    result = evaluate(Copy(), Target(create_cipher("identity"), plain, plain, None, "none", None), 1)
+    assert (result.n, result.ssim, result.beats_guessing) == (1, pytest.approx(1), beats)
