@@ -15,8 +15,8 @@ _WAITING = 5
 """A busy machine gives a process a part of its time: so many times longer than it may compute, it may take."""
 _HEADROOM = 2_500_000_000
 _CHILDREN = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty"}
-_HARMLESS = "lscpu"
-"""Earlier versions of torch ask this program for the processor, whatever the input is."""
+_HARMLESS = ("lscpu", ["lscpu"])
+"""Earlier versions of libraries ask this program for the processor, whatever the input is."""
 _NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.bind", "urllib.Request"}
 _CHANGES = {"os.mkdir": (0, 2), "os.remove": (0, 1), "os.rmdir": (0, 1), "os.rename": (1, 3), "os.symlink": (1, 2)}
 """Where the arguments of an event have the path that changes, and the folder that it is relative to."""
@@ -84,7 +84,7 @@ class Guard:
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self._active:
             return
-        child = event in _CHILDREN and not self._children and _HARMLESS not in str(arguments[:2])
+        child = event in _CHILDREN and not self._children and arguments[:2] != _HARMLESS
         if child or event in _NETWORK:
             self._complain(f"{event} {str(arguments[:2])[:100]}")
         elif event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING:

@@ -78,6 +78,8 @@ def serve(scratch: Path) -> None:
     """Answer requests {target, seed, first, count} with one line per input."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    with suppress(ImportError):  # torch loads it with the first model, which starts programs and writes files
+        import torch._dynamo  # noqa: F401
     trier = Trier(scratch)
     for line in sys.stdin:
         asked: dict[str, Any] = json.loads(line)

@@ -174,7 +174,9 @@ def _train(training: Training) -> None:
         adapt_block=choose_network(dataset.spec)[1] if training.read_first else None,
         start="ciphertexts" if training.read_first else "random",
         epochs=training.epochs,
-        batch_size=64,
+        batch_size=32,
+        optimizer="adamw",
+        lr=0.003,
         threads=1,
     )
     sets = (dataset.split("train"), dataset.split("test"))
