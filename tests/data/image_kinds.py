@@ -127,7 +127,7 @@ def write_dicom(values: np.ndarray, kind: str = "MONOCHROME2", **fields) -> byte
     header.Rows, header.Columns = values.shape[1:3] if frames else values.shape[:2]
     if frames:
         header.NumberOfFrames = len(values)
-    header.SamplesPerPixel = 1 if kind.startswith("MONO") else 3
+    header.SamplesPerPixel = 1 if kind.startswith(("MONO", "PALETTE")) else 3
     if header.SamplesPerPixel == 3:
         header.PlanarConfiguration = 0
     header.PhotometricInterpretation = kind
@@ -142,6 +142,32 @@ def write_dicom(values: np.ndarray, kind: str = "MONOCHROME2", **fields) -> byte
     return file.getvalue()
 
 
+def compress_dicom(plain: bytes, syntax: str, *frames: bytes) -> bytes:
+    """The same image in another transfer syntax: ``frames`` as they are stored there, or run-length coded."""
+    from pydicom import dcmread
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import UID
+
+    header = dcmread(io.BytesIO(plain))
+    if frames:
+        header.PixelData = encapsulate(list(frames))
+        header["PixelData"].VR = "OB"
+        header.file_meta.TransferSyntaxUID = UID(syntax)
+    else:
+        header.compress(UID(syntax))
+    file = io.BytesIO()
+    header.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def write_palette_dicom() -> bytes:
+    table = RNG.integers(0, 65536, (3, 256), dtype=np.uint16)
+    names = ("Red", "Green", "Blue")
+    facts = {f"{name}PaletteColorLookupTableDescriptor": [256, 0, 16] for name in names}
+    facts |= {f"{name}PaletteColorLookupTableData": row.tobytes() for name, row in zip(names, table, strict=True)}
+    return write_dicom(GREY, "PALETTE COLOR", **facts)
+
+
 def write_heic(pictures: list[np.ndarray], **options) -> bytes:
     import pillow_heif
 
@@ -151,6 +177,12 @@ def write_heic(pictures: list[np.ndarray], **options) -> bytes:
     file = io.BytesIO()
     found.save(file, quality=-1, matrix_coefficients=0, chroma=444, **options)
     return file.getvalue()
+
+
+def exif_of(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()
 
 
 def with_exif(pixels: np.ndarray, orientation: int, container: str = "PNG", **options) -> bytes:
@@ -356,6 +388,13 @@ _PHOTOS = [
     ),
     Kind("HEIC", lambda: write_heic([RGB]), RGB, EXACT, needs="pillow_heif"),
     Kind(
+        "HEIC, turned by its EXIF orientation (6)",
+        lambda: write_heic([RGB], exif=exif_of(6)),
+        np.rot90(RGB, -1),
+        EXACT,
+        needs="pillow_heif",
+    ),
+    Kind(
         "HEIC, several pictures",
         lambda: write_heic([RGB, 255 - RGB]),
         RGB,
@@ -463,6 +502,8 @@ _OTHERS = [
     Kind("SVG", lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image", REFUSED),
     Kind("cut off JPEG", lambda: PHOTO[:-200], "cannot be decoded", REFUSED),
 ]
+GREY_JPEG = save(Image.fromarray(GREY), "JPEG", quality=90)
+DEEP_CODED = save(Image.fromarray(DEEP), "JPEG2000", no_jp2=True, irreversible=False)
 _DICOM = [
     Kind("DICOM, MONOCHROME2, 8 bits", lambda: write_dicom(GREY), GREY),
     Kind("DICOM, MONOCHROME1, 8 bits", lambda: write_dicom(GREY, "MONOCHROME1"), 255 - GREY),
@@ -517,6 +558,27 @@ _DICOM = [
     ),
     Kind("DICOM, YBR_FULL", lambda: write_dicom(YBR, "YBR_FULL"), FROM_YBR, MAPPED),
     Kind("DICOM, RGB", lambda: write_dicom(RGB, "RGB"), RGB),
+    Kind("DICOM, PALETTE COLOR", write_palette_dicom, "PALETTE COLOR of uint8 is not supported", REFUSED),
+    Kind(
+        "DICOM, run-length coded",
+        lambda: compress_dicom(write_dicom(GREY), "1.2.840.10008.1.2.5"),
+        "transfer syntax 1.2.840.10008.1.2.5 is not supported",
+        REFUSED,
+    ),
+    Kind(
+        "DICOM, JPEG baseline, 8 bits",
+        lambda: compress_dicom(write_dicom(GREY), "1.2.840.10008.1.2.4.50", GREY_JPEG),
+        np.asarray(Image.open(io.BytesIO(GREY_JPEG))),
+    ),
+    Kind(
+        "DICOM, JPEG 2000, 16 bits, the header's window",
+        lambda: compress_dicom(
+            write_dicom(DEEP, WindowCenter=20000, WindowWidth=8001), "1.2.840.10008.1.2.4.90", DEEP_CODED
+        ),
+        window(DEEP, 15999.5, 23999.5),
+        MAPPED,
+        remarks=("window",),
+    ),
     Kind(
         "DICOM, several frames",
         lambda: write_dicom(np.stack([GREY, 255 - GREY])),
