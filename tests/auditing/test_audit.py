@@ -80,7 +80,7 @@ def test_same_results_with_any_number_of_workers_and_in_any_order(sealed: Path) 
     jobs = plan_jobs(attacks, len(target.plain), 3)
 
     def collect(jobs: list[Job], workers: int) -> dict[Job, Any]:
-        outcomes = run_jobs(target, jobs, Key(bytes(range(32))), workers, 100)
+        outcomes = run_jobs([target], jobs, Key(bytes(range(32))), workers, 100)
         return {outcome.job: strip(outcome) for outcome in outcomes}
 
     def strip(outcome: Outcome) -> Any:
@@ -99,10 +99,11 @@ def test_budgets_and_controls_are_all_in_the_report(sealed: Path, call: Any, tmp
     code, text, err = call(*command)
     assert code == 0, err
     report = json.loads(text)
-    got = [(row["attack"], row["budget"]) for row in report["attacks"]]
+    got = [(row["attack"], row.get("knowledge"), row["budget"]) for row in report["attacks"]]
     assert got == [
-        *(("covariance", budget) for budget in (1, 10, 60)),
-        *(("known-plaintext", budget) for budget in (1, 10)),
+        *(("covariance", "nothing", budget) for budget in (1, 10, 100, 120)),  # every image of both splits
+        ("covariance", "domain", 60),  # half of them, by who knows the others
+        *(("known-plaintext", None, budget) for budget in (1, 10, 100)),
     ]
     pairs = itertools.product(("covariance", "known-plaintext"), ("identity", "stream"))
     assert [(row["attack"], row["control"]) for row in report["controls"]] == list(pairs)
@@ -118,8 +119,8 @@ def test_what_time_was_too_short_for_is_said(
 ) -> None:
     """Of all jobs only the first two are done in time."""
 
-    def hurry(target: Target, jobs: list[Job], *_: Any) -> Any:
-        monkeypatch.setattr(jobs_module, "_target", target, raising=False)
+    def hurry(targets: list[Target], jobs: list[Job], *_: Any) -> Any:
+        monkeypatch.setattr(jobs_module, "_targets", list(targets))
         yield from map(run_job, jobs[:2])
 
     monkeypatch.setattr(auditing, "run_jobs", hurry)
@@ -127,12 +128,12 @@ def test_what_time_was_too_short_for_is_said(
     code, text, err = call(*command)
     assert code == 0
     report = json.loads(text)
-    assert [row["budget"] for row in report["attacks"]] == [60, 10]
+    assert [row["budget"] for row in report["attacks"]] == [120, 100]
     late = {(row["attack"], row["what"], row["budget"]) for row in report["not_run"] if "time" in row["reason"]}
     assert late == {
-        *(("covariance", "attack", budget) for budget in (1, 10)),
+        *(("covariance", "attack", budget) for budget in (1, 10, 60, 100)),  # 60: by who knows the domain
         *((name, "controls", None) for name in ("covariance", "known-plaintext")),
-        ("known-plaintext", "attack", 1),
+        *(("known-plaintext", "attack", budget) for budget in (1, 10)),
     }
     assert "not run, out of time (0.5 minutes)" in err and "the controls of covariance" in err
     code, _, err = call(*command, "--fail-above", "psnr=100")
@@ -154,7 +155,7 @@ def test_the_time_ends_workers(sealed: Path, call: Any, tmp_path: Path) -> None:
     report = json.loads(text)
     assert report["attacks"] == report["controls"] == []
     assert report["thresholds"][0]["measured"] is None
-    assert len([row for row in report["not_run"] if row["reason"] == "out of time"]) == 7
+    assert len([row for row in report["not_run"] if row["reason"] == "out of time"]) == 10
     assert sorted(path.name for path in out.iterdir()) == ["report.html", "report.json"]
     assert multiprocessing.active_children() == []
 

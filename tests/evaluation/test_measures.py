@@ -21,6 +21,7 @@ from cipherlens.evaluation import perceptual  # noqa: E402
 from cipherlens.evaluation.harness import evaluate  # noqa: E402
 from cipherlens.evaluation.metrics import (  # noqa: E402
     interval_within,
+    mean_of_most_exposed,
     mean_similarity,
     multiscale_similarity,
     score,
@@ -213,6 +214,14 @@ def test_with_the_published_weights() -> None:
     plain = pictures(3, 64)
     little, much = (perceptual_distance(add_noise(plain, deviation), plain).mean() for deviation in (0.02, 0.2))
     assert 0.0005 < little < 0.05 < much < 1.2
+
+
+def test_the_most_exposed_images_are_not_hidden_by_the_mean():
+    values = np.zeros(1000)
+    values[[3, 500]] = 1.0
+    assert mean_of_most_exposed(values) == pytest.approx(2 / 10)
+    assert mean_of_most_exposed(values[:100]) == pytest.approx(1 / 3)
+    assert mean_of_most_exposed(np.array([0.2, 0.4])) == pytest.approx(0.3)
 
 
 def test_one_image_is_judged_by_its_parts():

@@ -145,7 +145,8 @@ class Attack(ABC):
     ``alignment`` names what the attack cannot know; pictures are scored without it (evaluation/alignment.py).
     ``min_control_ssim``: minimum SSIM in the identity control; lower for inherently lossy attacks.
     ``simulates_cipher``: it learns from ciphertexts that it makes itself, so the identity control must be declared
-    to it. ``finds_inverse``: it gives a map that reads further ciphertexts, unless every image has its own key.
+    to it. ``uses_prior``: public images, where there are any, tell it what pictures look like. ``finds_inverse``:
+    it gives a map that reads further ciphertexts, unless every image has its own key.
     """
 
     name: ClassVar[str]
@@ -155,6 +156,7 @@ class Attack(ABC):
     alignment: ClassVar[str] = "none"
     min_control_ssim: ClassVar[float] = 0.9
     simulates_cipher: ClassVar[bool] = False
+    uses_prior: ClassVar[bool] = False
     finds_inverse: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:

@@ -49,17 +49,25 @@ _NEEDS_RUN: dict[type[Attack], str] = {
 
 
 def choose_attacks(
-    target: Target, names: Sequence[str], in_hand: Sequence[Attack] = (), refused: Refused = NOTHING_REFUSED
+    target: Target,
+    names: Sequence[str],
+    in_hand: Sequence[Attack] = (),
+    refused: Refused = NOTHING_REFUSED,
+    others: Sequence[Target] = (),
 ) -> list[Attack]:
     """The attacks of these names, or all that can run, with those ``in_hand`` that hold a model.
 
-    ``refused`` says why others that hold a model cannot run.
+    ``refused`` says why others that hold a model cannot run. Those that can run on one of the ``others`` only come
+    after those for the target.
 
     Raises UsageError, listing what can run, for a name that cannot.
     """
     load_installed(names)
     names = [canonical_name(name) for name in names]
     able = [*target.list_attacks(slow=bool(names)), *in_hand]
+    for other in others:
+        known = {attack.name for attack in able}
+        able += [attack for attack in other.list_attacks(slow=bool(names)) if attack.name not in known]
     unknown = sorted(set(names) - {attack.name for attack in able})
     if unknown:
         fitting = _list_fitting(target)
@@ -74,7 +82,12 @@ def choose_attacks(
 
 
 def list_missing(
-    target: Target, chosen: Sequence[Attack], late: Sequence[Job], in_hand: Sequence[Attack], refused: Refused
+    target: Target,
+    chosen: Sequence[Attack],
+    late: Sequence[Job],
+    in_hand: Sequence[Attack],
+    refused: Refused,
+    others: Sequence[Target] = (),
 ) -> list[dict[str, Any]]:
     """What was not run, and why: whole attacks (no budget), and budgets and controls that exceeded the time."""
     rows = []
@@ -87,7 +100,8 @@ def list_missing(
     for attack in (*_list_fitting(target), *in_hand):
         if attack not in chosen:
             reason = _TOO_LONG if attack.requirements.cost_minutes else _NOT_ASKED
-            add(attack, "attack", None, target.missing_requirement(attack, len(target.plain)) or reason)
+            lacks = [one.missing_requirement(attack, len(one.plain)) for one in (target, *others)]
+            add(attack, "attack", None, reason if None in lacks else lacks[0] or reason)
         for job in late:
             if job.attack == attack.name:
                 add(attack, "controls" if job.budget is None else "attack", job.budget, OUT_OF_TIME)

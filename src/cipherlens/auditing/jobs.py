@@ -19,7 +19,7 @@ from cipherlens.data.partial import partial_folder
 from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.evaluation.controls import Control, run_controls
 from cipherlens.evaluation.harness import Evaluation, default_budgets, evaluate
-from cipherlens.evaluation.target import Target
+from cipherlens.evaluation.target import DOMAIN, Target
 from cipherlens.evaluation.views import MAX_SCORED
 from cipherlens.keys import Key
 
@@ -29,11 +29,12 @@ _PICTURES = 6
 
 @dataclass(frozen=True)
 class Job:
-    """One attack at one budget; without a budget, its two controls."""
+    """One attack at one budget; without a budget, its two controls. ``target`` is the place of the one attacked."""
 
     attack: str
     budget: int | None
     seed: int
+    target: int = 0
 
     @property
     def name(self) -> str:
@@ -54,11 +55,30 @@ class Outcome:
     pictures: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
 
-def plan_jobs(attacks: Sequence[Attack], total: int, seed: int, key_per_image: bool = False) -> list[Job]:
+def plan_all_jobs(
+    attacks: Sequence[Attack], targets: Sequence[Target], seed: int, in_hand: Sequence[Attack] = ()
+) -> list[Job]:
+    """The jobs of each attack on the first target on which it can run, and once on those after it."""
+    first, *others = targets
+    jobs: list[Job] = []
+    left = list(attacks)
+    for place, target in enumerate(targets):
+        able = {attack.name for attack in (*target.list_attacks(slow=True), *in_hand)}
+        here = [attack for attack in left if attack.name in able]
+        left = [attack for attack in left if attack.name not in able]
+        planned = plan_jobs(here, len(target.plain), seed, first.key_per_image, others if target is first else ())
+        jobs += [job if job.target else replace(job, target=place) for job in planned]
+    return jobs
+
+
+def plan_jobs(
+    attacks: Sequence[Attack], total: int, seed: int, key_per_image: bool = False, others: Sequence[Target] = ()
+) -> list[Job]:
     """All jobs on ``total`` images, the most important first.
 
-    First comes the worst case: every attack at its largest budget, the threat models in turn. Then come the
-    controls, which validate all figures. Then come the smaller budgets, in falling order.
+    First comes the worst case: every attack at its largest budget, the threat models in turn, then again on
+    ``others``, whose attackers know something else. Then come the controls, which validate all figures. Then come
+    the smaller budgets, in falling order.
     """
     by_model = [[attack for attack in attacks if attack.threat_model == model] for model in THREAT_MODELS.values()]
     turns = [attack for turn in zip_longest(*by_model) for attack in turn if attack is not None]
@@ -67,12 +87,29 @@ def plan_jobs(attacks: Sequence[Attack], total: int, seed: int, key_per_image: b
         [Job(attack.name, budget, seed) for attack, budget in zip(turns, wave, strict=True) if budget is not None]
         for wave in zip_longest(*budgets)
     ]
-    waves.insert(1, [Job(attack.name, None, seed) for attack in turns])
+    controls = [Job(attack.name, None, seed, _find_best(others) if attack.uses_prior else 0) for attack in turns]
+    waves.insert(1, controls)
+    waves.insert(1, _plan_others(turns, seed, others))
     return [job for wave in waves for job in wave]
 
 
+def _find_best(others: Sequence[Target]) -> int:
+    """The target for controls of attacks that depend on what they know: whose attacker knows the domain."""
+    return next((place for place, target in enumerate(others, 1) if target.knowledge == DOMAIN), 0)
+
+
+def _plan_others(attacks: Sequence[Attack], seed: int, others: Sequence[Target]) -> list[Job]:
+    """Each attack that depends on what its attacker knows, on the other targets, at the largest budget."""
+    return [
+        Job(attack.name, max(default_budgets(attack, len(target.plain), target.key_per_image)), seed, place)
+        for place, target in enumerate(others, 1)
+        for attack in attacks
+        if attack.uses_prior and target.missing_requirement(attack, len(target.plain)) is None
+    ]
+
+
 def run_jobs(
-    target: Target,
+    targets: Sequence[Target],
     jobs: Sequence[Job],
     key: Key | None,
     workers: int,
@@ -89,61 +126,71 @@ def run_jobs(
         return
     # The name is random, because several audits may run at once.
     with partial_folder(Path(gettempdir()) / f"audit-{secrets.token_hex(8)}") as folder:
-        for name in _ARRAYS:
-            if (images := getattr(target, name)) is not None:
-                np.save(folder / f"{name}.npy", images)
-        # Workers share the images as files. A bound cipher holds the key and cannot be pickled.
-        facts = {name: getattr(target, name) for name in ("cipher", "prior", "images_apart")}
+        # Workers share the images as files, each array once. A bound cipher holds the key and cannot be pickled.
+        saved: dict[int, str] = {}
+        facts = [_save(target, folder, saved) for target in targets]
         started = min(workers, len(jobs))
         arguments = (facts, str(folder), started, None if key is None else key.to_bytes(), tuple(keyed))
         yield from run_in_processes(run_job, jobs, started, start_worker, arguments, seconds)
 
 
-_ARRAYS = ("plain", "ct", "public", "labels", "public_labels")
-_target: Target
+_ARRAYS = ("plain", "ct", "public", "labels", "public_labels", "numbers")
+_FACTS = ("cipher", "prior", "images_apart", "knowledge")
+_targets: list[Target] = []
 _keyed: dict[str, KeyedRun] = {}
 
 
+def _save(target: Target, folder: Path, saved: dict[int, str]) -> dict[str, Any]:
+    """The target's facts, with its arrays as names of files; ``saved`` holds the names of those written before."""
+    facts: dict[str, Any] = {name: getattr(target, name) for name in _FACTS}
+    for name in _ARRAYS:
+        images = getattr(target, name)
+        if images is not None and id(images) not in saved:
+            saved[id(images)] = f"{len(saved)}.npy"
+            np.save(folder / saved[id(images)], images)
+        facts[name] = None if images is None else saved[id(images)]
+    return facts
+
+
 def start_worker(
-    facts: dict[str, Any], folder: str, workers: int, key: bytes | None, keyed: Sequence[KeyedRun] = ()
+    targets: Sequence[dict[str, Any]], folder: str, workers: int, key: bytes | None, keyed: Sequence[KeyedRun] = ()
 ) -> None:
-    """Load what all jobs of a worker share: the target, with its images from the files of a folder.
+    """Load what all jobs of a worker share: the targets, with their images from the files of a folder.
 
     The last worker that opens the files removes them, so that a killed audit leaves no plain images on disk.
     """
-    global _target  # noqa: PLW0603 (a worker process holds it)
-    paths = {name: Path(folder) / f"{name}.npy" for name in _ARRAYS}
-    images: dict[str, Any] = {
-        name: np.asarray(np.load(path, mmap_mode="r")) if path.exists() else None for name, path in paths.items()
-    }
+    names = sorted({facts[name] for facts in targets for name in _ARRAYS if facts[name] is not None})
+    images = {name: np.asarray(np.load(Path(folder) / name, mmap_mode="r")) for name in names}
     (Path(folder) / f"{os.getpid()}.open").touch()
     if os.name == "posix" and len(list(Path(folder).glob("*.open"))) == workers:
-        for path in paths.values():
-            path.unlink(missing_ok=True)
-    bound = None
-    if key is not None:
-        bound = facts["cipher"].bind(Key(key), images["plain"].shape[1:])
-    _target = Target(**facts, **images, bound=bound)
+        for name in names:
+            (Path(folder) / name).unlink(missing_ok=True)
+    _targets.clear()
+    for facts in targets:
+        arrays: dict[str, Any] = {name: None if facts[name] is None else images[facts[name]] for name in _ARRAYS}
+        bound = None if key is None else facts["cipher"].bind(Key(key), arrays["plain"].shape[1:])
+        _targets.append(Target(**{name: facts[name] for name in _FACTS}, **arrays, bound=bound))
     _keyed.clear()
     _keyed.update({run.attack: run for run in keyed})
 
 
 def run_job(job: Job) -> Outcome:
     """Run one job in a worker process, after :func:`start_worker`."""
-    keyed = _keyed.get(job.attack)
-    attack = get_attack(job.attack) if keyed is None else keyed.create(_target.bound)
+    target, keyed = _targets[job.target], _keyed.get(job.attack)
+    attack = get_attack(job.attack) if keyed is None else keyed.create(target.bound)
     if job.budget is None:
         # A budget of chosen pictures is not a number of images, so the controls get the fewest images they take.
-        size = 1 if attack.threat_model.chooses else max(default_budgets(attack, len(_target.plain)))
-        return Outcome(job, controls=tuple(run_controls(attack, _target, size, job.seed)))
-    evaluation = evaluate(attack, _target, job.budget, job.seed)
+        size = 1 if attack.threat_model.chooses else max(default_budgets(attack, len(target.plain)))
+        return Outcome(job, controls=tuple(run_controls(attack, target, size, job.seed)))
+    evaluation = evaluate(attack, target, job.budget, job.seed)
     nothing = evaluation.reconstruction[:0]
     bare = replace(evaluation, reconstruction=nothing, scored=evaluation.scored[:0], inverse=None)
-    return Outcome(job, bare, pictures=_keep_pictures(evaluation))
+    return Outcome(job, bare, pictures=_keep_pictures(evaluation, target))
 
 
-def _keep_pictures(evaluation: Evaluation) -> dict[int, NDArray[np.uint8]]:
+def _keep_pictures(evaluation: Evaluation, target: Target) -> dict[int, NDArray[np.uint8]]:
     """The last few of the images that are scored at every budget, so that all attacks show the same ones."""
     places = np.flatnonzero(evaluation.scored < MAX_SCORED)[-_PICTURES:]
     shown = np.rint(255 * np.clip(np.nan_to_num(evaluation.reconstruction[places]), 0, 1)).astype(np.uint8)
-    return dict(zip(evaluation.scored[places].tolist(), shown, strict=True))
+    numbers = evaluation.scored[places] if target.numbers is None else target.numbers[evaluation.scored[places]]
+    return dict(zip(numbers.tolist(), shown, strict=True))

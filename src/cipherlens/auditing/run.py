@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cipherlens.attacks.base import to_unit
 from cipherlens.attacks.model.keyed_runs import KeyedRun
 from cipherlens.auditing.coverage import choose_attacks, choose_keyed_runs, list_missing
-from cipherlens.auditing.jobs import Job, Outcome, plan_jobs, run_jobs
+from cipherlens.auditing.jobs import Job, Outcome, plan_all_jobs, run_jobs
 from cipherlens.auditing.report.write import PictureRow, find_worst
 from cipherlens.auditing.thresholds import check_thresholds
 from cipherlens.auditing.trust import find_struck
@@ -60,28 +60,30 @@ def audit(
     effort: AuditConfig | None = None,
     key: Key | None = None,
     progress: Progress | None = None,
+    others: Sequence[Target] = (),
 ) -> tuple[dict[str, Any], list[PictureRow]]:
     """Run the attacks that apply to the data set's cipher; return the report's content and its pictures.
 
     ``key`` is the victim's, where ``target`` has one to encrypt chosen pictures. Of ``runs`` the report has the
     accuracy. Those that hold a key are attacked too: locked ones with the key, folded ones beside their plain run.
     ``progress`` is called with the number of finished jobs, the number of all jobs, and the names of the running
-    ones. Raises UsageError for attacks that cannot run on this data set.
+    ones. ``others`` are the targets of attackers who know more or less of what pictures look like: attacks that
+    depend on it run there too. Raises UsageError for attacks that cannot run on this data set.
     """
     effort, accuracy = effort or AuditConfig(), [read_accuracy(run) for run in runs]
     keyed, refused = choose_keyed_runs(target, runs, SealedWith.of(dataset.spec.to_json()))
     in_hand = [one.create(target.bound) for one in keyed]
-    attacks = choose_attacks(target, effort.attacks, in_hand, refused)
-    jobs = plan_jobs(attacks, len(target.plain), effort.seed, target.key_per_image)
+    attacks = choose_attacks(target, effort.attacks, in_hand, refused, others)
+    jobs = plan_all_jobs(attacks, (target, *others), effort.seed, in_hand)
     started = time.monotonic()
-    outcomes = _collect(target, jobs, key, effort, progress, keyed)
+    outcomes = _collect((target, *others), jobs, key, effort, progress, keyed)
     seconds = time.monotonic() - started
     names = [attack.name for attack in attacks]
     # Jobs finish in any order; the report sorts them by attack and budget.
-    ordered = sorted(outcomes, key=lambda job: (names.index(job.attack), job.budget or 0))
+    ordered = sorted(outcomes, key=lambda job: (names.index(job.attack), job.target, job.budget or 0))
     done = [outcomes[job] for job in ordered]
     evaluations = [outcome.evaluation for outcome in done if outcome.evaluation is not None]
-    missing = list_missing(target, attacks, [job for job in jobs if job not in outcomes], in_hand, refused)
+    missing = list_missing(target, attacks, [job for job in jobs if job not in outcomes], in_hand, refused, others)
     controls = [asdict(control) for outcome in done for control in outcome.controls]
     struck = find_struck(controls)
     counted = [evaluation for evaluation in evaluations if evaluation.attack not in struck]
@@ -105,7 +107,7 @@ def audit(
 
 
 def _collect(
-    target: Target,
+    targets: Sequence[Target],
     jobs: Sequence[Job],
     key: Key | None,
     effort: AuditConfig,
@@ -122,7 +124,7 @@ def _collect(
 
     tell()
     # Closing the generator stops the workers after an error or an interrupt.
-    with closing(run_jobs(target, jobs, key, effort.workers, 60 * effort.minutes, keyed)) as running:
+    with closing(run_jobs(targets, jobs, key, effort.workers, 60 * effort.minutes, keyed)) as running:
         for outcome in running:
             outcomes[outcome.job] = outcome
             tell()
@@ -177,7 +179,7 @@ def _pick_pictures(
 
     ``pictures`` holds those of every attack and budget, by title and image number.
     """
-    largest = {record["attack"]: record for record in records}  # budgets grow
+    largest = {(record["attack"], record.get("knowledge")): record for record in records}  # budgets grow
     worst = [record for record in find_worst(records).values() if record is not None]
     titles = list(dict.fromkeys(map(title_words, [*largest.values(), *worst])))
     return [

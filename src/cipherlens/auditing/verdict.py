@@ -10,6 +10,7 @@ from cipherlens.auditing.wording import (
     UNREAD,
     Record,
     budget_words,
+    knowing_words,
     list_words,
     similarity,
 )
@@ -31,8 +32,9 @@ def verdict_words(verdict: str, best: Record | None, attacked: bool) -> str:
     if best is None:
         return f"No attack of this audit did better than guessing. {caution}"
     got = (
-        f"the {best['attack']} attack, given {budget_words(best)}, gave back pictures with a similarity of "
-        f"{similarity(best['ssim'])} of 1 to the originals (guessing: {similarity(best['guess_ssim'])})"
+        f"the {best['attack']} attack, given {budget_words(best)}{knowing_words(best)}, gave back pictures with a "
+        f"similarity of {similarity(best['ssim'])} of 1 to the originals (guessing: "
+        f"{similarity(best['guess_ssim'])})"
     )
     if verdict == UNREAD:
         return f"No attack of this audit gave back recognisable pictures. Something leaks: {got}. {caution}"

@@ -14,6 +14,7 @@ from cipherlens.ciphers.threat_models import (
     THREAT_MODELS,
 )
 from cipherlens.data.sources.base import ALL
+from cipherlens.evaluation.target import DOMAIN, ELSEWHERE, NOTHING
 
 Record = Mapping[str, Any]
 
@@ -97,6 +98,12 @@ _GOT = {
     _NOTHING: "nothing better than a guess",
 }
 
+_KNOWN = {
+    NOTHING: "no other pictures",
+    ELSEWHERE: "pictures of another origin",
+    DOMAIN: "other pictures of the same kind",
+}
+"""What attackers know of pictures in general."""
 _UNITS = {
     "known pairs": ("original picture with its encrypted form", "original pictures with their encrypted form"),
     "oracle queries": ("chosen picture", "chosen pictures"),
@@ -116,7 +123,15 @@ def unit_words(attack: Record) -> str:
 
 def title_words(attack: Record) -> str:
     """Title of the pictures of an attack at a budget: ``covariance (1,000 ciphertexts)``."""
-    return f"{attack['attack']} ({attack['budget']:,} {attack['budget_unit']})"
+    known = attack.get("knowledge")
+    knowing = f", knows {_KNOWN[known]}" if known else ""
+    return f"{attack['attack']} ({attack['budget']:,} {attack['budget_unit']}{knowing})"
+
+
+def knowing_words(attack: Record) -> str:
+    """What the attacker knew besides, for the middle of a sentence; nothing where it does not matter."""
+    known = attack.get("knowledge")
+    return f" and {_KNOWN[known]}" if known else ""
 
 
 def budget_words(attack: Record) -> str:
@@ -158,7 +173,7 @@ def worst_words(attack: Record) -> str:
     got = _GOT[score_words(attack)]
     return (
         f"{ATTACKERS[attack['threat_model']].who} gets back {got}, "
-        f"from {budget_words(attack)} in {duration_words(attack['seconds'])}."
+        f"from {budget_words(attack)}{knowing_words(attack)} in {duration_words(attack['seconds'])}."
     )
 
 

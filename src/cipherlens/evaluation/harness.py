@@ -17,7 +17,14 @@ from cipherlens.ciphers.structure import Shape
 from cipherlens.ciphers.threat_models import ThreatModel
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.alignment import ALIGNMENTS
-from cipherlens.evaluation.metrics import interval_within, mean_and_interval, mean_similarity, reidentify, score
+from cipherlens.evaluation.metrics import (
+    interval_within,
+    mean_and_interval,
+    mean_of_most_exposed,
+    mean_similarity,
+    reidentify,
+    score,
+)
 from cipherlens.evaluation.target import Target
 from cipherlens.evaluation.views import FEW_IMAGES, SEVERAL_RUNS, build_views, choose_groups
 
@@ -52,12 +59,16 @@ class Evaluation:
     reconstruction: Images = field(repr=False)
     scored: NDArray[np.int64] = field(repr=False)
     inverse: EstimatedInverse | None = field(default=None, repr=False)
+    knowledge: str = ""
+    ssim_exposed: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """All but the pictures, by the names that records and reports use."""
         hidden = ("reconstruction", "scored", "inverse")
         names = {"exact_values": "exact_pixels"}  # as records of the first versions call it
         facts = {names.get(name, name): value for name, value in vars(self).items() if name not in hidden}
+        if not self.knowledge:  # nothing is said of it where no audit compares attackers
+            del facts["knowledge"]
         return facts | {"threat_model": self.threat_model.name}
 
 
@@ -128,6 +139,8 @@ def _score(
         reconstruction=result.reconstruction,
         scored=seen,
         inverse=result.inverse,
+        knowledge=target.knowledge if attack.uses_prior else "",
+        ssim_exposed=mean_of_most_exposed(scores.ssim),
     )
 
 

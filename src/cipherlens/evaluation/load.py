@@ -22,8 +22,10 @@ from cipherlens.keys import Key
 PARAMETRIC = "parametric"
 SAME_SOURCE = "plain"
 _PRIOR_VALUES = 30_000_000
-"""Limit on the values of all public images, for memory; _MIN_PRIOR images are always read. Set by hand."""
-_MIN_PRIOR = 20
+"""Limit on the values of all public images, for memory; MIN_PRIOR images are always read. Set by hand."""
+NO_IMAGES = "parametric, no images"
+"""What an attacker without public images has."""
+MIN_PRIOR = 20
 """Minimum public images; a source with fewer images that are not attacked gives none. Set by hand."""
 _MAX_PRIOR = 2_000
 """Maximum public images. Set by hand."""
@@ -81,7 +83,7 @@ def load_view(
     sealed = dataset.split(split or choose_split(spec))
     public = None
     if prior not in (PARAMETRIC, SAME_SOURCE):
-        limit = _limit_prior(spec, 2 * _PRIOR_VALUES)
+        limit = limit_prior(spec, 2 * _PRIOR_VALUES)
         public = to_unit(_read_other(open_source(prior), limit, spec.preprocess(max_pixels), spec.size))
     ct = cut_nonce(sealed.read(pick_evenly(len(sealed), count)), spec.padded_shape[1])
     cipher = spec.create_cipher()
@@ -96,8 +98,9 @@ def load_view(
     )
 
 
-def _limit_prior(spec: DatasetSpec, values: int = _PRIOR_VALUES) -> int:
-    return max(_MIN_PRIOR, min(_MAX_PRIOR, values // int(np.prod(spec.padded_shape))))
+def limit_prior(spec: DatasetSpec, values: int = _PRIOR_VALUES) -> int:
+    """How many public images of this size an attacker is given."""
+    return max(MIN_PRIOR, min(_MAX_PRIOR, values // int(np.prod(spec.padded_shape))))
 
 
 def _keep_labels(labels: Labels) -> Labels | None:
@@ -124,21 +127,21 @@ def _public_images(
     source: Source, split: str, attacked: NDArray[np.int64], spec: DatasetSpec, preprocess: Preprocess, prior: str
 ) -> tuple[tuple[NDArray[np.uint8] | None, Labels | None], str]:
     """Public images, their labels if they share the classes of the sealed images, and a description."""
-    nothing = (None, None), "parametric, no images"
+    nothing = (None, None), NO_IMAGES
     if prior == PARAMETRIC:
         return nothing
-    limit = _limit_prior(spec)
+    limit = limit_prior(spec)
     if prior != SAME_SOURCE:
         images = _read_other(open_source(prior), limit, preprocess)
         return (images, None), f"{len(images)} images of another source"
     other = next((name for name in source.splits if name != split), None)
-    if other is not None and source.splits[other] < _MIN_PRIOR:
+    if other is not None and source.splits[other] < MIN_PRIOR:
         return nothing
     if other is not None:
         return _read_same(source, other, pick_evenly(source.splits[other], limit), spec, preprocess)
     originals = source.splits[split] // (1 + spec.augment) if split == TRAIN else source.splits[split]
     rest = np.setdiff1d(np.arange(originals), attacked % originals)  # no variant of an attacked image either
-    if len(rest) < _MIN_PRIOR:
+    if len(rest) < MIN_PRIOR:
         return nothing
     return _read_same(source, split, rest[pick_evenly(len(rest), limit)], spec, preprocess)
 
@@ -150,7 +153,12 @@ def _read_same(
     return (
         read_plain(source, split, indices, spec, preprocess),
         labels,
-    ), f"{len(indices)} other images of the same kind"
+    ), name_same_kind(len(indices))
+
+
+def name_same_kind(count: int) -> str:
+    """What an attacker has who knows other images of the same kind."""
+    return f"{count} other images of the same kind"
 
 
 def _read_other(

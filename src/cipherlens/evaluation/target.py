@@ -12,6 +12,9 @@ from cipherlens.attacks.base import SAME_CLASSES, Attack, Images, Labels, descri
 from cipherlens.ciphers import BoundCipher, Cipher
 from cipherlens.ciphers.structure import KeyStructure, Shape
 
+NOTHING, ELSEWHERE, DOMAIN = "nothing", "elsewhere", "domain"
+"""What an attacker knows of pictures: what is built in, photos of another origin, or photos of the same kind."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -20,7 +23,9 @@ class Target:
     ``bound`` is the victim's cipher, where attackers can have chosen pictures encrypted. ``labels`` and
     ``public_labels`` are the classes of the images and of the public images, where both have the same classes.
     ``cipher`` is None where nobody declared the scheme. ``images_apart``: images were sealed one by one, each under
-    its own key, with a cipher that has no such option.
+    its own key, with a cipher that has no such option. ``knowledge`` says what its public images make of an
+    attacker (NOTHING, ELSEWHERE, DOMAIN; empty where nobody compares). ``numbers`` are the positions of its images
+    in the audit's first target, if it holds some of these only.
     """
 
     cipher: Cipher | None
@@ -32,6 +37,8 @@ class Target:
     labels: Labels | None = None
     public_labels: Labels | None = None
     images_apart: bool = False
+    knowledge: str = ""
+    numbers: NDArray[np.int64] | None = None
 
     @cached_property
     def structure(self) -> KeyStructure:

@@ -97,6 +97,7 @@ class CovarianceAttack(DeclaredAttack):
         "compares block statistics of many encrypted images with those of natural images, "
         "and finds the matrix that connects them"
     )
+    uses_prior = True
     finds_inverse = True
 
     @classmethod

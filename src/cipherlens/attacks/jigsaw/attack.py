@@ -136,6 +136,7 @@ class JigsawAttack(DeclaredAttack):
 
     name = "jigsaw"
     threat_model = CIPHERTEXT_ONLY
+    uses_prior = True
     finds_inverse = True
     summary = "puts the blocks of encrypted images together by their edges, like a jigsaw puzzle"
     requirements = Requirements(max_blocks=MOST_BLOCKS, max_images_per_image_key=MOST_ALONE)

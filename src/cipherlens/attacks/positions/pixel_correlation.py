@@ -140,6 +140,7 @@ class CorrelationAttack(DeclaredAttack):
 
     name = "correlation"
     threat_model = CIPHERTEXT_ONLY
+    uses_prior = True
     summary = "finds from many encrypted images which pixels look alike, and so which were neighbours"
     requirements = Requirements(min_images=50, max_pixels=MOST_PIXELS)
     alignment = "symmetries"

@@ -82,6 +82,7 @@ class ValueCorrelationAttack(DeclaredAttack):
 
     name = "value-correlation"
     threat_model = CIPHERTEXT_ONLY
+    uses_prior = True
     finds_inverse = True
     summary = "finds from many encrypted images which values vary together, wherever they went and inverted or not"
     requirements = Requirements(min_images=100, max_pixels=MOST_PLACES, public_images=True)

@@ -174,6 +174,7 @@ class NeighboursAttack(DeclaredAttack):
 
     name = "neighbours"
     threat_model = CIPHERTEXT_ONLY
+    uses_prior = True
     finds_inverse = True
     summary = "finds from a few encrypted images which values are dark where their neighbours are bright"
     alignment = "colours"

@@ -105,6 +105,7 @@ class LevelsAttack(DeclaredAttack):
 
     name = "levels"
     threat_model = CIPHERTEXT_ONLY
+    uses_prior = True
     finds_inverse = True
     summary = "finds from a few encrypted images what each substituted value was, by what usually lies around it"
     requirements = Requirements(public_images=True)

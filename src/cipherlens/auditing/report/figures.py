@@ -14,7 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from cipherlens.auditing.wording import LEVELS, Record, printable, unit_words
+from cipherlens.auditing.wording import LEVELS, Record, knowing_words, printable, unit_words
 
 _LONGEST_SIDE = 256
 """Longest side of a picture in the report in pixels; it limits the page's size. Chosen by hand."""
@@ -79,8 +79,8 @@ def draw_leakage(attacks: Sequence[Record]) -> str:
 
 
 def _by_attack(attacks: Sequence[Record]) -> list[list[Record]]:
-    def identify(attack: Record) -> tuple[str, str]:
-        return attack["attack"], attack["threat_model"]
+    def identify(attack: Record) -> tuple[str, str, str]:
+        return attack["attack"], attack["threat_model"], attack.get("knowledge", "")
 
     ordered = sorted(attacks, key=lambda attack: (*identify(attack), attack["budget"]))
     return [list(group) for _, group in groupby(ordered, identify)]
@@ -94,7 +94,8 @@ def _plot_leakage(axes: Any, series: Sequence[Sequence[Record]]) -> None:
     for attacks, colour, marker in zip(series, cycle(_COLOURS), cycle(_MARKERS), strict=False):
         budgets = [attack["budget"] for attack in attacks]
         low, high = zip(*(attack["ssim_ci95"] for attack in attacks), strict=True)
-        label = printable(f"{attacks[0]['attack']} (given {unit_words(attacks[0])})", _LONGEST_LABEL)
+        given = unit_words(attacks[0]) + knowing_words(attacks[0])
+        label = printable(f"{attacks[0]['attack']} (given {given})", _LONGEST_LABEL)
         axes.plot(budgets, [attack["ssim"] for attack in attacks], color=colour, marker=marker, label=label)
         axes.fill_between(budgets, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.vlines(budgets, low, high, color=colour, linewidth=1.2)

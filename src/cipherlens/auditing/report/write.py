@@ -118,7 +118,8 @@ def _describe_worst(report: dict[str, Any], model: str) -> str:
         return "not tried"
     attack = find_worst(tried)[model] or max(tried, key=lambda attack: attack["ssim"])
     return (
-        f"{words.score_words(attack)}; {attack['attack']} from {words.budget_words(attack)}: "
+        f"{words.score_words(attack)}; {attack['attack']} from {words.budget_words(attack)}"
+        f"{words.knowing_words(attack)}: "
         f"similarity {words.similarity(attack['ssim'])} of 1, guessing {words.similarity(attack['guess_ssim'])}"
     )
 

@@ -69,7 +69,7 @@ def audit(
     from cipherlens.auditing.run import AuditConfig
     from cipherlens.auditing.run import audit as run_audit
     from cipherlens.auditing.thresholds import parse_limits
-    from cipherlens.evaluation.load import load_target
+    from cipherlens.evaluation.attackers import load_targets
 
     left = discard_leftovers(Path(gettempdir()))
     say_discarded(left)
@@ -82,11 +82,14 @@ def audit(
     oracle_key = keys.load()
     dataset = open_sealed(sealed, oracle_key)
     count = attacker.budget or default_count(dataset)
-    target = load_target(dataset, plain, attacker.split, count, attacker.prior, oracle_key, attacker.max_pixels)
+    given = (plain, count, attacker.prior, attacker.split, oracle_key, attacker.max_pixels)
+    target, *others = load_targets(dataset, *given)
     command = shlex.join(["cipherlens", *sys.argv[1:]])
     with hold_folder(out):
         with progress_bar("attacking") as progress:
-            report, pictures = run_audit(dataset, target, command, run or [], limits, effort, oracle_key, progress)
+            report, pictures = run_audit(
+                dataset, target, command, run or [], limits, effort, oracle_key, progress, others
+            )
         page = write_report(report, pictures, out)
     emit({"report": str(page), **report}, as_json, [*summary_lines(report), str(page)])
     _judge(report, page)

@@ -118,12 +118,14 @@ def _audit(
     """The report's content, and its page."""
     from cipherlens.auditing.report.write import write_report
     from cipherlens.auditing.run import AuditConfig, audit
-    from cipherlens.evaluation.load import load_target
+    from cipherlens.evaluation.attackers import load_targets
 
-    target = load_target(sealed, source, split, count)
+    target, *others = load_targets(sealed, source, count, split=split)
     with progress_bar("attacking") as progress:
         effort = AuditConfig(attacks, workers=os.cpu_count() or 1)
-        report, pictures = audit(sealed, target, command, runs or [], effort=effort, progress=progress)
+        report, pictures = audit(
+            sealed, target, command, runs or [], effort=effort, progress=progress, others=others
+        )
     return report, write_report(report, pictures, out)
 
 
