@@ -469,18 +469,32 @@ def test_ciphertext_is_stretched_between_percentiles() -> None:
         ((3, 32, 20), "RGB", (20, 32)),
         ((1, 8, 8), "L", (8, 8)),
         ((2, 8, 8), "L", (8, 8)),
-        ((3, 512, 300), "RGB", (150, 256)),
+        ((3, 112, 64), "RGB", (32, 56)),
     ],
 )
-def test_pictures_are_png(shape: tuple[int, int, int], mode: str, size: tuple[int, int]) -> None:
+def test_small_pictures_are_exact(shape: tuple[int, int, int], mode: str, size: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    uri = picture_uri(image)
+    uri = picture_uri(image, 64, noise=True)
     assert uri.startswith("data:image/png;base64,")
     picture = Image.open(io.BytesIO(decode(uri)))
     assert (picture.mode, picture.size) == (mode, size)
     step = shape[1] // size[1]
     expected = image[0, ::step, ::step] if mode == "L" else np.moveaxis(image[:, ::step, ::step], 0, -1)
     assert np.array_equal(np.asarray(picture), expected)
+
+
+def test_large_pictures_are_close_and_noise_stays_noise() -> None:
+    y, x = np.mgrid[:512, :300]
+    photo = np.stack([(y / 2) % 256, x * 0.8, 255 - y / 2.1]).astype(np.uint8)
+    uri = picture_uri(photo)
+    assert uri.startswith("data:image/jpeg;base64,")
+    shown = np.asarray(Image.open(io.BytesIO(decode(uri)))).astype(float)
+    expected = photo.reshape(3, 256, 2, 150, 2).mean(axis=(2, 4)).transpose(1, 2, 0)
+    assert shown.shape == (256, 150, 3) and np.abs(shown - expected).mean() < 3
+    noise = np.random.default_rng(0).integers(0, 256, (3, 512, 512), dtype=np.uint8)
+    kept = np.asarray(Image.open(io.BytesIO(decode(picture_uri(noise, noise=True)))))
+    averaged = np.asarray(Image.open(io.BytesIO(decode(picture_uri(noise)))))
+    assert kept.shape == averaged.shape == (256, 256, 3) and kept.std() > 1.5 * averaged.std()
 
 
 @pytest.mark.parametrize("budgets", [(5,), (0,), (0, 3), (1, 10, 100, 1000), (999, 1000)])

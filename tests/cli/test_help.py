@@ -80,3 +80,12 @@ def test_completion_is_made(tmp_path):
     script = f"source {made}; COMP_WORDS=(cipherlens tra); COMP_CWORD=1; _cipherlens; echo ${{COMPREPLY[@]}}"
     found = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["train"]
+
+
+def test_options_may_stand_before_several_arguments(call, tmp_path):
+    """As in ``train --adapt A B C --out RUN``: what comes after options is not lost."""
+    for command in ("train", "predict"):
+        first = [] if command == "train" else [tmp_path / "run"]
+        code, _, err = call(command, *first, *["--out", tmp_path / "out"] * (not first), tmp_path / "a", tmp_path / "b")
+        assert code == 4 and "Unused" not in err, err
+        assert call(command, *first)[0] == 2

@@ -1,6 +1,6 @@
 """Plain photos on the command line: which are held out, and training on them without a cipher."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +56,7 @@ def choose_hold_out(source: Source, asked: int | None, splits: list[str]) -> int
     return HELD_OUT
 
 
-def read_photos(paths: list[Path], preprocess: Preprocess, held_out: int | None) -> Material:
+def read_photos(paths: Sequence[Path], preprocess: Preprocess, held_out: int | None) -> Material:
     """Plain photos of one source. Raises UsageError for several, or for a source without classes or with masks."""
     if len(paths) > 1:
         raise UsageError("--plain takes one source of photos", hint="put them into one folder")

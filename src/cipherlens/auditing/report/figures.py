@@ -16,8 +16,16 @@ from PIL import Image
 
 from cipherlens.auditing.wording import LEVELS, Record, knowing_words, printable, unit_words
 
-_LONGEST_SIDE = 256
-"""Longest side of a picture in the report in pixels; it limits the page's size. Chosen by hand."""
+_LONGEST_SIDE, _THUMBNAIL = 256, 160
+"""Longest side in pixels of the report's pictures, where there are _FEW of them, and where there are more.
+
+They limit the page's size: forty photos make less than 1.5 MB. Chosen by hand.
+"""
+_FEW = 3
+_EXACT_SIDE = 64
+"""Longest side of a picture that is stored as it is; larger ones are stored as JPEG. Chosen by hand."""
+_QUALITY = 82
+"""Quality of these JPEG files. Chosen by hand: at the sizes shown one sees no difference."""
 _LONGEST_LABEL = 50
 """Characters of a label that fit into a plot. Chosen by hand."""
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
@@ -44,27 +52,38 @@ def display_ciphertext(ct: NDArray[Any]) -> NDArray[np.uint8]:
     return _to_uint8((ct - low) / max(high - low, np.finfo(np.float32).tiny))
 
 
-def picture_uri(image: NDArray[np.uint8]) -> str:
-    """(C, H, W) uint8 as a PNG data URI; the first three channels, or the first where there are fewer.
+def picture_uri(image: NDArray[np.uint8], longest: int = _LONGEST_SIDE, noise: bool = False) -> str:
+    """(C, H, W) uint8 as a data URI; the first three channels, or the first where there are fewer.
 
-    An image with a side above 256 is subsampled by a whole factor, because averaging would turn noise into grey.
+    A longer side is reduced by a whole factor: photos by averaging, ``noise`` by leaving pixels out, since averages
+    would turn it into grey. Small pictures are stored as PNG, others as JPEG.
     """
-    step = -(-max(image.shape[1:]) // _LONGEST_SIDE)
-    kept = image[: 3 if len(image) >= 3 else 1, ::step, ::step]
+    step = -(-max(image.shape[1:]) // longest)
+    kept = image[: 3 if len(image) >= 3 else 1]
+    kept = kept[:, ::step, ::step] if noise else kept
+    shown = Image.fromarray(kept[0] if len(kept) == 1 else np.moveaxis(kept, 0, -1))
+    if step > 1 and not noise:
+        shown = shown.reduce(step)
     buffer = io.BytesIO()
-    Image.fromarray(kept[0] if len(kept) == 1 else np.moveaxis(kept, 0, -1)).save(buffer, "PNG")
-    return _data_uri("image/png", buffer.getvalue())
+    if max(shown.size) <= _EXACT_SIDE:
+        shown.save(buffer, "PNG")
+        return _data_uri("image/png", buffer.getvalue())
+    shown.save(buffer, "JPEG", quality=_QUALITY)
+    return _data_uri("image/jpeg", buffer.getvalue())
 
 
 def tabulate_pictures(rows: Sequence[PictureRow]) -> tuple[list[str], list[list[str | None]]]:
     """Titles of the reconstructions, and per row the data URIs: plain, ciphertext, each title's (None: missing)."""
     titles = list(dict.fromkeys(title for row in rows for title in row.reconstructions))
+    longest = _LONGEST_SIDE if len(rows) <= _FEW else _THUMBNAIL
     return titles, [
         [
-            picture_uri(row.plain),
-            picture_uri(display_ciphertext(row.ct)),
+            picture_uri(row.plain, longest),
+            picture_uri(display_ciphertext(row.ct), longest, noise=True),
             *(
-                picture_uri(_to_uint8(row.reconstructions[title])) if title in row.reconstructions else None
+                picture_uri(_to_uint8(row.reconstructions[title]), longest)
+                if title in row.reconstructions
+                else None
                 for title in titles
             ),
         ]

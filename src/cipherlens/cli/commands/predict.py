@@ -3,9 +3,10 @@
 import io
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from cyclopts import Parameter
 from numpy.typing import NDArray
 
 from cipherlens.ciphers import BoundCipher
@@ -32,9 +33,8 @@ _AT_ONCE = 64
 
 def predict(
     run: Path,
-    images: list[str],
     /,
-    *,
+    *images: Annotated[str, Parameter(required=True)],
     top: Whole = 3,
     owner: str | None = None,
     masks: Path | None = None,

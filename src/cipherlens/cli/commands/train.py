@@ -1,5 +1,6 @@
 """``cipherlens train``. It needs torch, imported when the command runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,9 +43,7 @@ class Sealed:
 
 
 def train(
-    sealed: list[Path],
-    /,
-    *,
+    *sealed: Annotated[Path, Parameter(required=True)],
     out: Path,
     plain: Flag = False,
     hold_out: Annotated[OptionalWhole, Parameter(group=IMAGES)] = None,
@@ -114,7 +113,7 @@ def train(
     _report(config, material, result.last.to_json(), measure_training(out, material, given.bound), out, as_json)
 
 
-def _open(sealed: list[Path], secret: Key | None) -> Sealed:
+def _open(sealed: Sequence[Path], secret: Key | None) -> Sealed:
     datasets = tuple(open_sealed(path, secret) for path in sealed)
     names = list(datasets[0].splits)
     bound = None if secret is None else _bind_to_lock(datasets[0], secret)
