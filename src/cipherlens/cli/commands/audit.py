@@ -40,7 +40,8 @@ def audit(
 ) -> None:
     """Measure what a sealed data set gives away: all attacks that apply, with controls, in one report.
 
-    Exits with 5 if a --fail-above limit is exceeded; with 6 if none is, but time was too short for some attacks.
+    With --key also the attacks that have pictures of their choice encrypted. Exits with 5 if a --fail-above limit
+    is exceeded; with 6 if none is, but time was too short for some attacks, or a control failed.
 
     Parameters
     ----------
@@ -62,8 +63,6 @@ def audit(
         needs --key), and so is a folded one beside the plain run that it was made of.
     fail_above
         METRIC=LIMIT with metric ssim, psnr or exact_pixels; may be repeated.
-    keys
-        For attacks that have pictures of their choice encrypted; without the key they are left out.
     """
     from cipherlens.auditing.report.write import summary_lines, write_report
     from cipherlens.auditing.run import AuditConfig

@@ -35,8 +35,8 @@ def reproduce(
     record
         Write the measurement as JSON, with command, hardware and versions.
     threads
-        CPU threads of each training. By default torch's choice for privdl-*, where one runs at a time, and 1 for
-        ercnn-*, where as many run at once as there are cores.
+        CPU threads of each training. By default torch's choice for PrivDL's experiments, where one runs at a time,
+        and 1 for those of ER-CNN, where as many run at once as there are cores.
     """
     from cipherlens.experiments import read_settings
     from cipherlens.experiments.kinds import run_settings
