@@ -82,10 +82,10 @@ def test_completion_is_made(tmp_path):
     assert found.stdout.split() == ["train"]
 
 
-def test_options_may_stand_before_several_arguments(call, tmp_path):
-    """As in ``train --adapt A B C --out RUN``: what comes after options is not lost."""
-    for command in ("train", "predict"):
-        first = [] if command == "train" else [tmp_path / "run"]
-        code, _, err = call(command, *first, *["--out", tmp_path / "out"] * (not first), tmp_path / "a", tmp_path / "b")
-        assert code == 4 and "Unused" not in err, err
-        assert call(command, *first)[0] == 2
+@pytest.mark.parametrize("first", [("train", "--out", "OUT"), ("predict", "RUN", "--top", "3")])
+def test_options_may_stand_before_several_arguments(call, tmp_path, first):
+    """As in ``train --out RUN A B C``: what comes after options is not lost."""
+    given = [tmp_path / word if word.isupper() else word for word in first]
+    code, _, err = call(*given, tmp_path / "a", tmp_path / "b")
+    assert code == 4 and "Unused" not in err, err
+    assert call(*given)[0] == 2
