@@ -275,11 +275,14 @@ def test_a_failed_stream_control_strikes_its_attack_alone(tmp_path: Path) -> Non
     page = render(tmp_path, struck)
     assert "<h1>These encrypted images can be read in part without the key</h1>" in page  # the other's finding
     assert struck["worst"].keys() == {"kpa"} and struck["worst"]["kpa"]["attack"] == "known"
-    assert "Not counted: covariance" in struck["verdict_text"] and "not tried" in summary_lines(struck)[2]
+    assert "Not counted: covariance" in struck["verdict_text"] and "Run, but not counted" in page
+    assert "not counted, a control failed" in summary_lines(struck)[2]
     assert page.count('<tr class="struck">') == page.count("not counted</span>") == 1
     # Both attacks struck: nothing is left to conclude from.
-    page = render(tmp_path, fail_control(struck, "known", "stream"))
-    assert "<h1>No attack of this audit counts</h1>" in page and "this audit says nothing" in page
+    nothing = fail_control(struck, "known", "stream")
+    page = render(tmp_path, nothing)
+    assert "<h1>No attack of this audit counts</h1>" in page and "No attack counts, so this audit says" in page
+    assert "Verdict: no attack counts." in summary_lines(nothing)[-1]
     # An attack that fails both is struck, not bounded.
     both = fail_control(fail_control(report, "covariance", "stream"), "covariance", "identity")
     assert "at least; more may" not in render(tmp_path, both) and "More may be" not in both["verdict_text"]

@@ -10,6 +10,8 @@ from PIL import Image
 pytest.importorskip("torch")
 pytest.importorskip("jinja2")
 
+from cipherlens.attacks import get_attack
+from cipherlens.auditing.jobs import plan_all_jobs
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.seal import seal
@@ -94,6 +96,30 @@ def test_what_is_left_of_a_larger_set_is_known(tmp_path):
     np.testing.assert_array_equal(domain.plain[:30], tested)  # all of the test images, then others
     known = {image.tobytes() for image in domain.public}
     assert not known & {image.tobytes() for image in domain.plain} and len(known) == 40
+
+
+def test_controls_run_where_the_attack_can(tmp_path):
+    """Of sixty photos thirty are attacked by who knows the others: too few for this attack."""
+    source = "synthetic:tiny?n=30&test=30&size=16"
+    seal(source, tmp_path / "s", create_cipher("pixel-permutation"), KEY, SealOptions())
+    targets = load_targets(SealedDataset.open(tmp_path / "s"), source, 1000)
+    assert [len(target.plain) for target in targets] == [60, 30]
+    jobs = plan_all_jobs([get_attack("correlation"), get_attack("known-plaintext")], targets, 0)
+    assert {job.target for job in jobs} == {0} and "correlation, controls" in {job.name for job in jobs}
+
+
+def test_controls_run_where_most_is_known(photos, held_out):
+    targets = load_targets(held_out, str(photos / "photos"), 1000)
+    jobs = plan_all_jobs([get_attack("covariance"), get_attack("known-plaintext")], targets, 0)
+    assert {(job.attack, job.target) for job in jobs if job.budget is None} == {
+        ("covariance", 1),
+        ("known-plaintext", 0),
+    }
+
+
+def test_variants_of_what_is_attacked_are_never_known(photos):
+    dataset = make_set(photos, "varied", create_cipher("hill", block=4), hold_out=5, augment=1)
+    assert [t.knowledge for t in load_targets(dataset, str(photos / "photos"), 1000)] == [NOTHING]
 
 
 def run_audit(call, photos, name):

@@ -149,6 +149,9 @@ def test_images_come_from_patterns_and_from_stdin(call, photos, classifier, monk
         code, err = answer("-")
         assert code == 4 and word in err
     assert answer(photos / "*.tif")[0] == 4
+    (photos / "cat" / "notes.txt").write_text("no image")
+    assert len(answer(photos / "cat" / "*")) == 6 and len(answer(photos / "**" / "0.png")) == 3
+    assert answer(photos / "**.png")[0] == 2
 
 
 def test_a_hint_names_only_options_that_the_command_has(call, photos, classifier, key, tmp_path):
@@ -156,6 +159,9 @@ def test_a_hint_names_only_options_that_the_command_has(call, photos, classifier
     Image.fromarray(np.full((16, 20), 3000, np.uint16)).save(deep)
     code, _, err = call("predict", classifier, deep)
     assert code == 4 and "encrypt with a window" in err and "--" not in err
+    for option in ("--legacy-padding", "--adapt"):
+        code, _, err = call("train", photos, "--plain", option, "--out", tmp_path / "no")
+        assert code == 2 and "no adaptation network" in err
     code, _, err = call("encrypt", photos, tmp_path / "s", "--key", key, "--block", "4")
     assert code == 4 and "(--window, --on-error)" in err
     train = ("train", photos, "--plain", "--size", "16", "--epochs", "1", "--threads", "1", "--batch-size", "4")

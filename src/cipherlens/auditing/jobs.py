@@ -39,7 +39,8 @@ class Job:
     @property
     def name(self) -> str:
         """The job's name in the progress display."""
-        return f"{self.attack}, controls" if self.budget is None else f"{self.attack}, {self.budget:,}"
+        what = "controls" if self.budget is None else f"{self.budget:,}"
+        return f"{self.attack}, {what}" + (f", attacker {self.target + 1}" if self.target else "")
 
 
 @dataclass(frozen=True)
@@ -87,15 +88,19 @@ def plan_jobs(
         [Job(attack.name, budget, seed) for attack, budget in zip(turns, wave, strict=True) if budget is not None]
         for wave in zip_longest(*budgets)
     ]
-    controls = [Job(attack.name, None, seed, _find_best(others) if attack.uses_prior else 0) for attack in turns]
+    controls = [Job(attack.name, None, seed, _find_best(attack, others)) for attack in turns]
     waves.insert(1, controls)
     waves.insert(1, _plan_others(turns, seed, others))
     return [job for wave in waves for job in wave]
 
 
-def _find_best(others: Sequence[Target]) -> int:
-    """The target for controls of attacks that depend on what they know: whose attacker knows the domain."""
-    return next((place for place, target in enumerate(others, 1) if target.knowledge == DOMAIN), 0)
+def _find_best(attack: Attack, others: Sequence[Target]) -> int:
+    """The target for controls: for an attack that depends on what it knows, whose attacker knows the domain."""
+    for place, target in enumerate(others, 1):
+        able = target.missing_requirement(attack, len(target.plain)) is None
+        if attack.uses_prior and target.knowledge == DOMAIN and able:
+            return place
+    return 0
 
 
 def _plan_others(attacks: Sequence[Attack], seed: int, others: Sequence[Target]) -> list[Job]:

@@ -17,7 +17,7 @@ from cipherlens.auditing.coverage import choose_attacks, choose_keyed_runs, list
 from cipherlens.auditing.jobs import Job, Outcome, plan_all_jobs, run_jobs
 from cipherlens.auditing.report.write import PictureRow, find_worst
 from cipherlens.auditing.thresholds import check_thresholds
-from cipherlens.auditing.trust import find_struck
+from cipherlens.auditing.trust import find_struck, list_counted
 from cipherlens.auditing.verdict import list_late
 from cipherlens.auditing.wording import Record, title_words
 from cipherlens.ciphers.estimated_inverse import Target as SealedWith
@@ -103,7 +103,7 @@ def audit(
         "thresholds": check_thresholds(counted, limits or {}, unfinished),
     }
     pictures = {title_words(o.evaluation.to_json()): o.pictures for o in done if o.evaluation is not None}
-    return report, _pick_pictures(target, report["attacks"], pictures)
+    return report, _pick_pictures(target, report["attacks"], controls, pictures)
 
 
 def _collect(
@@ -173,14 +173,17 @@ def read_accuracy(run: Path) -> dict[str, Any]:
 
 
 def _pick_pictures(
-    target: Target, records: Sequence[Record], pictures: dict[str, dict[int, NDArray[np.uint8]]]
+    target: Target,
+    records: Sequence[Record],
+    controls: Sequence[Record],
+    pictures: dict[str, dict[int, NDArray[np.uint8]]],
 ) -> list[PictureRow]:
     """The same few images for every attack at its largest budget, and for the worst case of each threat model.
 
     ``pictures`` holds those of every attack and budget, by title and image number.
     """
     largest = {(record["attack"], record.get("knowledge")): record for record in records}  # budgets grow
-    worst = [record for record in find_worst(records).values() if record is not None]
+    worst = [record for record in find_worst(list_counted(records, controls)).values() if record is not None]
     titles = list(dict.fromkeys(map(title_words, [*largest.values(), *worst])))
     return [
         PictureRow(

@@ -24,10 +24,10 @@ def list_late(missing: Sequence[Record]) -> list[Record]:
     return [row for row in missing if row["reason"] == OUT_OF_TIME]
 
 
-def verdict_words(verdict: str, best: Record | None, attacked: bool) -> str:
-    """The verdict in a few sentences; ``best`` is the attack on which it is based."""
-    if not attacked:
-        return "No attack was run, so this audit says nothing about these images."
+def verdict_words(verdict: str, best: Record | None, attacked: bool, counted: bool) -> str:
+    """The verdict in a few sentences; ``best`` is the attack it is based on. ``counted``: some figures count."""
+    if not counted:
+        return f"No attack {'counts' if attacked else 'was run'}, so this audit says nothing about these images."
     caution = "That is no proof that nobody can: other attacks may get further."
     if best is None:
         return f"No attack of this audit did better than guessing. {caution}"

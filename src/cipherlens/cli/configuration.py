@@ -19,7 +19,7 @@ _LIMIT = 1 << 20
 COMMAND_LINE_ONLY = frozenset(
     {
         *("--key", "--passphrase-file", "--keep-names"),
-        *("--cipher", "--block", "--orthogonal", "--grey", "--scramble", "--per-image"),
+        *("--cipher", "--block", "--orthogonal", "--grey", "--scramble", "--per-image", "--cipher-option"),
     }
 )
 """What decides who can read the images: only who types the command may say it, not the folder it is typed in."""

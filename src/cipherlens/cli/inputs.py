@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cipherlens.data.images import Item
 from cipherlens.data.sources.folder import IMAGE_SUFFIXES
-from cipherlens.errors import DataError
+from cipherlens.errors import DataError, UsageError
 
 CIPHERTEXT = ".npy"
 STDIN = "/dev/stdin"
@@ -41,10 +41,19 @@ def _list_files(name: str) -> list[Item]:
         return [_name(file) for file in inside]
     if path.is_file():
         return [_name(path)]
-    found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor)))) if set("*?[") & set(name) else []
+    found = _match(path) if set("*?[") & set(name) else []
     if not found:
         raise DataError(f"no image {path}", hint="check the path")
-    return [item for match in found for item in _list_files(str(match))]
+    return [_name(match) for match in found]
+
+
+def _match(pattern: Path) -> list[Path]:
+    """The images that fit a pattern, each once."""
+    try:
+        found = sorted(set(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))))
+    except ValueError as error:
+        raise UsageError(f"{pattern} is no pattern: {error}", hint="for example 'photos/**/*.jpg'") from None
+    return [match for match in found if match.suffix.lower() in (*IMAGE_SUFFIXES, CIPHERTEXT) and match.is_file()]
 
 
 def _name(path: Path) -> Item:

@@ -53,7 +53,7 @@ def run(arguments: list[str] | None = None) -> None:
 def execute(arguments: list[str]) -> int:
     """Run one command and return its exit code; messages go to stderr."""
     try:
-        named = [STDIN if argument == "-" else argument for argument in arguments]
+        named = [STDIN if argument == "-" and arguments[0] == "predict" else argument for argument in arguments]
         app(named, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         say(*f"usage: {error}".split("\n"), f"  hint: cipherlens {' '.join(arguments[:1])} --help")

@@ -40,19 +40,24 @@ def load_targets(
 ) -> tuple[Target, ...]:
     """Targets for attackers of different knowledge; the first has the most ciphertexts.
 
-    At most ``count`` images are attacked: those of ``split``, or, where the default split has fewer, of all. Who
+    At most ``count`` images are attacked: those of ``split``, or, where the default split has fewer, of all
+    (unless there are variants of training images). Who
     knows nothing is always among the attackers. So is who knows the domain, unless ``prior`` is "parametric".
     Another source as ``prior`` adds who has photos of that. Raises as ``load_target``.
     """
     default = split or choose_split(dataset.spec)
-    known = load_target(dataset, plain, default, count, SAME_SOURCE, key, max_pixels)
+    asked = PARAMETRIC if prior == PARAMETRIC else SAME_SOURCE
+    known = load_target(dataset, plain, default, count, asked, key, max_pixels)
     few = len(known.plain) < count or known.public is None
-    if few and split is None and not dataset.spec.augment:  # variants of what is attacked tell too much
+    varied = dataset.spec.augment > 0  # variants of what is attacked would tell too much
+    if few and split is None and not varied:
         known = _pool(dataset, plain, default, count, key, max_pixels)
     nothing = replace(known, public=None, public_labels=None, prior=NO_IMAGES, knowledge=NOTHING)
     if prior == PARAMETRIC:
         return (nothing,)
-    domain = _divide(nothing) if known.public is None else replace(known, knowledge=DOMAIN)
+    domain = None if varied else _divide(nothing)
+    if known.public is not None:
+        domain = replace(known, knowledge=DOMAIN)
     if prior != SAME_SOURCE:
         other = load_target(dataset, plain, default, 1, prior, None, max_pixels)
         elsewhere = replace(nothing, public=other.public, prior=other.prior, knowledge=ELSEWHERE)

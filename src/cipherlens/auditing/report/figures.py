@@ -14,7 +14,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from cipherlens.auditing.wording import LEVELS, Record, knowing_words, printable, unit_words
+from cipherlens.auditing.wording import LEVELS, Record, printable, unit_words
+from cipherlens.evaluation.target import DOMAIN, ELSEWHERE, NOTHING
 
 _LONGEST_SIDE, _THUMBNAIL = 256, 160
 """Longest side in pixels of the report's pictures, where there are _FEW of them, and where there are more.
@@ -26,8 +27,10 @@ _EXACT_SIDE = 64
 """Longest side of a picture that is stored as it is; larger ones are stored as JPEG. Chosen by hand."""
 _QUALITY = 82
 """Quality of these JPEG files. Chosen by hand: at the sizes shown one sees no difference."""
-_LONGEST_LABEL = 50
+_LONGEST_LABEL = 60
 """Characters of a label that fit into a plot. Chosen by hand."""
+_SHORT = {NOTHING: "nothing", ELSEWHERE: "others", DOMAIN: "alike"}
+"""What attackers know, short enough for a label."""
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 _MARKERS = "osD^vP*"
 
@@ -113,8 +116,9 @@ def _plot_leakage(axes: Any, series: Sequence[Sequence[Record]]) -> None:
     for attacks, colour, marker in zip(series, cycle(_COLOURS), cycle(_MARKERS), strict=False):
         budgets = [attack["budget"] for attack in attacks]
         low, high = zip(*(attack["ssim_ci95"] for attack in attacks), strict=True)
-        given = unit_words(attacks[0]) + knowing_words(attacks[0])
-        label = printable(f"{attacks[0]['attack']} (given {given})", _LONGEST_LABEL)
+        given, known = unit_words(attacks[0]), attacks[0].get("knowledge")
+        knowing = f", knows {_SHORT[known]}" if known else ""
+        label = printable(f"{attacks[0]['attack']} (given {given}{knowing})", _LONGEST_LABEL)
         axes.plot(budgets, [attack["ssim"] for attack in attacks], color=colour, marker=marker, label=label)
         axes.fill_between(budgets, low, high, color=colour, alpha=0.2, linewidth=0)
         axes.vlines(budgets, low, high, color=colour, linewidth=1.2)

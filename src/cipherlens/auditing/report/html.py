@@ -63,7 +63,7 @@ def render(report: dict[str, Any], pictures: Sequence[PictureRow]) -> str:
         picture_titles=titles,
         picture_rows=rows,
         strips=_find_strips(report["worst"], titles, rows),
-        lead=_find_lead(report["worst"], titles, rows),
+        lead=_find_lead(report, titles, rows),
         leakage_plot=draw_leakage(attacks) if attacks else None,
         accuracy_plot=draw_accuracy(measured) if measured else None,
     )
@@ -89,11 +89,12 @@ def _find_strips(
 
 
 def _find_lead(
-    worst: Mapping[str, words.Record | None], titles: Sequence[str], rows: Sequence[Sequence[str | None]]
+    report: dict[str, Any], titles: Sequence[str], rows: Sequence[Sequence[str | None]]
 ) -> list[tuple[str | None, ...]]:
-    """A few pictures for the first screen: original, stored, and as the best attack read them, if one did."""
-    found = [attack for attack in worst.values() if attack is not None and words.title_words(attack) in titles]
-    best = max(found, key=lambda attack: attack["ssim"], default=None)
+    """A few pictures for the first screen: original, stored, and as the verdict's attack read them, if one did."""
+    worst, level = report["worst"].values(), words.LEVELS.get(report["verdict"], -1.0)
+    found = [attack for attack in worst if attack is not None and words.title_words(attack) in titles]
+    best = next((attack for attack in found if attack["ssim"] >= level), None)
     places = [0, 1] if best is None else [0, 1, 2 + titles.index(words.title_words(best))]
     chosen = [[row[place] for place in places] for row in rows if row[places[-1]]]
     return list(zip(*chosen[:_STRIP], strict=True))

@@ -51,13 +51,19 @@ def summary_lines(report: dict[str, Any]) -> list[str]:
         f"Accuracy: {words.gain_words(words.best_accuracies(sealed['cipher'], report['accuracy']))}",
         f"Eavesdropper who only sees encrypted images: {_describe_worst(report, 'coa')}",
         f"Attacker who also knows some pictures: {_describe_worst(report, 'kpa')}",
-        f"Verdict: {conclusion['verdict'] if report['attacks'] else 'nothing was attacked'}. "
+        f"Verdict: {_name_verdict(report, conclusion['verdict'])}. "
         f"{said + ' ' if said else ''}"
         f"{conclusions.late_words(late) + ' ' if late else ''}"
         f"{conclusion['advice'][0]}",
     ]
     # Parameters come from an untrusted manifest; line breaks and control characters are removed.
     return [words.printable(line) for line in lines]
+
+
+def _name_verdict(report: dict[str, Any], verdict: str) -> str:
+    if list_counted(report["attacks"], report["controls"]):
+        return verdict
+    return "no attack counts" if report["attacks"] else "nothing was attacked"
 
 
 def _require_sound(report: dict[str, Any]) -> None:
@@ -79,7 +85,7 @@ def _conclude(report: dict[str, Any]) -> dict[str, Any]:
     worst = find_worst(counted)
     verdict, best = _judge(worst)
     late = conclusions.list_late(report["not_run"])
-    text = conclusions.verdict_words(verdict, best, bool(counted))
+    text = conclusions.verdict_words(verdict, best, bool(report["attacks"]), bool(counted))
     if late:
         text = f"{text} {conclusions.late_words(late)}"
     if said := control_words(report["controls"]):
@@ -115,7 +121,8 @@ def _describe_worst(report: dict[str, Any], model: str) -> str:
     counted = list_counted(report["attacks"], report["controls"])
     tried = [attack for attack in counted if attack["threat_model"] == model]
     if not tried:
-        return "not tried"
+        struck = any(attack["threat_model"] == model for attack in report["attacks"])
+        return "not counted, a control failed" if struck else "not tried"
     attack = find_worst(tried)[model] or max(tried, key=lambda attack: attack["ssim"])
     return (
         f"{words.score_words(attack)}; {attack['attack']} from {words.budget_words(attack)}"

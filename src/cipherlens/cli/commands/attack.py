@@ -1,6 +1,6 @@
 """The command attack: one attack on a sealed data set. The plain images serve scoring only."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from cipherlens.cli.console import emit, say
 from cipherlens.cli.options.attacks import AttackerOptions, NetworkOptions
 from cipherlens.cli.options.keys import GivenKey
 from cipherlens.cli.options.types import Json
+from cipherlens.cli.photos import TEST
 from cipherlens.cli.runs import open_sealed
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.manifest import choose_split
@@ -67,7 +68,8 @@ def attack(
     pictures
         Write a PNG with rows of plain, encrypted and reconstructed images.
     classifier
-        Run folder trained on plain images: also say how many reconstructions, and classes, it recognises.
+        Run folder trained on plain images: also say how many reconstructions, and classes, it recognises; of the
+        test images, unless --split names others.
     save_map
         Write the map that was found to this .safetensors file, for decrypt --map: of attacks that find one
         (cipherlens attacks --json says which). Whoever has it can read the data set. Without --plain nothing is
@@ -76,8 +78,6 @@ def attack(
     """
     if plain is None and save_map is None:
         raise UsageError("an attack needs the plain images to be scored", hint="give --plain SOURCE, or --save-map")
-    if attacker.budget is not None and attacker.budget < 1:
-        raise UsageError("a budget is at least 1")
     means = AttackResources(
         key=keys.load(), **{field.name: getattr(networks, field.name) for field in fields(networks)}
     )
@@ -89,6 +89,8 @@ def attack(
         assert save_map is not None
         _find_map(chosen, dataset, attacker, save_map, as_json)
         return
+    if classifier is not None and attacker.split is None and TEST in dataset.splits:
+        attacker = replace(attacker, split=TEST)  # it may have been trained on the others
     target, result = _score(chosen, dataset, plain, attacker, means.key)
     if pictures is not None:
         from cipherlens.auditing.report.pictures import write_comparison

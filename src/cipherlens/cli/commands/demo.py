@@ -1,6 +1,7 @@
 """``cipherlens demo``: the whole story on the embedded data in a few minutes, or of one photo in seconds."""
 
 import os
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.seal import seal
 from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.workers import run_in_processes
+from cipherlens.data.sources.folder import IMAGE_SUFFIXES
 from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import DataError
 from cipherlens.keys import Key
@@ -46,7 +48,7 @@ def demo(
         Folder for everything that is made.
     photo
         Do it with one photo of your own instead: it is sealed with a key that is thrown away, and read back from
-        this one ciphertext. Only the report is kept.
+        this one ciphertext. Only the report is kept, which shows the photo.
     source
         Images to use.
     epochs
@@ -90,6 +92,8 @@ def _tell_story(out: Path, source: str, epochs: int) -> tuple[dict[str, Any], Pa
 def _read_back(photo: Path, out: Path) -> tuple[dict[str, Any], Path]:
     """Seal one photo under a key that nobody keeps, and attack its only ciphertext."""
     least, most = _SIDES
+    if not photo.is_file() or photo.suffix.lower() not in IMAGE_SUFFIXES:
+        raise DataError(f"{photo} is no photo", hint=f"give one file: {', '.join(sorted(IMAGE_SUFFIXES))}")
     source = open_source(str(photo))
     first = next(iter(source.splits))
     side = min(Preprocess().apply(source.read(first, [0])[0]).shape[1:])
@@ -101,7 +105,7 @@ def _read_back(photo: Path, out: Path) -> tuple[dict[str, Any], Path]:
         options = SealOptions(Preprocess(size), limit=1)
         sealed = _seal(str(photo), Path(folder) / "sealed", "hill", Key.generate(), options, block=BLOCK)
         say("eavesdropper: read it from this one ciphertext, with controls")
-        command = f"cipherlens demo --photo {photo}"
+        command = shlex.join(["cipherlens", "demo", "--photo", str(photo), "--out", str(out)])
         return _audit(sealed, str(photo), first, 1, command, out / "photo-report", attacks=("covariance",))
 
 
@@ -175,6 +179,7 @@ def _train(training: Training) -> None:
         model="preresnet20",
         adapt_block=choose_network(dataset.spec)[1] if training.read_first else None,
         start="ciphertexts" if training.read_first else "random",
+        public=training.public,
         epochs=training.epochs,
         batch_size=32,
         optimizer="adamw",

@@ -79,7 +79,7 @@ def train(
     from cipherlens.training.recipes import choose_norm_images
 
     if plain:
-        if keys.key is not None or front_end.start is not None or front_end.block is not None:
+        if keys.key is not None or front_end != FrontEndOptions():
             raise UsageError("plain photos need no key and no adaptation network", hint="leave --plain away")
         given = Sealed((), TRAIN, None)
     else:
