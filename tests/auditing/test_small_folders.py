@@ -86,6 +86,12 @@ def test_another_origin_is_a_third_attacker(photos, held_out):
     assert nothing.knowledge == NOTHING
 
 
+def test_who_knows_nothing_alone_reads_no_other_split(photos, held_out, monkeypatch):
+    monkeypatch.setattr("cipherlens.evaluation.attackers._pool", None)
+    (nothing,) = load_targets(held_out, str(photos / "photos"), 20, prior="parametric")
+    assert len(nothing.plain) == 20
+
+
 def test_what_is_left_of_a_larger_set_is_known(tmp_path):
     source = "synthetic:tiny?n=50&test=30&size=16"
     seal(source, tmp_path / "s", create_cipher("hill", block=4), KEY, SealOptions())

@@ -52,6 +52,7 @@ def test_what_is_no_photo_is_refused(call, tmp_path, side, word):
         photo.write_text("no image")
     code, _, err = call("demo", "--photo", photo, "--out", tmp_path / "out")
     assert code == 4 and word in err and not (tmp_path / "out").exists()
+    assert call("demo", "--photo", photo, "--epochs", "1", "--out", tmp_path / "out")[0] == 2
     assert call("demo", "--photo", tmp_path, "--out", tmp_path / "out")[0] == 4  # a folder has more than one
 
 

@@ -31,11 +31,7 @@ def is_ciphertext(item: Item) -> bool:
 def _list_files(name: str) -> list[Item]:
     path = Path(name)
     if path.is_dir():
-        inside = sorted(
-            file
-            for file in path.rglob("[!.]*")
-            if file.suffix.lower() in (*IMAGE_SUFFIXES, CIPHERTEXT) and file.is_file()
-        )
+        inside = sorted(filter(_is_image, path.rglob("[!.]*")))
         if not inside:
             raise DataError(f"{path} holds no images", hint="give image files, .npy files, or folders of them")
         return [_name(file) for file in inside]
@@ -53,7 +49,11 @@ def _match(pattern: Path) -> list[Path]:
         found = sorted(set(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))))
     except ValueError as error:
         raise UsageError(f"{pattern} is no pattern: {error}", hint="for example 'photos/**/*.jpg'") from None
-    return [match for match in found if match.suffix.lower() in (*IMAGE_SUFFIXES, CIPHERTEXT) and match.is_file()]
+    return list(filter(_is_image, found))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in (*IMAGE_SUFFIXES, CIPHERTEXT) and path.is_file()
 
 
 def _name(path: Path) -> Item:

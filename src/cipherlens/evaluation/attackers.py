@@ -40,15 +40,15 @@ def load_targets(
 ) -> tuple[Target, ...]:
     """Targets for attackers of different knowledge; the first has the most ciphertexts.
 
-    At most ``count`` images are attacked: those of ``split``, or, where the default split has fewer, of all
-    (unless there are variants of training images). Who
-    knows nothing is always among the attackers. So is who knows the domain, unless ``prior`` is "parametric".
-    Another source as ``prior`` adds who has photos of that. Raises as ``load_target``.
+    At most ``count`` images are attacked: those of ``split``, or of all splits where the default one has fewer and
+    there are no variants of training images. Who knows nothing is always among the attackers. So is who knows the
+    domain, unless ``prior`` is "parametric". Another source as ``prior`` adds who has photos of that. Raises as
+    ``load_target``.
     """
     default = split or choose_split(dataset.spec)
     asked = PARAMETRIC if prior == PARAMETRIC else SAME_SOURCE
     known = load_target(dataset, plain, default, count, asked, key, max_pixels)
-    few = len(known.plain) < count or known.public is None
+    few = len(known.plain) < count or (known.public is None and asked == SAME_SOURCE)
     varied = dataset.spec.augment > 0  # variants of what is attacked would tell too much
     if few and split is None and not varied:
         known = _pool(dataset, plain, default, count, key, max_pixels)

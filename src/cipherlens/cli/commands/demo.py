@@ -18,7 +18,7 @@ from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.data.sources.folder import IMAGE_SUFFIXES
 from cipherlens.data.sources.registry import open_source
-from cipherlens.errors import DataError
+from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
 
 SOURCE = "synthetic:objects"
@@ -54,6 +54,8 @@ def demo(
     epochs
         Epochs of each of the three trainings.
     """
+    if photo is not None and (source, epochs) != (SOURCE, EPOCHS):
+        raise UsageError("--photo is sealed and read, nothing is trained", hint="leave --source and --epochs away")
     started = time.monotonic()
     report, page = _read_back(photo, out) if photo is not None else _tell_story(out, source, epochs)
     from cipherlens.auditing.report.write import summary_lines
@@ -102,7 +104,7 @@ def _read_back(photo: Path, out: Path) -> tuple[dict[str, Any], Path]:
     size = min(most, side - side % BLOCK)
     with TemporaryDirectory() as folder:
         say(f"client: seal the centre of the photo, {size}x{size} pixels (Hill cipher, {BLOCK}x{BLOCK} blocks)")
-        options = SealOptions(Preprocess(size), limit=1)
+        options = SealOptions(Preprocess(size))
         sealed = _seal(str(photo), Path(folder) / "sealed", "hill", Key.generate(), options, block=BLOCK)
         say("eavesdropper: read it from this one ciphertext, with controls")
         command = shlex.join(["cipherlens", "demo", "--photo", str(photo), "--out", str(out)])
