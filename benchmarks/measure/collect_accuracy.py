@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cipherlens.auditing.run import read_accuracy
+from cipherlens.auditing.accuracy import read_accuracy
 from cipherlens.records import write_record
 
 NOTE = "One seed each, no augmentation, same network, epochs and data order; accuracy after the last epoch."

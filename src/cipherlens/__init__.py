@@ -20,6 +20,8 @@ from cipherlens.keys import Key
 if TYPE_CHECKING:
     from cipherlens import testing
     from cipherlens.attacks import View, register_attack, run_attack
+    from cipherlens.auditing.result import AuditReport
+    from cipherlens.auditing.run import AuditConfig, audit
     from cipherlens.data.sealed.dataset import SealedDataset
     from cipherlens.keyed import fold, lock
     from cipherlens.models import create_model
@@ -28,8 +30,11 @@ __version__ = "0.1.0"
 
 # Imported on first use: a client needs no torch, and does not wait for its import.
 _LAZY = {
+    "AuditConfig": "cipherlens.auditing.run",
+    "AuditReport": "cipherlens.auditing.result",
     "SealedDataset": "cipherlens.data.sealed.dataset",
     "View": "cipherlens.attacks",
+    "audit": "cipherlens.auditing.run",
     "create_model": "cipherlens.models",
     "fold": "cipherlens.keyed",
     "lock": "cipherlens.keyed",
@@ -38,10 +43,13 @@ _LAZY = {
 }
 
 __all__ = [
+    "AuditConfig",
+    "AuditReport",
     "CipherlensError",
     "Key",
     "SealedDataset",
     "View",
+    "audit",
     "create_cipher",
     "create_model",
     "fold",

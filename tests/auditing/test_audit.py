@@ -109,7 +109,7 @@ def test_budgets_and_controls_are_all_in_the_report(sealed: Path, call: Any, tmp
     assert [(row["attack"], row["control"]) for row in report["controls"]] == list(pairs)
     reasons = {row["attack"]: row["reason"] for row in report["not_run"] if row["budget"] is None}
     assert list(reasons) == ["chosen-plaintext", "itn", "itn-pairs", "gan", "sia-gan", "folded-model"]
-    assert "the client's key" in reasons["chosen-plaintext"] and "name it" in reasons["gan"]
+    assert "the client's key" in reasons["chosen-plaintext"] and "asked for" in reasons["gan"]
     assert "not run" not in err
     assert json.loads((out / "report.json").read_text())["not_run"] == report["not_run"]
 
@@ -192,11 +192,11 @@ def test_attacks_are_chosen_in_their_order(sealed: Path) -> None:
     assert len(target.public_labels) == len(target.public)
     assert set(target.labels.tolist()) <= set(target.public_labels.tolist())
     names = ["known-plaintext", "covariance"]
-    assert [attack.name for attack in choose_attacks(target, names)] == names[::-1]
+    assert [attack.name for attack in choose_attacks([target], names)] == names[::-1]
     _, target = open_target(sealed, "stream")
-    assert choose_attacks(target, []) == []
+    assert choose_attacks([target], []) == []
     with pytest.raises(UsageError, match="covariance does not apply"):
-        choose_attacks(target, ["covariance"])
+        choose_attacks([target], ["covariance"])
 
 
 def test_what_a_target_lacks_for_an_attack() -> None:

@@ -5,6 +5,7 @@ import copy
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from PIL import Image
 from cipherlens.attacks import THREAT_MODELS
 from cipherlens.auditing import wording as words
 from cipherlens.auditing.report import html as page_module
-from cipherlens.auditing.report import write as report_module
-from cipherlens.auditing.report.figures import display_ciphertext, draw_accuracy, draw_leakage, picture_uri
-from cipherlens.auditing.report.write import PictureRow, summary_lines, write_report
+from cipherlens.auditing.report.figures import display_ciphertext, picture_uri
+from cipherlens.auditing.report.plots import draw_accuracy, draw_leakage
+from cipherlens.auditing.result import AuditReport
+from cipherlens.auditing.samples import PictureRow
+from cipherlens.auditing.summary import summary_lines
 from cipherlens.errors import DataError, UsageError
 
 HOSTILE = (
@@ -73,12 +76,10 @@ ACCURACY = [
 ]
 
 
-def make_report(attacks: list[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
+def make_report(attacks: list[dict[str, Any]] | None = None, **changes: Any) -> AuditReport:
     attacks = [make_attack()] if attacks is None else attacks
     names = dict.fromkeys(attack["attack"] for attack in attacks)
     report = {
-        "format": "cipherlens-audit",
-        "version": 1,
         "created": "2026-11-21",
         "command": "cipherlens audit sealed",
         "sealed": {
@@ -103,7 +104,7 @@ def make_report(attacks: list[dict[str, Any]] | None = None, **changes: Any) -> 
         "accuracy": ACCURACY,
         "thresholds": [],
     }
-    return copy.deepcopy(report | changes)
+    return AuditReport(**copy.deepcopy(report | changes))
 
 
 def make_rows() -> list[PictureRow]:
@@ -132,8 +133,8 @@ class Elements(HTMLParser):
             self.text += data
 
 
-def render(tmp_path: Path, report: dict[str, Any], rows: list[PictureRow] | None = None) -> str:
-    return write_report(report, rows or [], tmp_path / "report").read_text("utf-8")
+def render(tmp_path: Path, report: AuditReport, rows: list[PictureRow] | None = None) -> str:
+    return replace(report, pictures=tuple(rows or ())).write(tmp_path / "report").read_text("utf-8")
 
 
 def decode(uri: str) -> bytes:
@@ -146,17 +147,24 @@ def test_page_loads_nothing_from_outside(tmp_path: Path, hostile: bool) -> None:
     rows = make_rows()
     if hostile:
         attack = make_attack(attack=HOSTILE, summary=HOSTILE, prior=HOSTILE, flags=(HOSTILE,), budget_unit=HOSTILE)
-        report["attacks"].append(attack)
-        report["sealed"] |= {"classes": [HOSTILE], "params": {HOSTILE: HOSTILE}, "threat_note": HOSTILE}
-        report["accuracy"][0] |= {"name": HOSTILE, "model": HOSTILE}
-        report |= {"command": HOSTILE, "environment": {HOSTILE: HOSTILE, "packages": {HOSTILE: HOSTILE}}}
+        facts = {"classes": [HOSTILE], "params": {HOSTILE: HOSTILE}, "threat_note": HOSTILE}
+        report = replace(
+            report,
+            attacks=[*report.attacks, attack],
+            sealed=report.sealed | facts,
+            accuracy=[report.accuracy[0] | {"name": HOSTILE, "model": HOSTILE}, *report.accuracy[1:]],
+            command=HOSTILE,
+            environment={HOSTILE: HOSTILE, "packages": {HOSTILE: HOSTILE}},
+        )
         rows.append(PictureRow(rows[0].plain, rows[0].ct, {HOSTILE: np.ones((3, 32, 32), np.float32)}))
     page = render(tmp_path, report, rows)
     elements = Elements(page)
     names = {tag for tag, _ in elements.tags}
     assert not names & {"script", "iframe", "object", "embed", "video", "audio", "svg", "form", "base"}
     loaded = [(tag, attrs[name]) for tag, attrs in elements.tags for name in ("src", "href") if name in attrs]
-    shown = 2 + 2 * 3 + 3 + 2 * 2 * 1 + (3 if hostile else 0)  # plots, table, first screen, two worst cases
+    shown = (
+        3 + hostile + 2 * 3 + 3 + 2 * 2 * 1 + (3 if hostile else 0)
+    )  # plots, table, first screen, two worst cases
     assert len([tag for tag, _ in loaded if tag == "img"]) == shown
     for tag, target in loaded:
         assert target is not None
@@ -241,30 +249,29 @@ def test_what_was_not_run_is_listed(tmp_path: Path) -> None:
         assert ("covariance with 10 encrypted images: out of time" in text) == late
         assert ("the controls of covariance: out of time" in text) == late
         assert ("Not everything was run" in page[: page.index("<h2>")]) == late
-        assert ("Time was too short for all of it (covariance)" in report["verdict_text"]) == late
+        assert ("Time was too short for all of it (covariance)" in report.verdict_text) == late
         assert ("Time was too short" in summary_lines(report)[-1]) == late
-        assert any("more time" in advice for advice in report["advice"]) == late
+        assert any("more time" in advice for advice in report.advice) == late
         assert ("kept by those that were run" in text) == late
     assert "Every attack that an audit has for this method was run" in render(tmp_path, make_report())
 
 
-def fail_control(report: dict[str, Any], attack: str, control: str) -> dict[str, Any]:
-    changed = copy.deepcopy(report)
-    for row in changed["controls"]:
-        row["passed"] = row["passed"] and (row["attack"], row["control"]) != (attack, control)
-    return changed
+def fail_control(report: AuditReport, attack: str, control: str) -> AuditReport:
+    rows = [
+        row | {"passed": row["passed"] and (row["attack"], row["control"]) != (attack, control)}
+        for row in report.controls
+    ]
+    return replace(report, controls=rows)
 
 
 def test_a_failed_identity_control_makes_a_lower_bound(tmp_path: Path) -> None:
     report = make_report([make_attack(ssim=0.7), make_known(ssim=0.4)])
-    sound = render(tmp_path, copy.deepcopy(report))
+    sound = render(tmp_path, report)
     report = fail_control(report, "covariance", "identity")
     page = render(tmp_path, report)
     said = "More may be readable than was read here: with as little material covariance did not"
     assert "<h1>These encrypted images can be read without the key</h1>" in page  # its own finding stands
-    assert (
-        said in page[: page.index("<h2>")] and said in report["verdict_text"] and said in summary_lines(report)[-1]
-    )
+    assert said in page[: page.index("<h2>")] and said in report.verdict_text and said in summary_lines(report)[-1]
     assert page.count("at least; more may be readable") == 1 and page.count(">failed<") == 1
     assert "More may be readable" not in sound and ">failed<" not in sound and "at least" not in sound
 
@@ -274,8 +281,8 @@ def test_a_failed_stream_control_strikes_its_attack_alone(tmp_path: Path) -> Non
     struck = fail_control(report, "covariance", "stream")
     page = render(tmp_path, struck)
     assert "<h1>These encrypted images can be read in part without the key</h1>" in page  # the other's finding
-    assert struck["worst"].keys() == {"kpa"} and struck["worst"]["kpa"]["attack"] == "known"
-    assert "Not counted: covariance" in struck["verdict_text"] and "Run, but not counted" in page
+    assert struck.worst.keys() == {"kpa"} and struck.worst["kpa"]["attack"] == "known"
+    assert "Not counted: covariance" in struck.verdict_text and "Run, but not counted" in page
     assert "not counted, a control failed" in summary_lines(struck)[2]
     assert page.count('<tr class="struck">') == page.count("not counted</span>") == 1
     # Both attacks struck: nothing is left to conclude from.
@@ -285,14 +292,15 @@ def test_a_failed_stream_control_strikes_its_attack_alone(tmp_path: Path) -> Non
     assert "Verdict: no attack counts." in summary_lines(nothing)[-1]
     # An attack that fails both is struck, not bounded.
     both = fail_control(fail_control(report, "covariance", "stream"), "covariance", "identity")
-    assert "at least; more may" not in render(tmp_path, both) and "More may be" not in both["verdict_text"]
+    assert "at least; more may" not in render(tmp_path, both) and "More may be" not in both.verdict_text
 
 
 def test_missing_controls_are_said(tmp_path: Path) -> None:
     assert "No control was run" in render(tmp_path, make_report(controls=[]))
     report = make_report([make_attack(), make_known()])
-    assert "Without both controls" not in render(tmp_path, copy.deepcopy(report))
-    report["controls"] = [c for c in report["controls"] if (c["attack"], c["control"]) != ("known", "identity")]
+    assert "Without both controls" not in render(tmp_path, report)
+    kept = [c for c in report.controls if (c["attack"], c["control"]) != ("known", "identity")]
+    report = replace(report, controls=kept)
     page = render(tmp_path, report)
     assert "Without both controls: known." in page and "No control was run" not in page
 
@@ -310,18 +318,18 @@ def test_missing_controls_are_said(tmp_path: Path) -> None:
 def test_verdict_at_its_limits(tmp_path: Path, ssim: float, beats: bool, verdict: str) -> None:
     report = make_report([make_attack(ssim=ssim, beats_guessing=beats)])
     page = render(tmp_path, report)
-    assert report["verdict"] == verdict
-    assert (report["worst"]["coa"] is None) == (not beats)
+    assert report.verdict == verdict
+    assert (report.worst["coa"] is None) == (not beats)
     assert ("guarantee" in page) == (verdict == words.UNREAD)
-    assert ("no proof" in report["verdict_text"]) == (verdict == words.UNREAD)
-    assert list(report["worst"]) == ["coa"]
+    assert ("no proof" in report.verdict_text) == (verdict == words.UNREAD)
+    assert list(report.worst) == ["coa"]
 
 
 def test_verdict_rests_on_the_least_equipped_attacker_who_reaches_it() -> None:
     report = make_report([make_known(ssim=0.999), make_attack(ssim=0.7)])
-    assert "Anybody who sees the encrypted images can read them" in report_module._conclude(report)["verdict_text"]
+    assert "Anybody who sees the encrypted images can read them" in report.verdict_text
     report = make_report([make_known(ssim=0.999), make_attack(ssim=0.5)])
-    text = report_module._conclude(report)["verdict_text"]
+    text = report.verdict_text
     assert "has some of the originals can read them" in text
     assert "4 original pictures with their encrypted form" in text
 
@@ -331,14 +339,14 @@ def test_worst_is_the_highest_and_among_equals_the_cheapest(tmp_path: Path) -> N
     attacks += [make_attack(ssim=0.99, beats_guessing=False), make_attack(ssim=0.4, budget=7)]
     report = make_report(attacks)
     render(tmp_path, report)
-    assert report["worst"]["kpa"]["budget"] == 4
-    assert report["worst"]["coa"]["budget"] == 7
-    assert any("4 original pictures with their encrypted form were enough" in a for a in report["advice"])
+    assert report.worst["kpa"]["budget"] == 4
+    assert report.worst["coa"]["budget"] == 7
+    assert any("4 original pictures with their encrypted form were enough" in a for a in report.advice)
 
 
 def test_report_json_holds_everything(tmp_path: Path) -> None:
     report = make_report([make_attack(psnr=float("inf")), make_known()])
-    page = write_report(report, make_rows(), tmp_path / "deep" / "report")
+    page = replace(report, pictures=tuple(make_rows())).write(tmp_path / "deep" / "report")
     assert page == tmp_path / "deep" / "report" / "report.html"
     assert sorted(path.name for path in page.parent.iterdir()) == ["report.html", "report.json"]
 
@@ -348,9 +356,10 @@ def test_report_json_holds_everything(tmp_path: Path) -> None:
     stored = json.loads((page.parent / "report.json").read_bytes(), parse_constant=refuse)
     assert {"worst", "verdict", "verdict_text", "advice"} < set(stored)
     assert stored["attacks"][0]["psnr"] is None
-    assert report["attacks"][0]["psnr"] == float("inf")
-    report["attacks"][0]["psnr"] = stored["attacks"][0]["psnr"]  # the same object as in worst
-    assert stored == json.loads(json.dumps(report))
+    assert report.attacks[0]["psnr"] == float("inf")
+    assert stored == json.loads(json.dumps(report.to_record()))
+    assert (stored["format"], stored["version"]) == ("cipherlens-audit", 1)
+    assert stored["attacks"][1]["ssim"] == report.attacks[1]["ssim"]
 
 
 def test_summary_has_five_lines() -> None:
@@ -365,7 +374,7 @@ def test_summary_has_five_lines() -> None:
 
 def test_summary_passes_no_terminal_codes_on() -> None:
     report = make_report([])
-    report["sealed"]["params"] = {"block": HOSTILE}
+    report = replace(report, sealed=report.sealed | {"params": {"block": HOSTILE}})
     lines = summary_lines(report)
     assert len(lines) == 5
     assert all(line.isprintable() for line in lines)
@@ -377,7 +386,7 @@ def test_without_attacks_accuracy_and_pictures(tmp_path: Path) -> None:
     page = render(tmp_path, report)
     assert "<h1>Nothing was attacked</h1>" in page and "<img" not in page
     assert "none was given" in page and "none was given" in summary_lines(report)[1]
-    assert report["verdict"] == words.UNREAD and report["worst"] == {}
+    assert report.verdict == words.UNREAD and report.worst == {}
 
 
 def test_accuracy_that_was_not_measured_is_no_number(tmp_path: Path) -> None:
@@ -404,16 +413,16 @@ def test_exceeded_limits_are_said_first(tmp_path: Path, exceeded: bool) -> None:
     report = make_report(thresholds=[row, row | {"measured": None, "attack": None, "exceeded": False}])
     page = render(tmp_path, report)
     assert ("Limit exceeded: covariance reached similarity (SSIM) 0.97; you allowed 0.3" in page) == exceeded
-    assert ("do not hand these images out" in report["advice"][0]) == exceeded
+    assert ("do not hand these images out" in report.advice[0]) == exceeded
     assert page.count(">not measured<") == 1
 
 
 @pytest.mark.parametrize("cipher", ["hill", "identity", "stream"])
 def test_words_promise_nothing(tmp_path: Path, cipher: str) -> None:
     report = make_report([make_attack(threat_model=model, ssim=0.2) for model in words.ATTACKERS])
-    report["sealed"]["cipher"] = cipher
+    report = replace(report, sealed=report.sealed | {"cipher": cipher})
     page = render(tmp_path, report, make_rows())
-    said = "\n".join([Elements(page).text, *summary_lines(report), *report["advice"]]).lower()
+    said = "\n".join([Elements(page).text, *summary_lines(report), *report.advice]).lower()
     assert "secure" not in said
     assert ("obfuscation and access control, not encryption" in said) == (cipher != "stream")
 
@@ -425,7 +434,6 @@ def test_every_threat_model_has_its_words() -> None:
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"version": 2}, DataError),
         ({"attacks": [make_attack(ssim=float("nan"))]}, DataError),
         ({"attacks": [make_attack(threat_model="psychic")]}, UsageError),
         ({"sealed": {}}, KeyError),
@@ -435,7 +443,7 @@ def test_nothing_is_written_for_a_record_that_cannot_be_shown(
     tmp_path: Path, changes: dict[str, Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        write_report(make_report() | changes, [], tmp_path / "report")
+        make_report(**changes).write(tmp_path / "report")
     assert not (tmp_path / "report").exists()
 
 
@@ -504,12 +512,29 @@ def test_large_pictures_are_close_and_noise_stays_noise() -> None:
 def test_leakage_is_drawn_at_any_budgets(budgets: tuple[int, ...]) -> None:
     attacks = [make_attack(budget=budget, ssim=-0.05 + budget / 2000) for budget in budgets]
     attacks += [make_known(attack=name, budget=budget) for name in (HOSTILE, "$x_{$") for budget in budgets]
-    uri = draw_leakage(attacks)
-    assert uri.startswith("data:image/svg+xml;base64,")
-    root = ElementTree.fromstring(decode(uri))
-    assert root.tag.endswith("svg")
-    assert not [element for element in root.iter() if element.tag.endswith(("script", "image", "text"))]
-    assert uri == draw_leakage(attacks)  # nothing random, no date
+    panels = draw_leakage(attacks)
+    assert list(panels) == ["encrypted images", "known pairs"]
+    for uri in panels.values():
+        assert uri.startswith("data:image/svg+xml;base64,")
+        root = ElementTree.fromstring(decode(uri))
+        assert root.tag.endswith("svg")
+        assert not [element for element in root.iter() if element.tag.endswith(("script", "image", "text"))]
+    assert panels == draw_leakage(attacks)  # nothing random, no date
+
+
+def test_plots_follow_the_mode() -> None:
+    """Every colour is a variable with a value for light and one for dark; guessing has each attack's colour."""
+    (uri,) = draw_leakage(
+        [make_attack(budget=budget, attack=name) for name in "ab" for budget in (10, 100)]
+    ).values()
+    svg = decode(uri).decode()
+    style = svg[svg.index("<style>") : svg.index("</style>")]
+    assert style.count("--c0:") == 2 and "prefers-color-scheme:dark" in style
+    drawn = svg.replace(style, "")
+    assert not re.findall(r"#[0-9a-f]{6}", drawn)
+    dashed = re.findall(r"stroke-dasharray[^\"]*stroke: var\(--(c\d)\)|var\(--(c\d)\)[^\"]*stroke-dasharray", drawn)
+    dashed_colours = {one or other for one, other in dashed}
+    assert {"c2", "c3"} <= dashed_colours
 
 
 def test_material_in_words() -> None:

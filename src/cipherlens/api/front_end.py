@@ -20,8 +20,6 @@ _MOST_IMAGES = 1_000
 """At most this many ciphertexts are given to the attack. Chosen by hand."""
 _MOST_VALUES = 60_000_000
 """At most this many values are given to the attack, e.g. 398 images of 224x224. A limit on memory."""
-_STARTS, _LARGEST_BLOCK = 6, 8
-"""Search starts, of which the best is kept; larger blocks get one, which takes a minute. Chosen by hand."""
 _BLOCKS_PER_PIXEL = 100
 """At least 100 n blocks of n pixels are required: nine photos of 224x224 in blocks of 8 suffice, eight do not."""
 
@@ -68,11 +66,6 @@ def choose_network(spec: DatasetSpec) -> tuple[str, int]:
     return "er", block
 
 
-def count_starts(spec: DatasetSpec) -> int:
-    """Number of starts of the search for a map of a scheme."""
-    return _STARTS if spec.create_cipher().block <= _LARGEST_BLOCK else 1
-
-
 def find_map(
     dataset: SealedDataset,
     split: str,
@@ -93,7 +86,8 @@ def find_map(
     assert attack is not None
     count = count_images(dataset, split)
     source = public if isinstance(public, str) else PARAMETRIC
-    view = load_view(dataset, split, count, source, seed, max_pixels, count_starts(dataset.spec))
+    starts = attack.count_starts(dataset.spec.structure())
+    view = load_view(dataset, split, count, source, seed, max_pixels, starts)
     if public is not None and not isinstance(public, str):
         view = replace(view, public_images=public)
     inverse = attack.execute(view).inverse

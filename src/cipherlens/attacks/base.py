@@ -178,6 +178,10 @@ class Attack(ABC):
         """The attack for the identity control, where no key is to be found. Models in hand hold none then."""
         return self
 
+    def count_starts(self, structure: KeyStructure) -> int:
+        """How many starts of its search are worth their time for this scheme."""
+        return 1
+
     def choose_alignment(self, structure: KeyStructure, key_per_image: bool) -> str:
         """Name of the alignment before scoring for this scheme."""
         return self.alignment

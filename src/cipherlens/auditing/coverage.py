@@ -21,7 +21,7 @@ Refused = Mapping[type[Attack], str]
 """Attacks that hold a model and cannot run, and why."""
 NOTHING_REFUSED: Refused = MappingProxyType({})
 _NOT_ASKED = "not asked for"
-_TOO_LONG = "takes minutes: name it among the attacks"
+_TOO_LONG = "takes minutes, and runs only where it is asked for"
 
 
 def choose_keyed_runs(target: Target, runs: Sequence[Path], wanted: SealedWith) -> tuple[list[KeyedRun], Refused]:
@@ -49,21 +49,21 @@ _NEEDS_RUN: dict[type[Attack], str] = {
 
 
 def choose_attacks(
-    target: Target,
+    targets: Sequence[Target],
     names: Sequence[str],
     in_hand: Sequence[Attack] = (),
     refused: Refused = NOTHING_REFUSED,
-    others: Sequence[Target] = (),
 ) -> list[Attack]:
     """The attacks of these names, or all that can run, with those ``in_hand`` that hold a model.
 
-    ``refused`` says why others that hold a model cannot run. Those that can run on one of the ``others`` only come
-    after those for the target.
+    ``refused`` says why others that hold a model cannot run. Those that can run on later targets only come after
+    those for the first.
 
     Raises UsageError, listing what can run, for a name that cannot.
     """
     load_installed(names)
     names = [canonical_name(name) for name in names]
+    target, *others = targets
     able = [*target.list_attacks(slow=bool(names)), *in_hand]
     for other in others:
         known = {attack.name for attack in able}
@@ -82,12 +82,11 @@ def choose_attacks(
 
 
 def list_missing(
-    target: Target,
+    targets: Sequence[Target],
     chosen: Sequence[Attack],
     late: Sequence[Job],
     in_hand: Sequence[Attack],
     refused: Refused,
-    others: Sequence[Target] = (),
 ) -> list[dict[str, Any]]:
     """What was not run, and why: whole attacks (no budget), and budgets and controls that exceeded the time."""
     rows = []
@@ -97,10 +96,10 @@ def list_missing(
         facts = {"attack": attack.name, "threat_model": model.name, "what": what, "budget": budget}
         rows.append(facts | {"budget_unit": model.budget_unit, "reason": reason})
 
-    for attack in (*_list_fitting(target), *in_hand):
+    for attack in (*_list_fitting(targets[0]), *in_hand):
         if attack not in chosen:
             reason = _TOO_LONG if attack.requirements.cost_minutes else _NOT_ASKED
-            lacks = [one.missing_requirement(attack, len(one.plain)) for one in (target, *others)]
+            lacks = [one.missing_requirement(attack, len(one.plain)) for one in targets]
             add(attack, "attack", None, reason if None in lacks else lacks[0] or reason)
         for job in late:
             if job.attack == attack.name:

@@ -1,8 +1,9 @@
 """Run the jobs of an audit in worker processes: attacks and their controls, the most informative first."""
 
+import math
 import os
 import secrets
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -25,41 +26,57 @@ from cipherlens.keys import Key
 
 _PICTURES = 6
 """At most this many reconstructed images of a job are kept for the report. Chosen by hand."""
+_EXPOSED = 4
+"""At most this many of the images that a job read best are kept: one strip of the report. Chosen by hand."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One attack at one budget; without a budget, its two controls. ``target`` is the place of the one attacked."""
+    """One attack at one budget; without a budget, its two controls. ``target`` is the place of the one attacked.
+
+    With several ``starts`` it repeats another job more thoroughly, where time is left.
+    """
 
     attack: str
     budget: int | None
     seed: int
     target: int = 0
+    starts: int = 1
+
+    @property
+    def optional(self) -> bool:
+        """Whether nothing is missing without it."""
+        return self.starts > 1
 
     @property
     def name(self) -> str:
         """The job's name in the progress display."""
         what = "controls" if self.budget is None else f"{self.budget:,}"
-        return f"{self.attack}, {what}" + (f", attacker {self.target + 1}" if self.target else "")
+        more = f", {self.starts} starts" if self.optional else ""
+        return f"{self.attack}, {what}" + (f", attacker {self.target + 1}" if self.target else "") + more
 
 
 @dataclass(frozen=True)
 class Outcome:
     """The result of a job: its two controls, or an evaluation, with a few pictures instead of the reconstruction.
 
-    ``pictures`` are (C, H, W) uint8, by image number.
+    ``pictures`` are (C, H, W) uint8, by image number. ``exposed`` are those of the images read best, best first.
     """
 
     job: Job
     evaluation: Evaluation | None = None
     controls: tuple[Control, ...] = ()
     pictures: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
+    exposed: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 def plan_all_jobs(
     attacks: Sequence[Attack], targets: Sequence[Target], seed: int, in_hand: Sequence[Attack] = ()
 ) -> list[Job]:
-    """The jobs of each attack on the first target on which it can run, and once on those after it."""
+    """The jobs of each attack on the first target on which it can run, and once on those after it.
+
+    Last come the most informative ones again, with several starts.
+    """
     first, *others = targets
     jobs: list[Job] = []
     left = list(attacks)
@@ -69,7 +86,40 @@ def plan_all_jobs(
         left = [attack for attack in left if attack.name not in able]
         planned = plan_jobs(here, len(target.plain), seed, first.key_per_image, others if target is first else ())
         jobs += [job if job.target else replace(job, target=place) for job in planned]
-    return jobs
+    return jobs + _plan_again(attacks, targets, jobs)
+
+
+def _plan_again(attacks: Sequence[Attack], targets: Sequence[Target], jobs: Sequence[Job]) -> list[Job]:
+    """The largest job of each search that starts at random, where photos tell it what pictures look like.
+
+    With a prior that is wrong anyway all starts end alike.
+    """
+    largest = {(job.attack, job.target): job for job in reversed(jobs) if job.budget is not None}
+    again = []
+    for attack in attacks:
+        for place, target in enumerate(targets):
+            starts = attack.count_starts(target.structure)
+            job = largest.get((attack.name, place))
+            if attack.uses_prior and starts > 1 and target.public is not None and job is not None:
+                again.append(replace(job, starts=starts))
+    return again
+
+
+def keep_best(outcomes: Mapping[Job, Outcome]) -> dict[Job, Outcome]:
+    """The outcomes, with that of more starts in place of the first where its search ended lower.
+
+    The attacker sees how low it ended, and needs no original for that.
+    """
+    best = {job: outcome for job, outcome in outcomes.items() if not job.optional}
+    for job, outcome in outcomes.items():
+        first = replace(job, starts=1)
+        if job.optional and (first not in best or _objective(outcome) < _objective(best[first])):
+            best[first] = outcome
+    return best
+
+
+def _objective(outcome: Outcome) -> float:
+    return math.inf if outcome.evaluation is None else float(outcome.evaluation.details.get("objective", math.inf))
 
 
 def plan_jobs(
@@ -187,15 +237,20 @@ def run_job(job: Job) -> Outcome:
         # A budget of chosen pictures is not a number of images, so the controls get the fewest images they take.
         size = 1 if attack.threat_model.chooses else max(default_budgets(attack, len(target.plain)))
         return Outcome(job, controls=tuple(run_controls(attack, target, size, job.seed)))
-    evaluation = evaluate(attack, target, job.budget, job.seed)
+    evaluation = evaluate(attack, target, job.budget, job.seed, starts=job.starts)
+    # The last few of the images that are scored at every budget, so that all attacks show the same ones.
+    shown = np.flatnonzero(evaluation.scored < MAX_SCORED)[-_PICTURES:]
+    exposed = shown[:0] if evaluation.exposed is None else evaluation.exposed[:_EXPOSED]
     nothing = evaluation.reconstruction[:0]
-    bare = replace(evaluation, reconstruction=nothing, scored=evaluation.scored[:0], inverse=None)
-    return Outcome(job, bare, pictures=_keep_pictures(evaluation, target))
+    bare = replace(evaluation, reconstruction=nothing, scored=evaluation.scored[:0], inverse=None, exposed=None)
+    kept = (_keep_pictures(evaluation, target, places) for places in (shown, exposed))
+    return Outcome(job, bare, (), *kept)
 
 
-def _keep_pictures(evaluation: Evaluation, target: Target) -> dict[int, NDArray[np.uint8]]:
-    """The last few of the images that are scored at every budget, so that all attacks show the same ones."""
-    places = np.flatnonzero(evaluation.scored < MAX_SCORED)[-_PICTURES:]
+def _keep_pictures(
+    evaluation: Evaluation, target: Target, places: NDArray[np.intp]
+) -> dict[int, NDArray[np.uint8]]:
+    """The reconstructions at these places, by image number."""
     shown = np.rint(255 * np.clip(np.nan_to_num(evaluation.reconstruction[places]), 0, 1)).astype(np.uint8)
     numbers = evaluation.scored[places] if target.numbers is None else target.numbers[evaluation.scored[places]]
     return dict(zip(numbers.tolist(), shown, strict=True))

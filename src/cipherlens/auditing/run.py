@@ -2,28 +2,29 @@
 
 import datetime
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cipherlens.attacks.base import to_unit
+from cipherlens.attacks.base import Attack
 from cipherlens.attacks.model.keyed_runs import KeyedRun
+from cipherlens.auditing.accuracy import read_accuracy
+from cipherlens.auditing.conclusion import find_worst
 from cipherlens.auditing.coverage import choose_attacks, choose_keyed_runs, list_missing
-from cipherlens.auditing.jobs import Job, Outcome, plan_all_jobs, run_jobs
-from cipherlens.auditing.report.write import PictureRow, find_worst
-from cipherlens.auditing.thresholds import check_thresholds
+from cipherlens.auditing.jobs import Job, Outcome, keep_best, plan_all_jobs, run_jobs
+from cipherlens.auditing.result import AuditReport
+from cipherlens.auditing.samples import pick_exposed, pick_pictures
+from cipherlens.auditing.thresholds import check_limits, check_thresholds
 from cipherlens.auditing.trust import find_struck, list_counted
 from cipherlens.auditing.verdict import list_late
-from cipherlens.auditing.wording import Record, title_words
 from cipherlens.ciphers.estimated_inverse import Target as SealedWith
-from cipherlens.data.run_files import read_run_files
+from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.errors import DataError, UsageError
+from cipherlens.errors import UsageError
+from cipherlens.evaluation.attackers import load_targets
+from cipherlens.evaluation.load import SAME_SOURCE, default_count
 from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
 from cipherlens.records import describe_environment
@@ -34,97 +35,128 @@ _MOST_MINUTES = 1e6
 
 @dataclass(frozen=True)
 class AuditConfig:
-    """Settings of an audit: attacks (empty: all that can run), worker processes, time limit in minutes, seed."""
+    """Settings of an audit.
+
+    ``attacks`` are names; without any, all run that can. ``images`` is the maximum number of images attacked, by
+    default about 20 million values, at most 1,000 images. ``prior`` names the public images that attackers have:
+    "plain" for other images of the same source, "parametric" for none, or a source. ``split`` is the one attacked,
+    by default test images, and all splits where there are few. ``limits`` hold the most that may leak, by metric
+    (ssim, psnr, exact_pixels). ``minutes`` is the time for all attacks, ``workers`` the number of processes.
+    """
 
     attacks: tuple[str, ...] = ()
     workers: int = 1
     minutes: float = 10.0
     seed: int = 0
+    images: int | None = None
+    prior: str = SAME_SOURCE
+    split: str | None = None
+    max_pixels: int = MAX_PIXELS
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise UsageError("workers are at least 1")
+        if self.images is not None and self.images < 1:
+            raise UsageError("images are at least 1", hint="leave them away for the default")
         if not 0 < self.minutes <= _MOST_MINUTES:
             raise UsageError(f"minutes are above 0, and at most {_MOST_MINUTES:,.0f}")
+        check_limits(self.limits)
 
 
 Progress = Callable[[int, int, str], None]
 
 
-def audit(
-    dataset: SealedDataset,
-    target: Target,
-    command: str,
-    runs: Sequence[Path] = (),
-    limits: dict[str, float] | None = None,
-    effort: AuditConfig | None = None,
-    key: Key | None = None,
-    progress: Progress | None = None,
-    others: Sequence[Target] = (),
-) -> tuple[dict[str, Any], list[PictureRow]]:
-    """Run the attacks that apply to the data set's cipher; return the report's content and its pictures.
+@dataclass(frozen=True)
+class _Plan:
+    """What is attacked: targets, attacks, their jobs, and the runs that hold a model."""
 
-    ``key`` is the victim's, where ``target`` has one to encrypt chosen pictures. Of ``runs`` the report has the
-    accuracy. Those that hold a key are attacked too: locked ones with the key, folded ones beside their plain run.
-    ``progress`` is called with the number of finished jobs, the number of all jobs, and the names of the running
-    ones. ``others`` are the targets of attackers who know more or less of what pictures look like: attacks that
-    depend on it run there too. Raises UsageError for attacks that cannot run on this data set.
+    targets: tuple[Target, ...]
+    attacks: list[Attack]
+    jobs: list[Job]
+    keyed: list[KeyedRun]
+    in_hand: list[Attack]
+    refused: Mapping[type[Attack], str]
+
+
+def audit(
+    dataset: SealedDataset | str | Path,
+    plain: str | Path,
+    config: AuditConfig | None = None,
+    *,
+    key: Key | None = None,
+    runs: Sequence[Path] = (),
+    command: str = "cipherlens.audit",
+    progress: Progress | None = None,
+) -> AuditReport:
+    """Run the attacks that apply to a sealed data set, and report what they read.
+
+    ``dataset`` is a data set or its folder, ``plain`` the source that was sealed, which serves scoring. With the
+    victim's ``key`` attackers can have pictures of their choice encrypted, and locked models work. Of ``runs`` (run
+    folders) the report has the accuracy; those that hold a key are attacked too. ``command`` is what the report
+    says it was made by. ``progress`` is called with the number of finished jobs, of all jobs, and the names of the
+    running ones. Worker processes start this module anew: scripts guard their start with ``__main__``.
+
+    Raises UsageError for attacks that cannot run on this data set, DataError for a source that does not fit.
     """
-    effort, accuracy = effort or AuditConfig(), [read_accuracy(run) for run in runs]
-    keyed, refused = choose_keyed_runs(target, runs, SealedWith.of(dataset.spec.to_json()))
-    in_hand = [one.create(target.bound) for one in keyed]
-    attacks = choose_attacks(target, effort.attacks, in_hand, refused, others)
-    jobs = plan_all_jobs(attacks, (target, *others), effort.seed, in_hand)
+    config = config or AuditConfig()
+    dataset = dataset if isinstance(dataset, SealedDataset) else SealedDataset.open(dataset)
+    accuracy = tuple(read_accuracy(run) for run in runs)
+    plan = _plan(dataset, str(plain), config, key, runs)
     started = time.monotonic()
-    outcomes = _collect((target, *others), jobs, key, effort, progress, keyed)
+    outcomes = keep_best(_collect(plan, key, config, progress))
     seconds = time.monotonic() - started
-    names = [attack.name for attack in attacks]
     # Jobs finish in any order; the report sorts them by attack and budget.
+    names = [attack.name for attack in plan.attacks]
     ordered = sorted(outcomes, key=lambda job: (names.index(job.attack), job.target, job.budget or 0))
     done = [outcomes[job] for job in ordered]
+    late = [job for job in plan.jobs if job not in outcomes and not job.optional]
+    missing = list_missing(plan.targets, plan.attacks, late, plan.in_hand, plan.refused)
     evaluations = [outcome.evaluation for outcome in done if outcome.evaluation is not None]
-    missing = list_missing(target, attacks, [job for job in jobs if job not in outcomes], in_hand, refused, others)
-    controls = [asdict(control) for outcome in done for control in outcome.controls]
+    attacks = tuple(evaluation.to_json() for evaluation in evaluations)
+    controls = tuple(asdict(control) for outcome in done for control in outcome.controls)
     struck = find_struck(controls)
     counted = [evaluation for evaluation in evaluations if evaluation.attack not in struck]
     unfinished = [*list_late(missing), *(row for row in controls if row["attack"] in struck)]
-    report: dict[str, Any] = {
-        "format": "cipherlens-audit",
-        "version": 1,
-        "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "command": command,
-        "sealed": _describe(dataset),
-        "environment": describe_environment(),
-        "effort": {"workers": effort.workers, "minutes": effort.minutes, "seconds": seconds},
-        "attacks": [evaluation.to_json() for evaluation in evaluations],
-        "controls": controls,
-        "not_run": missing,
-        "accuracy": accuracy,
-        "thresholds": check_thresholds(counted, limits or {}, unfinished),
-    }
-    pictures = {title_words(o.evaluation.to_json()): o.pictures for o in done if o.evaluation is not None}
-    return report, _pick_pictures(target, report["attacks"], controls, pictures)
+    worst = [row for row in find_worst(list_counted(attacks, controls)).values() if row is not None]
+    return AuditReport(
+        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        command=command,
+        sealed=_describe(dataset),
+        environment=describe_environment(),
+        effort={"workers": config.workers, "minutes": config.minutes, "seconds": seconds},
+        attacks=attacks,
+        controls=controls,
+        not_run=tuple(missing),
+        accuracy=accuracy,
+        thresholds=tuple(check_thresholds(counted, config.limits, unfinished)),
+        pictures=pick_pictures(plan.targets[0], done, worst),
+        exposed=pick_exposed(plan.targets[0], done, worst),
+    )
 
 
-def _collect(
-    targets: Sequence[Target],
-    jobs: Sequence[Job],
-    key: Key | None,
-    effort: AuditConfig,
-    progress: Progress | None,
-    keyed: Sequence[KeyedRun],
-) -> dict[Job, Outcome]:
+def _plan(dataset: SealedDataset, plain: str, config: AuditConfig, key: Key | None, runs: Sequence[Path]) -> _Plan:
+    count = config.images or default_count(dataset.spec)
+    targets = load_targets(dataset, plain, count, config.prior, config.split, key, config.max_pixels)
+    keyed, refused = choose_keyed_runs(targets[0], runs, SealedWith.of(dataset.spec.to_json()))
+    in_hand = [one.create(targets[0].bound) for one in keyed]
+    attacks = choose_attacks(targets, config.attacks, in_hand, refused)
+    return _Plan(targets, attacks, plan_all_jobs(attacks, targets, config.seed, in_hand), keyed, in_hand, refused)
+
+
+def _collect(plan: _Plan, key: Key | None, config: AuditConfig, progress: Progress | None) -> dict[Job, Outcome]:
     outcomes: dict[Job, Outcome] = {}
 
     def tell() -> None:
         # Jobs start in this order, so the first unfinished ones are running.
-        begun = [job.name for job in jobs if job not in outcomes][: effort.workers]
+        begun = [job.name for job in plan.jobs if job not in outcomes][: config.workers]
         if progress:
-            progress(len(outcomes), len(jobs), "; ".join(begun))
+            progress(len(outcomes), len(plan.jobs), "; ".join(begun))
 
     tell()
     # Closing the generator stops the workers after an error or an interrupt.
-    with closing(run_jobs(targets, jobs, key, effort.workers, 60 * effort.minutes, keyed)) as running:
+    arguments = (plan.targets, plan.jobs, key, config.workers, 60 * config.minutes, plan.keyed)
+    with closing(run_jobs(*arguments)) as running:
         for outcome in running:
             outcomes[outcome.job] = outcome
             tell()
@@ -143,53 +175,3 @@ def _describe(dataset: SealedDataset) -> dict[str, Any]:
         "classes": list(spec.classes),
         "threat_note": spec.create_cipher().threat_note,
     }
-
-
-def read_accuracy(run: Path) -> dict[str, Any]:
-    """The test accuracy of a run folder after its last epoch, with its settings."""
-    files = read_run_files(run)
-    try:
-        config, data, last = files.config, files.data, files.epochs[-1]
-        cipher, adapted = str(files.provenance["cipher"]), config["adapt_block"] is not None
-        classes, accuracy = len(data["classes"]), last["test_accuracy"]
-        if not classes or not (accuracy is None or isinstance(accuracy, int | float)):
-            raise ValueError("its figures are none")
-        model, images = str(config["model"]), int(data["test_images"])
-    except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
-        raise DataError(f"{run} is not a finished run: {error}", hint="give run folders made by train") from None
-    name = "plain images" if cipher == "identity" else f"{cipher} images"
-    front = ", read first" if files.can_decrypt else ", adaptation network" if adapted else ""
-    return {
-        "name": f"{name}{front}",
-        "cipher": cipher,
-        "model": model,
-        "adaptation": adapted,
-        "read_first": files.can_decrypt,
-        "accuracy": accuracy,
-        "n": images,
-        "chance": 1 / classes,
-        "epochs": len(files.epochs),
-    }
-
-
-def _pick_pictures(
-    target: Target,
-    records: Sequence[Record],
-    controls: Sequence[Record],
-    pictures: dict[str, dict[int, NDArray[np.uint8]]],
-) -> list[PictureRow]:
-    """The same few images for every attack at its largest budget, and for the worst case of each threat model.
-
-    ``pictures`` holds those of every attack and budget, by title and image number.
-    """
-    largest = {(record["attack"], record.get("knowledge")): record for record in records}  # budgets grow
-    worst = [record for record in find_worst(list_counted(records, controls)).values() if record is not None]
-    titles = list(dict.fromkeys(map(title_words, [*largest.values(), *worst])))
-    return [
-        PictureRow(
-            target.plain[image],
-            target.ct[image],
-            {title: to_unit(pictures[title][image]) for title in titles if image in pictures[title]},
-        )
-        for image in sorted({image for title in titles for image in pictures[title]})
-    ]

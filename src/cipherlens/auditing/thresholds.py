@@ -12,7 +12,7 @@ METRICS = {"ssim": (-1.0, 1.0), "psnr": (-100.0, 100.0), "exact_pixels": (0.0, 1
 
 
 def parse_limits(texts: Sequence[str]) -> dict[str, float]:
-    """``["ssim=0.3"]`` -> ``{"ssim": 0.3}``; raises UsageError for anything else."""
+    """``["ssim=0.3"]`` -> ``{"ssim": 0.3}``; raises UsageError for what is not of this form."""
     limits = {}
     for text in texts:
         name, _, value = text.partition("=")
@@ -22,18 +22,23 @@ def parse_limits(texts: Sequence[str]) -> dict[str, float]:
             raise UsageError(
                 f"a limit is METRIC=NUMBER, not {text!r}", hint="e.g. ssim=0.3", parameters=("fail_above",)
             ) from None
-        if name not in METRICS:
-            raise unknown_name("metric", name, METRICS)
-        least, most = METRICS[name]
-        if not least <= limits[name] <= most:  # false for nan too
-            raise UsageError(
-                f"a limit of {name} is between {least:g} and {most:g}, not {value}", hint="e.g. ssim=0.3"
-            )
     return limits
 
 
+def check_limits(limits: Mapping[str, float]) -> None:
+    """Raise UsageError for a metric that cannot be limited, or a limit that it cannot reach."""
+    for name, limit in limits.items():
+        if name not in METRICS:
+            raise unknown_name("metric", name, METRICS)
+        least, most = METRICS[name]
+        if not least <= limit <= most:  # false for nan too
+            raise UsageError(
+                f"a limit of {name} is between {least:g} and {most:g}, not {limit:g}", hint="e.g. ssim=0.3"
+            )
+
+
 def check_thresholds(
-    evaluations: Sequence[Evaluation], limits: dict[str, float], late: Sequence[Mapping[str, Any]] = ()
+    evaluations: Sequence[Evaluation], limits: Mapping[str, float], late: Sequence[Mapping[str, Any]] = ()
 ) -> list[dict[str, Any]]:
     """For each limit the worst measured value, whether it exceeds the limit, and whether no job is missing.
 

@@ -18,9 +18,9 @@ from cipherlens.ciphers.threat_models import ThreatModel
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.alignment import ALIGNMENTS
 from cipherlens.evaluation.metrics import (
+    find_most_exposed,
     interval_within,
     mean_and_interval,
-    mean_of_most_exposed,
     mean_similarity,
     reidentify,
     score,
@@ -34,7 +34,10 @@ GUESS_MARGIN = 0.02
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Score of one attack at one budget; see docs/attacks.md for the fields."""
+    """Score of one attack at one budget; see docs/attacks.md for the fields.
+
+    ``exposed`` are the places, in ``scored`` and ``reconstruction``, of the images that were read best.
+    """
 
     attack: str
     threat_model: ThreatModel
@@ -61,10 +64,11 @@ class Evaluation:
     inverse: EstimatedInverse | None = field(default=None, repr=False)
     knowledge: str = ""
     ssim_exposed: float | None = None
+    exposed: NDArray[np.intp] | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """All but the pictures, by the names that records and reports use."""
-        hidden = ("reconstruction", "scored", "inverse")
+        hidden = ("reconstruction", "scored", "inverse", "exposed")
         names = {"exact_values": "exact_pixels"}  # as records of the first versions call it
         facts = {names.get(name, name): value for name, value in vars(self).items() if name not in hidden}
         if not self.knowledge:  # nothing is said of it where no audit compares attackers
@@ -72,13 +76,16 @@ class Evaluation:
         return facts | {"threat_model": self.threat_model.name}
 
 
-def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0, runs: int = SEVERAL_RUNS) -> Evaluation:
+def evaluate(
+    attack: Attack, target: Target, budget: int, seed: int = 0, runs: int = SEVERAL_RUNS, starts: int = 1
+) -> Evaluation:
     """Run one attack on a target and score it.
 
     The budget is the number of known pairs, or of ciphertexts seen. For chosen images it is the maximum number of
     queries, and the evaluation gives the number made. Ciphertext-only attacks with a small budget run up to
     ``runs`` times, each on other ciphertexts alone. So one easy image does not decide the score. ``seconds`` is the
-    mean of one run. Known images are never scored. Raises UsageError if the target is too small.
+    mean of one run. ``starts`` is the number of starts of a search that can end in local minima. Known images are
+    never scored. Raises UsageError if the target is too small.
     """
     total, spent = len(target.plain), attack.threat_model.count_spent(budget)
     if lack := target.missing_requirement(attack, budget + attack.threat_model.knows_pairs):
@@ -90,7 +97,7 @@ def evaluate(attack: Attack, target: Target, budget: int, seed: int = 0, runs: i
             parameters=("budget",),
         )
     groups = choose_groups(attack, total, budget, runs)
-    results = [attack.execute(view) for view in build_views(attack, target, groups, budget, seed)]
+    results = [attack.execute(view) for view in build_views(attack, target, groups, budget, seed, starts)]
     seen = np.concatenate(groups)
     merged = AttackResult(
         np.concatenate([result.reconstruction for result in results]),
@@ -109,7 +116,7 @@ def _score(
     ssim, interval = mean_and_interval(scores.ssim)
     if len(plain) == 1:
         interval = interval_within(ssim, result.reconstruction, plain)
-    guess = _score_guess(attack, target, plain)
+    guess, exposed = _score_guess(attack, target, plain), find_most_exposed(scores.ssim)
     flags = []
     if len(plain) < FEW_IMAGES:
         flags.append(f"only {len(plain)} image{'s' * (len(plain) > 1)} scored")
@@ -140,7 +147,8 @@ def _score(
         scored=seen,
         inverse=result.inverse,
         knowledge=target.knowledge if attack.uses_prior else "",
-        ssim_exposed=mean_of_most_exposed(scores.ssim),
+        ssim_exposed=float(scores.ssim[exposed].mean()),
+        exposed=exposed,
     )
 
 

@@ -29,6 +29,10 @@ MIN_PRIOR = 20
 """Minimum public images; a source with fewer images that are not attacked gives none. Set by hand."""
 _MAX_PRIOR = 2_000
 """Maximum public images. Set by hand."""
+_DEFAULT_VALUES = 20_000_000
+"""An attack's default budget is at most so many ciphertext values: about 1,000 images of 32x32, 130 of 224x224."""
+_MAX_BUDGET = 1_000
+"""Maximum of the default budget. Set by hand."""
 
 
 def load_target(
@@ -96,6 +100,11 @@ def load_view(
         starts=starts,
         key_per_image=cipher.per_image,
     )
+
+
+def default_count(spec: DatasetSpec) -> int:
+    """How many ciphertexts attacks look at where nobody says."""
+    return max(1, min(_MAX_BUDGET, _DEFAULT_VALUES // int(np.prod(spec.ct_shape))))
 
 
 def limit_prior(spec: DatasetSpec, values: int = _PRIOR_VALUES) -> int:

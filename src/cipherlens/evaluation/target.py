@@ -86,14 +86,14 @@ class Target:
         """What an attack lacks to run on so many images of this size; None if it can run."""
         needs, model = attack.requirements, attack.threat_model
         if model.chooses and self.bound is None:
-            return "needs somebody who encrypts chosen pictures: give the client's key"
+            return "needs the client's key, to encrypt chosen pictures"
         if lack := attack.missing_images(images, self.plain_shape, self.structure.block):
             return lack
         if needs.public_images and (self.public is None or self.public.shape[1:] != self.plain.shape[1:]):
-            return "needs public images of the same size: give another prior"
+            return "needs public images of the same size"
         labelled = self.labels is not None and self.public_labels is not None
         if model.knows_labels and needs.public_images and not labelled:
-            return f"needs labels of the ciphertexts and of the public images, {SAME_CLASSES}: leave the prior away"
+            return f"needs labels of the ciphertexts and of the public images, {SAME_CLASSES}"
         return None
 
 

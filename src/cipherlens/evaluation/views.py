@@ -35,7 +35,9 @@ def choose_groups(attack: Attack, total: int, budget: int, runs: int) -> list[Gr
     return np.split(np.arange(budget * count), count)
 
 
-def build_views(attack: Attack, target: Target, groups: list[Group], budget: int, seed: int) -> list[View]:
+def build_views(
+    attack: Attack, target: Target, groups: list[Group], budget: int, seed: int, starts: int = 1
+) -> list[View]:
     """A view for each group of the target's images."""
     ct = target.ciphertexts()
     view = View(
@@ -44,6 +46,7 @@ def build_views(attack: Attack, target: Target, groups: list[Group], budget: int
         None if target.public is None else to_unit(target.public),
         seed=seed,
         shape=target.plain_shape,
+        starts=starts,
         key_per_image=target.key_per_image,
     )
     model = attack.threat_model

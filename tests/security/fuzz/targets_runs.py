@@ -89,7 +89,7 @@ class RunTarget(Target):
         return Case(tree, f"{name} {note} {facts}", facts)
 
     def use(self, case: Case, root: Path) -> None:
-        from cipherlens.auditing.run import read_accuracy
+        from cipherlens.auditing.accuracy import read_accuracy
         from cipherlens.cli.commands.inspect import describe
         from cipherlens.training.run.record import read_record
 

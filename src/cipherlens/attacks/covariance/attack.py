@@ -22,6 +22,8 @@ _JOINT_TRIES = 6
 """Searches for small blocks with mixed channels: one in four ends in a local minimum (48 values, CIFAR-10)."""
 _LARGE = 200
 """Values of a joint block from which only the view's ``starts`` searches run: a limit on time, set by hand."""
+_STARTS, _LARGEST_BLOCK = 6, 8
+"""Search starts worth their time with photos as prior; one for larger blocks takes a minute. Set by hand."""
 _SAME = 0.01
 """Objectives that differ by less count as the same minimum; the steps of a search end near one, not in it."""
 
@@ -104,6 +106,10 @@ class CovarianceAttack(DeclaredAttack):
     def fits(cls, structure: KeyStructure) -> bool:
         """One affine map for all blocks, or plain images."""
         return structure.maps_blocks_alike or structure.kind is Kind.NOTHING
+
+    def count_starts(self, structure: KeyStructure) -> int:
+        """Several where channels are searched apart; small blocks with mixed channels have _JOINT_TRIES anyway."""
+        return _STARTS if structure.per_channel and (structure.block or 0) <= _LARGEST_BLOCK else 1
 
     def run(self, view: View) -> Found:
         """See :func:`attack_covariance`."""

@@ -7,7 +7,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from cipherlens.auditing import wording as words
-from cipherlens.auditing.report.figures import PictureRow, draw_accuracy, draw_leakage, tabulate_pictures
+from cipherlens.auditing.report.figures import picture_size, show_pair, tabulate_pictures
+from cipherlens.auditing.report.plots import draw_accuracy, draw_leakage
+from cipherlens.auditing.samples import PictureRow
 from cipherlens.auditing.trust import find_bounded, find_struck, list_counted
 from cipherlens.auditing.verdict import list_late
 from cipherlens.evaluation.views import FEW_IMAGES
@@ -38,8 +40,8 @@ _FILTERS = (
 )
 
 
-def render(report: dict[str, Any], pictures: Sequence[PictureRow]) -> str:
-    """The page of a concluded report."""
+def render(report: Mapping[str, Any], pictures: Sequence[PictureRow], exposed: Sequence[PictureRow] = ()) -> str:
+    """The page of a report (the fields of :class:`cipherlens.auditing.result.AuditReport`, with its conclusion)."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {function.__name__: function for function in _FILTERS}
     source = files("cipherlens.auditing.report").joinpath("templates/report.html.j2").read_text("utf-8")
@@ -63,8 +65,9 @@ def render(report: dict[str, Any], pictures: Sequence[PictureRow]) -> str:
         picture_titles=titles,
         picture_rows=rows,
         strips=_find_strips(report["worst"], titles, rows),
+        exposed=_find_exposed(report["worst"], exposed, picture_size(len(rows))),
         lead=_find_lead(report, titles, rows),
-        leakage_plot=draw_leakage(attacks) if attacks else None,
+        leakage_plots=draw_leakage(attacks),
         accuracy_plot=draw_accuracy(measured) if measured else None,
     )
 
@@ -88,8 +91,21 @@ def _find_strips(
     return strips
 
 
+def _find_exposed(
+    worst: Mapping[str, words.Record | None], exposed: Sequence[PictureRow], longest: int
+) -> dict[str, list[tuple[str, ...]]]:
+    """For each threat model the originals of the pictures that its worst case read best, and what it read."""
+    strips = {}
+    for model, attack in worst.items():
+        title = "" if attack is None else words.title_words(attack)
+        pairs = [show_pair(row, title, longest) for row in exposed if title in row.reconstructions]
+        if pairs:
+            strips[model] = list(zip(*pairs[:_STRIP], strict=True))
+    return strips
+
+
 def _find_lead(
-    report: dict[str, Any], titles: Sequence[str], rows: Sequence[Sequence[str | None]]
+    report: Mapping[str, Any], titles: Sequence[str], rows: Sequence[Sequence[str | None]]
 ) -> list[tuple[str | None, ...]]:
     """A few pictures for the first screen: original, stored, and as the verdict's attack read them, if one did."""
     worst, level = report["worst"].values(), words.LEVELS.get(report["verdict"], -1.0)
@@ -100,13 +116,13 @@ def _find_lead(
     return list(zip(*chosen[:_STRIP], strict=True))
 
 
-def _choose_headline(report: dict[str, Any]) -> str:
+def _choose_headline(report: Mapping[str, Any]) -> str:
     if list_counted(report["attacks"], report["controls"]):
         return _HEADLINES[report["verdict"]]
     return "No attack of this audit counts" if report["attacks"] else "Nothing was attacked"
 
 
-def _find_unchecked(report: dict[str, Any]) -> list[str]:
+def _find_unchecked(report: Mapping[str, Any]) -> list[str]:
     """Attacks for which one of the two controls was not run."""
     run = {(control["attack"], control["control"]) for control in report["controls"]}
     names = dict.fromkeys(attack["attack"] for attack in report["attacks"])

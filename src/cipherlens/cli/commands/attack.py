@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from cipherlens.evaluation.harness import Evaluation
     from cipherlens.evaluation.target import Target
 
-_DEFAULT_VALUES = 20_000_000
-"""An attack's default budget is at most so many ciphertext values: about 1,000 images of 32x32, 130 of 224x224."""
-_MAX_BUDGET = 1_000
-
 
 def attack(
     name: str,
@@ -116,10 +112,10 @@ def _score(
     """Run the attack on as many images as it may see, and score it on those that it did not know."""
     from cipherlens.ciphers.threat_models import MAX_QUERIES
     from cipherlens.evaluation.harness import evaluate
-    from cipherlens.evaluation.load import load_target
+    from cipherlens.evaluation.load import default_count, load_target
 
     known, asks = chosen.threat_model.knows_pairs, chosen.threat_model.chooses
-    default = default_count(dataset)
+    default = default_count(dataset.spec)
     least = chosen.requirements.min_images
     budget = attacker.budget
     size = budget if budget is not None else least if known else MAX_QUERIES if asks else default
@@ -157,15 +153,14 @@ def _recognise(
 
 def _find_map(chosen: Attack, dataset: SealedDataset, attacker: AttackerOptions, path: Path, as_json: bool) -> None:
     """The eavesdropper's own case: there is nothing to be scored with."""
-    from cipherlens.api.front_end import count_starts
-    from cipherlens.evaluation.load import load_view
+    from cipherlens.evaluation.load import default_count, load_view
 
     if chosen.threat_model.knows_pairs or chosen.threat_model.chooses:
         raise UsageError(f"the {chosen.name} attack needs the plain images", hint="give --plain SOURCE")
-    size = default_count(dataset) if attacker.budget is None else attacker.budget
+    size = default_count(dataset.spec) if attacker.budget is None else attacker.budget
     counts = dataset.spec.counts
     split = attacker.split or max(counts, key=lambda name: counts[name])  # nothing is scored: where most images are
-    starts = count_starts(dataset.spec)
+    starts = chosen.count_starts(dataset.spec.structure())
     view = load_view(dataset, split, size, attacker.prior, attacker.seed, attacker.max_pixels, starts)
     if lack := chosen.missing_images(len(view.ciphertexts), view.plain_shape, view.structure.block):
         raise UsageError(f"{chosen.name} {lack}", hint="see docs/attacks.md for what attacks need")
@@ -177,12 +172,6 @@ def _find_map(chosen: Attack, dataset: SealedDataset, attacker: AttackerOptions,
         as_json,
         [f"{path}: map found by {chosen.name} from {seen} ciphertexts in {result.seconds:.1f} s"],
     )
-
-
-def default_count(dataset: SealedDataset) -> int:
-    """How many ciphertexts attacks look at where nobody says."""
-    channels, height, width = dataset.spec.ct_shape
-    return max(1, min(_MAX_BUDGET, _DEFAULT_VALUES // (channels * height * width)))
 
 
 def attacks(*, as_json: Json = False) -> None:

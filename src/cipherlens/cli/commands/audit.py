@@ -5,11 +5,10 @@ import shlex
 import sys
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from cipherlens.cli.commands.attack import default_count
 from cipherlens.cli.console import emit, progress_bar, say, say_discarded
 from cipherlens.cli.options.attacks import AttackerOptions
 from cipherlens.cli.options.keys import GivenKey
@@ -18,6 +17,9 @@ from cipherlens.cli.runs import open_sealed
 from cipherlens.data.output_lock import hold_folder
 from cipherlens.data.partial import discard_leftovers
 from cipherlens.errors import PartialResultError, ThresholdExceeded
+
+if TYPE_CHECKING:
+    from cipherlens.auditing.result import AuditReport
 
 _WHY = {True: "did not run", False: "do not count, because a control failed"}
 
@@ -64,45 +66,54 @@ def audit(
     fail_above
         METRIC=LIMIT with metric ssim, psnr or exact_pixels; may be repeated.
     """
-    from cipherlens.auditing.report.write import summary_lines, write_report
     from cipherlens.auditing.run import AuditConfig
     from cipherlens.auditing.run import audit as run_audit
+    from cipherlens.auditing.summary import summary_lines
     from cipherlens.auditing.thresholds import parse_limits
-    from cipherlens.evaluation.attackers import load_targets
 
     left = discard_leftovers(Path(gettempdir()))
     say_discarded(left)
     if discard:
         emit({"discarded": list(map(str, left))}, as_json, [f"{len(left)} unfinished results removed"])
         return
-    limits = parse_limits(fail_above or [])
-    names = tuple(name.strip() for text in attacks or () for name in text.split(","))
-    effort = AuditConfig(names, (os.cpu_count() or 1) if workers is None else workers, minutes, attacker.seed)
+    config = AuditConfig(
+        attacks=tuple(name.strip() for text in attacks or () for name in text.split(",")),
+        workers=(os.cpu_count() or 1) if workers is None else workers,
+        minutes=minutes,
+        seed=attacker.seed,
+        images=attacker.budget,
+        prior=attacker.prior,
+        split=attacker.split,
+        max_pixels=attacker.max_pixels,
+        limits=parse_limits(fail_above or []),
+    )
     oracle_key = keys.load()
     dataset = open_sealed(sealed, oracle_key)
-    count = attacker.budget or default_count(dataset)
-    given = (plain, count, attacker.prior, attacker.split, oracle_key, attacker.max_pixels)
-    target, *others = load_targets(dataset, *given)
-    command = shlex.join(["cipherlens", *sys.argv[1:]])
     with hold_folder(out):
         with progress_bar("attacking") as progress:
-            report, pictures = run_audit(
-                dataset, target, command, run or [], limits, effort, oracle_key, progress, others
+            report = run_audit(
+                dataset,
+                plain,
+                config,
+                key=oracle_key,
+                runs=run or (),
+                command=shlex.join(["cipherlens", *sys.argv[1:]]),
+                progress=progress,
             )
-        page = write_report(report, pictures, out)
-    emit({"report": str(page), **report}, as_json, [*summary_lines(report), str(page)])
+        page = report.write(out)
+    emit({"report": str(page), **report.to_record()}, as_json, [*summary_lines(report), str(page)])
     _judge(report, page)
 
 
-def _judge(report: dict[str, Any], page: Path) -> None:
+def _judge(report: "AuditReport", page: Path) -> None:
     """Say what was not run, and fail where a limit is exceeded, or may be for all that was run."""
     from cipherlens.auditing.verdict import list_late
     from cipherlens.auditing.wording import missing_words
 
-    late = [missing_words(row) for row in list_late(report["not_run"])]
+    late = [missing_words(row) for row in list_late(report.not_run)]
     if late:
-        say(f"not run, out of time ({report['effort']['minutes']:g} minutes): {'; '.join(late)}")
-    exceeded = [row for row in report["thresholds"] if row["exceeded"]]
+        say(f"not run, out of time ({report.effort['minutes']:g} minutes): {'; '.join(late)}")
+    exceeded = [row for row in report.thresholds if row["exceeded"]]
     if exceeded:
         worst = exceeded[0]
         raise ThresholdExceeded(
@@ -110,7 +121,7 @@ def _judge(report: dict[str, Any], page: Path) -> None:
             f"{'; some attacks did not run' * bool(late)}",
             hint=f"see {page}",
         )
-    if not all(row["complete"] for row in report["thresholds"]):
+    if not all(row["complete"] for row in report.thresholds):
         hint = "give them more time with --minutes" if late else f"see {page}"
         raise PartialResultError(f"no limit was exceeded, but some attacks {_WHY[bool(late)]}", hint=hint)
 

@@ -3,10 +3,11 @@
 import os
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cipherlens.ciphers import create_cipher
 from cipherlens.cli.console import emit, progress_bar, say
@@ -20,6 +21,9 @@ from cipherlens.data.sources.folder import IMAGE_SUFFIXES
 from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
+
+if TYPE_CHECKING:
+    from cipherlens.auditing.result import AuditReport
 
 SOURCE = "synthetic:objects"
 PUBLIC = "synthetic:objects?n=500&test=10&seed=99"
@@ -58,18 +62,16 @@ def demo(
         raise UsageError("--photo is sealed and read, nothing is trained", hint="leave --source and --epochs away")
     started = time.monotonic()
     report, page = _read_back(photo, out) if photo is not None else _tell_story(out, source, epochs)
-    from cipherlens.auditing.report.write import summary_lines
+    from cipherlens.auditing.summary import summary_lines
 
     took = time.monotonic() - started
-    facts = {"report": str(page), "minutes": took / 60, "attacks": report["attacks"]}
+    facts = {"report": str(page), "minutes": took / 60, "attacks": report.attacks}
     words = f"{took / 60:.1f} minutes" if took > 90 else f"{took:.0f} seconds"
-    emit(facts | {"accuracy": report["accuracy"]}, as_json, [*summary_lines(report), f"{page}  ({words})"])
+    emit(facts | {"accuracy": report.accuracy}, as_json, [*summary_lines(report), f"{page}  ({words})"])
 
 
-def _tell_story(out: Path, source: str, epochs: int) -> tuple[dict[str, Any], Path]:
+def _tell_story(out: Path, source: str, epochs: int) -> "tuple[AuditReport, Path]":
     """Seal, train three times, attack: what the client, the provider and the eavesdropper do."""
-    from cipherlens.cli.commands.attack import default_count
-
     out.mkdir(parents=True, exist_ok=True)
     say("1/4 client: make a key and seal the images (Hill cipher, 4x4 blocks)")
     key = _client_key(out / "client.key")
@@ -86,12 +88,12 @@ def _tell_story(out: Path, source: str, epochs: int) -> tuple[dict[str, Any], Pa
         pass
     say("3/4 eavesdropper: attack the sealed test images, with controls")
     runs = [training.out for training in trainings]
-    report, page = _audit(sealed, source, "test", default_count(sealed), "cipherlens demo", out / "report", runs)
+    report, page = _audit(sealed, source, "cipherlens demo", out / "report", runs, split="test")
     say("4/4 report")
     return report, page
 
 
-def _read_back(photo: Path, out: Path) -> tuple[dict[str, Any], Path]:
+def _read_back(photo: Path, out: Path) -> "tuple[AuditReport, Path]":
     """Seal one photo under a key that nobody keeps, and attack its only ciphertext."""
     least, most = _SIDES
     if not photo.is_file() or photo.suffix.lower() not in IMAGE_SUFFIXES:
@@ -108,31 +110,20 @@ def _read_back(photo: Path, out: Path) -> tuple[dict[str, Any], Path]:
         sealed = _seal(str(photo), Path(folder) / "sealed", "hill", Key.generate(), options, block=BLOCK)
         say("eavesdropper: read it from this one ciphertext, with controls")
         command = shlex.join(["cipherlens", "demo", "--photo", str(photo), "--out", str(out)])
-        return _audit(sealed, str(photo), first, 1, command, out / "photo-report", attacks=("covariance",))
+        given: dict[str, Any] = {"split": first, "images": 1, "attacks": ("covariance",)}
+        return _audit(sealed, str(photo), command, out / "photo-report", **given)
 
 
 def _audit(
-    sealed: SealedDataset,
-    source: str,
-    split: str,
-    count: int,
-    command: str,
-    out: Path,
-    runs: list[Path] | None = None,
-    attacks: tuple[str, ...] = (),
-) -> tuple[dict[str, Any], Path]:
-    """The report's content, and its page."""
-    from cipherlens.auditing.report.write import write_report
+    sealed: SealedDataset, source: str, command: str, out: Path, runs: Sequence[Path] = (), **settings: Any
+) -> "tuple[AuditReport, Path]":
+    """The report, and its page."""
     from cipherlens.auditing.run import AuditConfig, audit
-    from cipherlens.evaluation.attackers import load_targets
 
-    target, *others = load_targets(sealed, source, count, split=split)
+    config = AuditConfig(workers=os.cpu_count() or 1, **settings)
     with progress_bar("attacking") as progress:
-        effort = AuditConfig(attacks, workers=os.cpu_count() or 1)
-        report, pictures = audit(
-            sealed, target, command, runs or [], effort=effort, progress=progress, others=others
-        )
-    return report, write_report(report, pictures, out)
+        report = audit(sealed, source, config, runs=runs, command=command, progress=progress)
+    return report, report.write(out)
 
 
 def _client_key(path: Path) -> Key:

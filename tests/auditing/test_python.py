@@ -1,0 +1,111 @@
+"""An audit from Python: one call, one frozen report, and several starts where time is left."""
+
+import dataclasses
+import importlib
+import json
+import pkgutil
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("jinja2")
+
+import cipherlens as cl
+from cipherlens.attacks import get_attack
+from cipherlens.auditing.jobs import Job, Outcome, keep_best, plan_all_jobs
+from cipherlens.ciphers import create_cipher
+from cipherlens.data.sealed.seal import seal
+from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.errors import UsageError
+from cipherlens.evaluation.attackers import load_targets
+from cipherlens.evaluation.harness import evaluate
+from cipherlens.keys import Key
+
+SOURCE = "synthetic:tiny?n=60&test=60&size=32"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("python") / "sealed"
+    seal(SOURCE, out, create_cipher("hill", block=4), Key(bytes([3]) * 32), SealOptions())
+    return out
+
+
+@pytest.fixture(scope="module")
+def report(folder):
+    config = cl.AuditConfig(attacks=("covariance", "known-plaintext"), minutes=5, limits={"ssim": 0.3})
+    return cl.audit(folder, plain=SOURCE, config=config)
+
+
+def test_audit_stays_a_function_whatever_is_imported():
+    for module in pkgutil.walk_packages(cl.__path__, "cipherlens."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    assert callable(cl.audit) and callable(cl.lock) and callable(cl.fold)
+
+
+def test_a_report_says_who_read_most_and_is_written(report, tmp_path):
+    assert isinstance(report, cl.AuditReport)
+    assert report.headline == report.worst["coa"] and report.headline["attack"] == "covariance"
+    assert report.verdict == "readable" and report.thresholds[0]["exceeded"]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        report.attacks = ()
+    before = report.to_record()
+    page = report.to_html(tmp_path / "new" / "page.html")
+    found = json.loads(report.to_json(tmp_path / "new" / "facts.json").read_text())
+    assert found == json.loads(json.dumps(before)) == json.loads(json.dumps(report.to_record()))
+    assert found["effort"]["workers"] == 1 and found["command"] == "cipherlens.audit"
+    assert report.verdict_text in page.read_text()
+
+
+def test_the_most_exposed_pictures_are_shown(report, tmp_path):
+    """They are those of the worst attack with the highest scores, the best first."""
+    title = "covariance (60 ciphertexts, knows other pictures of the same kind)"
+    rows = [row for row in report.exposed if title in row.reconstructions]
+    assert 3 <= len(rows) <= 4
+    errors = [np.abs(row.reconstructions[title] - row.plain / 255).mean() for row in rows]
+    others = [row for row in report.pictures if title in row.reconstructions]
+    typical = np.mean([np.abs(row.reconstructions[title] - row.plain / 255).mean() for row in others])
+    assert max(errors) < 1.5 * typical
+    page = report.to_html(tmp_path / "page.html").read_text()
+    shown = re.findall(r'alt="(Eavesdropper, most exposed picture[^"]*)"', page)
+    assert len(shown) == 2 * len(rows) and shown[0].endswith("picture 1, original")
+
+
+def test_a_search_is_repeated_with_more_starts_where_photos_are_known(folder):
+    targets = load_targets(cl.SealedDataset.open(folder), SOURCE, 1000)
+    attacks = [get_attack(name) for name in ("covariance", "known-plaintext")]
+    jobs = plan_all_jobs(attacks, targets, 0)
+    again = [job for job in jobs if job.optional]
+    assert [(job.attack, targets[job.target].knowledge, job.starts) for job in again] == [
+        ("covariance", "domain", 6)
+    ]
+    assert jobs[-1] == again[0] and dataclasses.replace(again[0], starts=1) in jobs
+    assert "6 starts" in again[0].name
+    joint = [get_attack("covariance")]
+    mixed = dataclasses.replace(targets[1], cipher=create_cipher("patch", block=4))
+    assert not any(job.optional for job in plan_all_jobs(joint, [mixed], 0))
+
+
+def test_the_lowest_objective_is_kept(folder):
+    target = load_targets(cl.SealedDataset.open(folder), SOURCE, 1000)[1]
+    found = evaluate(get_attack("covariance"), target, 60, starts=6)
+    assert found.details["searches"] >= 2
+    job = Job("covariance", 60, 0)
+
+    def make(objective, job):
+        return Outcome(job, dataclasses.replace(found, details={"objective": objective}))
+
+    more = dataclasses.replace(job, starts=6)
+    for first, second, kept in ((1.0, 0.5, 0.5), (0.5, 1.0, 0.5)):
+        best = keep_best({job: make(first, job), more: make(second, more)})
+        assert list(best) == [job] and best[job].evaluation.details["objective"] == kept
+    assert list(keep_best({more: make(1.0, more)})) == [job]
+
+
+def test_settings_are_checked():
+    for settings in ({"images": 0}, {"limits": {"ssim": 3.0}}, {"limits": {"beauty": 0.1}}, {"workers": 0}):
+        with pytest.raises(UsageError):
+            cl.AuditConfig(**settings)
