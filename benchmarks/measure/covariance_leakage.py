@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--orthogonal", action="store_true")
     parser.add_argument("--alone", action="store_true")
     parser.add_argument("--keys", type=int, default=3)
+    parser.add_argument("--starts", type=int, default=1, help="starts of the search, as audits do with photos")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     source = open_source(options.source)
@@ -51,10 +52,10 @@ def main() -> None:
     rows = []
     for number in range(options.keys):
         ct = cipher.bind(Key.generate(), plain.shape[1:]).encrypt(plain)
-        rows.append(attack(cipher, plain, ct, public, number, options.alone))
+        rows.append(attack(cipher, plain, ct, public, number, options))
         print(rows[-1], flush=True)
     ct = create_cipher("stream").bind(Key.generate(), plain.shape[1:]).encrypt(plain)
-    control = attack(cipher, plain, ct, public, 0, options.alone)
+    control = attack(cipher, plain, ct, public, 0, options)
     origin = f" of {Path(options.prior_source).name}" if options.prior_source else ""
     results = {
         "source": Path(options.source).name,
@@ -64,6 +65,7 @@ def main() -> None:
         "images": options.images,
         "prior": f"{options.prior} training images{origin}" if options.prior else "parametric, no images",
         "keys": options.keys,
+        "starts": options.starts,
         "ssim": statistics.mean(row["ssim"] for row in rows),
         "ssim_min": min(row["ssim"] for row in rows),
         "ssim_max": max(row["ssim"] for row in rows),
@@ -82,20 +84,22 @@ def main() -> None:
         + (" --orthogonal" if options.orthogonal else "")
         + (f" --prior-source {Path(options.prior_source).name}" if options.prior_source else "")
         + (" --alone" if options.alone else "")
+        + (f" --starts {options.starts}" if options.starts > 1 else "")
     )
     write_record(options.out, command, results)
     print({name: value for name, value in results.items() if name != "per_key"})
 
 
-def attack(cipher, plain, ct, public, seed: int, alone: bool) -> dict[str, float]:
+def attack(cipher, plain, ct, public, seed: int, options: argparse.Namespace) -> dict[str, float]:
     """Scores of one run on all images, or the mean over runs on each image alone."""
-    groups = [slice(number, number + 1) for number in range(len(plain))] if alone else [slice(None)]
+    groups = [slice(number, number + 1) for number in range(len(plain))] if options.alone else [slice(None)]
     found = [
         evaluate(
             ATTACKS["covariance"],
             Target(cipher, plain[group], ct[group], public, ""),
             len(plain[group]),
             seed,
+            starts=options.starts,
         )
         for group in groups
     ]

@@ -284,7 +284,7 @@ def test_a_failed_stream_control_strikes_its_attack_alone(tmp_path: Path) -> Non
     assert struck.worst.keys() == {"kpa"} and struck.worst["kpa"]["attack"] == "known"
     assert "Not counted: covariance" in struck.verdict_text and "Run, but not counted" in page
     assert "not counted, a control failed" in summary_lines(struck)[2]
-    assert page.count('<tr class="struck">') == page.count("not counted</span>") == 1
+    assert page.count('class="lined struck"') == page.count("not counted</span>") == 1
     # Both attacks struck: nothing is left to conclude from.
     nothing = fail_control(struck, "known", "stream")
     page = render(tmp_path, nothing)

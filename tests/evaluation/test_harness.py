@@ -1,5 +1,7 @@
 """Known plaintext, the harness and its controls, on made-up images."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,22 @@ def test_a_cheating_attack_fails_the_stream_control(monkeypatch):
     assert outcomes == {"identity": True, "stream": False}
     useless = change(KNOWN, lambda view: (np.zeros_like(view.ciphertexts), {}))
     assert not {c.control: c.passed for c in run_controls(useless, target, 4)}["identity"]
+
+
+def test_the_identity_control_asks_for_what_the_prior_can_reach():
+    """Half of the truth passes where the attack has no photos and cannot do better, and fails where it has some."""
+    target = make_target(count=30)
+
+    def read_half(view):
+        noise = np.random.default_rng(0).normal(0, 0.1, view.ciphertexts.shape)
+        return (target.images()[4 : 4 + len(view.ciphertexts)] + noise).astype(np.float32), {}
+
+    half = change(KNOWN, read_half, min_control_ssim_blind=0.3)
+    for public, passed in ((target.public, False), (None, True)):
+        (identity, _) = run_controls(half, replace(target, public=public), 4)
+        assert 0.35 < identity.ssim < 0.85 and identity.passed == passed
+    (identity, _) = run_controls(change(KNOWN, read_half), replace(target, public=None), 4)
+    assert not identity.passed
 
 
 def test_view_needs_what_the_threat_model_gives():

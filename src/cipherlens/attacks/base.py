@@ -144,6 +144,7 @@ class Attack(ABC):
 
     ``alignment`` names what the attack cannot know; pictures are scored without it (evaluation/alignment.py).
     ``min_control_ssim``: minimum SSIM in the identity control; lower for inherently lossy attacks.
+    ``min_control_ssim_blind``: the same without public images, where they make a difference.
     ``simulates_cipher``: it learns from ciphertexts that it makes itself, so the identity control must be declared
     to it. ``uses_prior``: public images, where there are any, tell it what pictures look like. ``finds_inverse``:
     it gives a map that reads further ciphertexts, unless every image has its own key.
@@ -155,6 +156,7 @@ class Attack(ABC):
     requirements: ClassVar[Requirements] = Requirements()
     alignment: ClassVar[str] = "none"
     min_control_ssim: ClassVar[float] = 0.9
+    min_control_ssim_blind: ClassVar[float | None] = None
     simulates_cipher: ClassVar[bool] = False
     uses_prior: ClassVar[bool] = False
     finds_inverse: ClassVar[bool] = False

@@ -11,7 +11,7 @@ from cipherlens.auditing.report.figures import picture_size, show_pair, tabulate
 from cipherlens.auditing.report.plots import draw_accuracy, draw_leakage
 from cipherlens.auditing.samples import PictureRow
 from cipherlens.auditing.trust import find_bounded, find_struck, list_counted
-from cipherlens.auditing.verdict import list_late
+from cipherlens.auditing.verdict import COST_SOURCES, list_late
 from cipherlens.evaluation.views import FEW_IMAGES
 
 _STRIP = 4
@@ -55,6 +55,7 @@ def render(report: Mapping[str, Any], pictures: Sequence[PictureRow], exposed: S
         struck=find_struck(report["controls"]),
         unchecked=_find_unchecked(report),
         late=list_late(report["not_run"]),
+        cost_sources=COST_SOURCES,
         gain=words.best_accuracies(report["sealed"]["cipher"], report["accuracy"]),
         attackers=words.ATTACKERS,
         controls=words.CONTROLS,
