@@ -117,7 +117,11 @@ def start_all(reference: Reference, place: Path, moments: list[float]) -> tuple[
         if passed > END_SECONDS:
             for run in runs:
                 run.clear()
-        folders |= {Path(folder) for folder, _, files in os.walk(place / "temporary") if "plain.npy" in files}
+        folders |= {
+            Path(folder)
+            for folder, _, files in os.walk(place / "temporary")
+            if any(name.endswith(".npy") for name in files)
+        }
         most = max(most, sum(folder.exists() for folder in folders))
         time.sleep(0.01)
     return runs, most
