@@ -50,6 +50,14 @@ def test_the_page_lists_every_kind_with_what_becomes_of_it():
     assert all(text in PAGE for text in REMARKS.values())
 
 
+def test_a_tall_transparent_picture_is_laid_over_white_whole():
+    """It is done in bands of rows, which must not show."""
+    pixels = np.random.default_rng(0).integers(0, 256, (700, 3, 4), dtype=np.uint8)
+    found = decode(save(Image.fromarray(pixels), "PNG"), "photo", 10_000).transpose(1, 2, 0)
+    colour, alpha = pixels[..., :3].astype(float), pixels[..., 3:] / 255
+    assert np.abs(found - (alpha * colour + (1 - alpha) * 255)).max() <= 1
+
+
 @pytest.mark.parametrize("window", ["5:5", "9:1", "a:b", "1", "nan:2", "0:inf", "max", ""])
 def test_impossible_windows(window):
     with pytest.raises(UsageError, match="LOW:HIGH"):

@@ -61,6 +61,8 @@ _SCALED = ("L;1", "L;2", "L;4", "I;16")
 """Raw modes in which a transparent value is not of the scale of the decoded ones."""
 _CONVERTED = ("1", "P", "PA", "La", "LA", "RGBa", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
 """Modes of Pillow that become L or RGB."""
+_BAND = 256
+"""Rows that are laid over white at a time: a limit on memory, for the largest images hold four bytes a pixel."""
 _SAMPLE = "sRGB"
 
 
@@ -162,7 +164,8 @@ def _convert(opened: Opened, name: str, rules: Rules, remark: Remark) -> Pixels:
     plain = _flatten(_turn_upright(image, remark), opened, name, rules, remark)
     if rules.channels == 1 and plain.mode == "RGB":
         plain = _to_grey(plain, remark)
-    pixels = np.asarray(plain if rules.channels == 1 else plain.convert("RGB"))
+    kept = rules.channels == 1 or plain.mode == "RGB"  # a conversion to the same mode is a copy
+    pixels = np.asarray(plain if kept else plain.convert("RGB"))
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
@@ -198,7 +201,7 @@ def _flatten(image: Image.Image, opened: Opened, name: str, rules: Rules, remark
     if image.mode == "CMYK":
         remark("cmyk")
     if image.has_transparency_data:
-        return _lay_over_white(image.convert("RGBA"), remark)
+        return _lay_over_white(image if image.mode == "RGBA" else image.convert("RGBA"), remark)
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
@@ -206,8 +209,12 @@ def _lay_over_white(image: Image.Image, remark: Remark) -> Image.Image:
     if image.getchannel("A").getextrema() == (255, 255):
         return image.convert("RGB")
     remark("transparent")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
+    laid = Image.new("RGB", image.size)
+    for top in range(0, image.height, _BAND):
+        part = image.crop((0, top, image.width, min(top + _BAND, image.height)))
+        white = Image.new("RGBA", part.size, "white")
+        laid.paste(Image.alpha_composite(white, part).convert("RGB"), (0, top))
+    return laid
 
 
 def _to_grey(image: Image.Image, remark: Remark) -> Image.Image:
