@@ -1,6 +1,5 @@
 """Run the jobs of an audit in worker processes: attacks and their controls, the most informative first."""
 
-import math
 import os
 import secrets
 from collections.abc import Generator, Mapping, Sequence
@@ -106,20 +105,12 @@ def _plan_again(attacks: Sequence[Attack], targets: Sequence[Target], jobs: Sequ
 
 
 def keep_best(outcomes: Mapping[Job, Outcome]) -> dict[Job, Outcome]:
-    """The outcomes, with that of more starts in place of the first where its search ended lower.
+    """The outcomes, with those of more starts in place of the first ones.
 
-    The attacker sees how low it ended, and needs no original for that.
+    More starts include the first, and the attacker keeps the lowest objective, for which no original is needed.
     """
     best = {job: outcome for job, outcome in outcomes.items() if not job.optional}
-    for job, outcome in outcomes.items():
-        first = replace(job, starts=1)
-        if job.optional and (first not in best or _objective(outcome) < _objective(best[first])):
-            best[first] = outcome
-    return best
-
-
-def _objective(outcome: Outcome) -> float:
-    return math.inf if outcome.evaluation is None else float(outcome.evaluation.details.get("objective", math.inf))
+    return best | {replace(job, starts=1): outcome for job, outcome in outcomes.items() if job.optional}
 
 
 def plan_jobs(

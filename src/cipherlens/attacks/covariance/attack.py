@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import DeclaredAttack, Found, Images, View
+from cipherlens.attacks.covariance.candidates import PARAMETRIC, PHOTOS, are_alike, choose
 from cipherlens.attacks.covariance.permutation_fit import project_to_permutation
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.search import Recovery, search
@@ -38,12 +39,21 @@ def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
     ct = split_halves(view.ciphertexts) if halves else view.ciphertexts
     prior = _find_prior(view, view.block, joint, halves)
     tries = _JOINT_TRIES if joint and prior.mean.size < _LARGE else view.starts
-    searched = _search_until_agreed(search(ct, prior, prior.block, view.seed, inverts, tries), rearranges)
-    found = min(searched, key=lambda recovery: recovery.objective)
-    details = {"objective": found.objective, "agreement": found.agreement, "searches": len(searched)}
-    matrices, offsets = found.matrices, found.offsets
+
+    def find(prior: BlockStatistics) -> list[Recovery]:
+        searches = search(ct, prior, prior.block, view.seed, inverts, tries)
+        return _search_until_agreed(searches, rearranges)
+
+    searched = find(prior)
+    found, name = _best(searched), PARAMETRIC if view.public_images is None else PHOTOS
     if rearranges:
         matrices, offsets = _read_off(searched, ct, prior, inverts)
+    else:
+        if _may_be_others(view, found, joint):
+            assert view.public_images is not None
+            found, name = choose(found, ct, view.public_images, joint, lambda other: _best(find(other)))
+        matrices, offsets = found.matrices, found.offsets
+    details = {"objective": found.objective, "agreement": found.agreement, "searches": len(searched), "prior": name}
     inverse = BlockInverse(
         shape=shape_of(view.ciphertexts),
         block=prior.block,
@@ -54,6 +64,18 @@ def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
     if rearranges and inverts and is_negative(inverse.apply(view.ciphertexts), view.public_images):
         inverse = inverse.negate()
     return inverse, details
+
+
+def _best(searched: list[Recovery]) -> Recovery:
+    return min(searched, key=lambda recovery: recovery.objective)
+
+
+def _may_be_others(view: View, found: Recovery, joint: bool) -> bool:
+    """Whether the public photos are of another kind than the sealed ones, and other priors worth their time."""
+    public = view.public_images
+    if public is None or found.block > _LARGEST_BLOCK or view.structure.halves:
+        return False
+    return not are_alike(found, public, len(view.ciphertexts), joint)
 
 
 def _search_until_agreed(searches: Iterator[Recovery], all_of_them: bool) -> list[Recovery]:

@@ -220,6 +220,13 @@ def _distinct(units: Floats) -> list[Floats]:
     return kept
 
 
+def compare(prior: BlockStatistics, target: BlockStatistics) -> float:
+    """The agreement of two statistics of plain images, which no map has to be found for."""
+    frames = _Frame(prior), _Frame(target)
+    divergence = Divergence(frames[0].covariance, frames[1].covariance, target.channels, FLOOR)
+    return _agreement(divergence, np.linalg.pinv(frames[1].into) @ frames[0].into)
+
+
 def _agreement(divergence: Divergence, maps: Floats) -> float:
     """1 - |difference|^2 / |prior|^2 over the displaced covariances, at least 0."""
     prior = displaced_means(divergence.prior, divergence.channels)
