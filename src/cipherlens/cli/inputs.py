@@ -45,10 +45,10 @@ def _list_files(name: str) -> list[Item]:
 
 def _match(pattern: Path) -> list[Path]:
     """The images that fit a pattern, each once."""
-    try:
-        found = sorted(set(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))))
-    except ValueError as error:
-        raise UsageError(f"{pattern} is no pattern: {error}", hint="for example 'photos/**/*.jpg'") from None
+    # From Python 3.13 on ** beside other signs is taken for *, before it is an error.
+    if any("**" in part and part != "**" for part in pattern.parts):
+        raise UsageError(f"{pattern} is no pattern: ** stands alone", hint="for example 'photos/**/*.jpg'")
+    found = sorted(set(Path(pattern.anchor).glob(str(pattern.relative_to(pattern.anchor)))))
     return list(filter(_is_image, found))
 
 
