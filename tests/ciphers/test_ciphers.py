@@ -308,12 +308,26 @@ def test_block_sides_out_of_range_are_refused(name, block):
 @pytest.mark.parametrize("variant", sorted(VARIANTS))
 def test_wrong_shapes_are_refused(variant):
     bound = create(variant, 4).bind(KEY, (3, 8, 8))
-    for shape in ((3, 8, 8), (2, 1, 8, 8), (2, 3, 8, 16)):
+    for shape in ((3, 8, 16), (8, 8), (2, 1, 8, 8), (2, 3, 8, 16)):
         with pytest.raises(ShapeError, match="bound to"):
             bound.encrypt(np.zeros(shape, np.uint8))
         if shape != (2, *bound.ct_shape):
             with pytest.raises(ShapeError, match="bound to"):
                 bound.decrypt(np.zeros(shape, bound.ct_dtype))
+
+
+@pytest.mark.parametrize("library", [np, torch, array_api_strict], ids=lambda library: library.__name__)
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_one_image_is_a_batch_of_one(variant, library):
+    bound = create(variant, 4).bind(KEY, (3, 8, 8))
+    image = library.asarray(random_images(1, 3, 8, 8)[0])
+    batch = bound.encrypt(image[None, ...])
+    ct = bound.encrypt(image)
+    assert type(ct) is type(batch) and tuple(ct.shape) == bound.ct_shape
+    if variant != "stream":  # each encryption has its own nonce
+        assert bool(library.all(ct == batch[0, ...]))
+    if variant != "etc-legacy":
+        assert bool(library.all(bound.decrypt(ct, "uint8") == image))
 
 
 @pytest.mark.parametrize("library", [np, torch, array_api_strict], ids=lambda library: library.__name__)

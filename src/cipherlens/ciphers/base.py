@@ -5,18 +5,37 @@ device, so a client needs NumPy only.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast, overload
 
 import numpy as np
 from array_api_compat import array_namespace, device
+from numpy.typing import NDArray
 
 from cipherlens.ciphers.structure import KeyStructure, Kind, Shape
 from cipherlens.errors import ShapeError, UsageError
 from cipherlens.keys import Key
 
 Array = Any  # any array of the array API standard
+
+
+class ArrayLike(Protocol):
+    """An array of the array API standard, as NumPy and torch have them: what users of a cipher give and get."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+
+    @property
+    def shape(self) -> Any:
+        """Length of each axis."""
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """A part of it."""
+
+
+A = TypeVar("A", bound=ArrayLike)
 
 
 class Cipher(ABC):
@@ -69,9 +88,10 @@ class Cipher(ABC):
 
 
 class BoundCipher(ABC):
-    """An immutable cipher bound to a key and an image shape; pure functions on batches (N, C, H, W).
+    """An immutable cipher bound to a key and an image shape; pure functions on batches (N, C, H, W), or one image.
 
-    It cannot be pickled, and its ``repr`` shows no tables, because they are the key.
+    Arrays come back in the library that they came in, on their device. It cannot be pickled, and its ``repr`` shows
+    no tables, because they are the key.
     """
 
     cipher: Cipher
@@ -94,23 +114,42 @@ class BoundCipher(ABC):
         """Dtype of the ciphertext of uint8 images."""
         return "uint8"
 
-    def encrypt(self, plain: Array, image_ids: Sequence[object] | None = None) -> Array:
-        """Encrypt a batch (N, C, H, W). ``image_ids`` are used only where each image has its own key.
+    @overload
+    def encrypt(self, plain: NDArray[Any], image_ids: Sequence[object] | None = None) -> NDArray[Any]: ...
 
-        Raises ShapeError for another shape, or a dtype or range that the cipher does not take.
+    @overload
+    def encrypt(self, plain: A, image_ids: Sequence[object] | None = None) -> A: ...
+
+    def encrypt(self, plain: Array, image_ids: Sequence[object] | None = None) -> Array:
+        """Encrypt a batch (N, C, H, W), or one image (C, H, W).
+
+        ``image_ids`` (N,) identify the images, and are used only where each has its own key. Raises ShapeError for
+        another shape, or a dtype or range that the cipher does not take; UsageError where ids are missing.
         """
-        _check_batch(plain, self.shape, "plain")
-        return self._encrypt(array_namespace(plain), plain)
+        return _apply(lambda batch: self._encrypt_batch(batch, image_ids), plain, self.shape, "plain")
+
+    @overload
+    def decrypt(
+        self, ct: NDArray[Any], dtype: str | None = None, image_ids: Sequence[object] | None = None
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def decrypt(self, ct: A, dtype: str | None = None, image_ids: Sequence[object] | None = None) -> A: ...
 
     def decrypt(self, ct: Array, dtype: str | None = None, image_ids: Sequence[object] | None = None) -> Array:
-        """Decrypt a batch made by :meth:`encrypt` with the same key and parameters.
+        """Decrypt a batch, or one image, made by :meth:`encrypt` with the same key and parameters.
 
         ``dtype`` is ``"uint8"``, or ``"float32"`` for pixels in units of [0, 1]. By default, ciphers that keep
         the dtype of their input return that dtype, all others uint8.
         """
         if dtype not in (None, "uint8", "float32"):
             raise UsageError(f"decrypt cannot return {dtype!r}", hint="choose uint8 or float32")
-        _check_batch(ct, self.ct_shape, "ct")
+        return _apply(lambda batch: self._decrypt_batch(batch, dtype, image_ids), ct, self.ct_shape, "ct")
+
+    def _encrypt_batch(self, plain: Array, image_ids: Sequence[object] | None) -> Array:
+        return self._encrypt(array_namespace(plain), plain)
+
+    def _decrypt_batch(self, ct: Array, dtype: str | None, image_ids: Sequence[object] | None) -> Array:
         xp = array_namespace(ct)
         plain = self._decrypt(xp, ct)
         return plain if dtype is None and self._keeps_dtype else to_pixels(xp, plain, dtype or "uint8")
@@ -167,12 +206,16 @@ def check_multiple(shape: Shape, block: int) -> None:
     )
 
 
-def _check_batch(array: Array, shape: Shape, name: str) -> None:
+def _apply(function: Callable[[Array], Array], array: Array, shape: Shape, name: str) -> Array:
+    """The function of a batch, or of one image of this shape. Raises ShapeError for anything else."""
+    if tuple(array.shape) == shape:
+        return function(array[None, ...])[0, ...]
     if array.ndim != 4 or tuple(array.shape[1:]) != shape:
         raise ShapeError(
             f"{name} has shape {tuple(array.shape)}, but this cipher is bound to (N, {', '.join(map(str, shape))})",
-            hint="pass a batch (N, C, H, W), or bind the cipher to this shape",
+            hint="pass a batch (N, C, H, W) or one image (C, H, W), or bind the cipher to this shape",
         )
+    return function(array)
 
 
 def check_real(xp: Any, plain: Array, cipher: str) -> None:

@@ -39,12 +39,10 @@ class BoundPerImage(BoundCipher):
     def _bind_image(self, image_id: object) -> BoundCipher:
         return self._fixed.bind(self._key.subkey(f"image:{image_id}"), self.shape)
 
-    def encrypt(self, plain: Array, image_ids: Sequence[object] | None = None) -> Array:
-        """Encrypt a batch; ``image_ids`` (N,) identify the images."""
+    def _encrypt_batch(self, plain: Array, image_ids: Sequence[object] | None) -> Array:
         return self._each("encrypt", plain, image_ids)
 
-    def decrypt(self, ct: Array, dtype: str | None = None, image_ids: Sequence[object] | None = None) -> Array:
-        """Decrypt a batch; ``image_ids`` (N,) as at encryption."""
+    def _decrypt_batch(self, ct: Array, dtype: str | None, image_ids: Sequence[object] | None) -> Array:
         return self._each("decrypt", ct, image_ids, dtype)
 
     def _each(self, method: str, images: Array, image_ids: Sequence[object] | None, *options: Any) -> Array:
