@@ -90,7 +90,7 @@ def main() -> None:
     print({name: value for name, value in results.items() if name != "per_key"})
 
 
-def attack(cipher, plain, ct, public, seed: int, options: argparse.Namespace) -> dict[str, float]:
+def attack(cipher, plain, ct, public, seed: int, options: argparse.Namespace) -> dict[str, float | str]:
     """Scores of one run on all images, or the mean over runs on each image alone."""
     groups = [slice(number, number + 1) for number in range(len(plain))] if options.alone else [slice(None)]
     found = [
@@ -104,7 +104,12 @@ def attack(cipher, plain, ct, public, seed: int, options: argparse.Namespace) ->
         for group in groups
     ]
     names = ("ssim", "psnr", "exact_pixels", "guess_ssim", "seconds")
-    return {name: statistics.mean(getattr(one, name) for one in found) for name in names} | {"n": len(plain)}
+    rows = [one.to_json() for one in found]
+    believed = ", ".join(sorted({row["details"]["prior"] for row in rows}))
+    return {name: statistics.mean(row[name] for row in rows) for name in names} | {
+        "n": len(plain),
+        "believed": believed,
+    }
 
 
 if __name__ == "__main__":
