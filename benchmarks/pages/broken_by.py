@@ -18,7 +18,7 @@ from cipherlens.evaluation.harness import GUESS_MARGIN
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "src" / "cipherlens" / "ciphers" / "broken_by.json"
-SIDES = {"cifar10-jpeg": 32, "imagenette-224": 224}
+SIDES = {"cifar10-jpeg": 32, "imagenette-224": 224, "camvid-192x256": 192}
 NEARLY = 0.01
 """So much less similarity is as good: what takes fewer images is told."""
 

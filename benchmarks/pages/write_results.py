@@ -47,7 +47,7 @@ def covariance() -> str:
                 f"{r['block']}x{r['block']}",
                 f"{r['ciphertexts']:,}"
                 + (f", mean of {r['images']}" if r["ciphertexts"] < r.get("images", 0) else ""),
-                r["prior"],
+                r["prior"] + (f", {r['starts']} starts" if r.get("starts", 1) > 1 else ""),
                 f"{r['ssim']:.4f} ({r['ssim_min']:.4f} to {r['ssim_max']:.4f}, {r['keys']} keys)",
                 f"{r['psnr']:.1f}",
                 f"{r['seconds']:.1f}",

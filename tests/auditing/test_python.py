@@ -91,7 +91,42 @@ def test_the_lowest_objective_is_kept(folder):
     assert keep_best({job: first}) == {job: first}
 
 
+def test_a_key_authenticates_and_lets_pictures_be_chosen(folder, tmp_path):
+    """With the victim's key the same call attacks with chosen pictures; another key is refused."""
+    heard = []
+    config = cl.AuditConfig(attacks=("chosen-plaintext",), images=60)
+    dataset = cl.SealedDataset.open(folder)
+    report = cl.audit(dataset, SOURCE, config, key=Key(bytes([3]) * 32), progress=lambda *now: heard.append(now))
+    assert report.headline["attack"] == "chosen-plaintext" and report.headline["exact_pixels"] == 1
+    assert heard[0][:2] == (0, 2) and heard[-1][:2] == (2, 2)
+    with pytest.raises(cl.CipherlensError):
+        cl.audit(folder, SOURCE, config, key=Key(bytes([4]) * 32))
+    assert report != dataclasses.replace(report)  # arrays could not be compared
+
+
+def test_half_a_report_is_never_written(report, tmp_path):
+    strange = dataclasses.replace(report, effort=report.effort | {"seconds": object()})
+    with pytest.raises(TypeError):
+        strange.write(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_photos_without_detail_do_not_end_an_audit(folder):
+    target = load_targets(cl.SealedDataset.open(folder), SOURCE, 1000)[1]
+    public = target.public.copy()
+    public[0] = 0
+    black = dataclasses.replace(target, public=public)
+    for budget in (1, 10):
+        assert np.isfinite(evaluate(get_attack("covariance"), black, budget).ssim)
+
+
 def test_settings_are_checked():
-    for settings in ({"images": 0}, {"limits": {"ssim": 3.0}}, {"limits": {"beauty": 0.1}}, {"workers": 0}):
+    for settings in (
+        {"images": 0},
+        {"attacks": "covariance"},
+        {"limits": {"ssim": 3.0}},
+        {"limits": {"beauty": 0.1}},
+        {"workers": 0},
+    ):
         with pytest.raises(UsageError):
             cl.AuditConfig(**settings)

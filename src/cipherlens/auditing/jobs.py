@@ -89,7 +89,7 @@ def plan_all_jobs(
 
 
 def _plan_again(attacks: Sequence[Attack], targets: Sequence[Target], jobs: Sequence[Job]) -> list[Job]:
-    """The largest job of each search that starts at random, where photos tell it what pictures look like.
+    """The largest job of each search that starts at random, by the attacker who knows the domain.
 
     With a prior that is wrong anyway all starts end alike.
     """
@@ -99,7 +99,7 @@ def _plan_again(attacks: Sequence[Attack], targets: Sequence[Target], jobs: Sequ
         for place, target in enumerate(targets):
             starts = attack.count_starts(target.structure)
             job = largest.get((attack.name, place))
-            if attack.uses_prior and starts > 1 and target.public is not None and job is not None:
+            if attack.uses_prior and starts > 1 and target.knowledge == DOMAIN and job is not None:
                 again.append(replace(job, starts=starts))
     return again
 
@@ -231,10 +231,11 @@ def run_job(job: Job) -> Outcome:
     evaluation = evaluate(attack, target, job.budget, job.seed, starts=job.starts)
     # The last few of the images that are scored at every budget, so that all attacks show the same ones.
     shown = np.flatnonzero(evaluation.scored < MAX_SCORED)[-_PICTURES:]
-    exposed = shown[:0] if evaluation.exposed is None else evaluation.exposed[:_EXPOSED]
     nothing = evaluation.reconstruction[:0]
-    bare = replace(evaluation, reconstruction=nothing, scored=evaluation.scored[:0], inverse=None, exposed=None)
-    kept = (_keep_pictures(evaluation, target, places) for places in (shown, exposed))
+    bare = replace(
+        evaluation, reconstruction=nothing, scored=evaluation.scored[:0], exposed=shown[:0], inverse=None
+    )
+    kept = (_keep_pictures(evaluation, target, places) for places in (shown, evaluation.exposed[:_EXPOSED]))
     return Outcome(job, bare, (), *kept)
 
 

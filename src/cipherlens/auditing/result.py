@@ -18,7 +18,7 @@ _FORMAT = {"format": "cipherlens-audit", "version": 1}
 _PICTURES = {"pictures", "exposed"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AuditReport:
     """What an audit found. :func:`cipherlens.audit` makes it.
 
@@ -93,22 +93,28 @@ class AuditReport:
 
     def to_json(self, path: str | Path) -> Path:
         """Write the report for programs, and return its path."""
-        return _write(Path(path), json.dumps(self.to_record(), indent=1, allow_nan=False).encode() + b"\n")
+        return _write(Path(path), self._encode())
 
     def to_html(self, path: str | Path) -> Path:
         """Write the report for people, one page that needs no other file, and return its path."""
-        from cipherlens.auditing.report.html import render  # jinja2 and matplotlib are for pages only
-
-        return _write(Path(path), render(self._list_facts(), self.pictures, self.exposed).encode(errors="replace"))
+        return _write(Path(path), self._render())
 
     def write(self, folder: str | Path) -> Path:
         """Write report.json and report.html into a folder, and return the path of the page.
 
-        A page that cannot be made leaves the folder as it was.
+        What cannot be made leaves the folder as it was.
         """
-        page = self.to_html(Path(folder) / "report.html")
-        self.to_json(page.with_suffix(".json"))
-        return page
+        page, record = self._render(), self._encode()
+        _write(Path(folder) / "report.json", record)
+        return _write(Path(folder) / "report.html", page)
+
+    def _render(self) -> bytes:
+        from cipherlens.auditing.report.html import render  # jinja2 and matplotlib are for pages only
+
+        return render(self._list_facts(), self.pictures, self.exposed).encode(errors="replace")
+
+    def _encode(self) -> bytes:
+        return json.dumps(self.to_record(), indent=1, allow_nan=False).encode() + b"\n"
 
 
 def _write(path: Path, content: bytes) -> Path:

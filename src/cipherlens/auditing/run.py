@@ -4,20 +4,19 @@ import datetime
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cipherlens.attacks.base import Attack
 from cipherlens.attacks.model.keyed_runs import KeyedRun
 from cipherlens.auditing.accuracy import read_accuracy
-from cipherlens.auditing.conclusion import find_worst
 from cipherlens.auditing.coverage import choose_attacks, choose_keyed_runs, list_missing
 from cipherlens.auditing.jobs import Job, Outcome, keep_best, plan_all_jobs, run_jobs
 from cipherlens.auditing.result import AuditReport
 from cipherlens.auditing.samples import pick_exposed, pick_pictures
 from cipherlens.auditing.thresholds import check_limits, check_thresholds
-from cipherlens.auditing.trust import find_struck, list_counted
+from cipherlens.auditing.trust import find_struck
 from cipherlens.auditing.verdict import list_late
 from cipherlens.ciphers.estimated_inverse import Target as SealedWith
 from cipherlens.data.decoding import MAX_PIXELS
@@ -55,6 +54,8 @@ class AuditConfig:
     limits: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if isinstance(self.attacks, str):
+            raise UsageError("attacks are a tuple of names", hint=f"({self.attacks!r},)")
         if self.workers < 1:
             raise UsageError("workers are at least 1")
         if self.images is not None and self.images < 1:
@@ -85,24 +86,28 @@ def audit(
     config: AuditConfig | None = None,
     *,
     key: Key | None = None,
-    runs: Sequence[Path] = (),
+    runs: Sequence[str | Path] = (),
     command: str = "cipherlens.audit",
     progress: Progress | None = None,
 ) -> AuditReport:
     """Run the attacks that apply to a sealed data set, and report what they read.
 
     ``dataset`` is a data set or its folder, ``plain`` the source that was sealed, which serves scoring. With the
-    victim's ``key`` attackers can have pictures of their choice encrypted, and locked models work. Of ``runs`` (run
-    folders) the report has the accuracy; those that hold a key are attacked too. ``command`` is what the report
-    says it was made by. ``progress`` is called with the number of finished jobs, of all jobs, and the names of the
-    running ones. Worker processes start this module anew: scripts guard their start with ``__main__``.
+    victim's ``key`` a folder is authenticated, attackers can have pictures of their choice encrypted, and locked
+    models work. Of ``runs`` (run folders) the report has the accuracy; those that hold a key are attacked too.
+    ``command`` is what the report says it was made by. ``progress`` is called with the number of finished jobs, of
+    all jobs, and the names of the running ones. Worker processes start the caller's module anew, so scripts guard
+    their start with ``__main__``.
 
     Raises UsageError for attacks that cannot run on this data set, DataError for a source that does not fit.
     """
     config = config or AuditConfig()
-    dataset = dataset if isinstance(dataset, SealedDataset) else SealedDataset.open(dataset)
-    accuracy = tuple(read_accuracy(run) for run in runs)
-    plan = _plan(dataset, str(plain), config, key, runs)
+    from cipherlens.auditing.report import html  # noqa: F401  (what pages need is missed now, not after the attacks)
+
+    dataset = dataset if isinstance(dataset, SealedDataset) else SealedDataset.open(dataset, key)
+    folders = [Path(run) for run in runs]
+    accuracy = tuple(read_accuracy(run) for run in folders)
+    plan = _plan(dataset, str(plain), config, key, folders)
     started = time.monotonic()
     outcomes = keep_best(_collect(plan, key, config, progress))
     seconds = time.monotonic() - started
@@ -118,8 +123,7 @@ def audit(
     struck = find_struck(controls)
     counted = [evaluation for evaluation in evaluations if evaluation.attack not in struck]
     unfinished = [*list_late(missing), *(row for row in controls if row["attack"] in struck)]
-    worst = [row for row in find_worst(list_counted(attacks, controls)).values() if row is not None]
-    return AuditReport(
+    report = AuditReport(
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         command=command,
         sealed=_describe(dataset),
@@ -130,9 +134,10 @@ def audit(
         not_run=tuple(missing),
         accuracy=accuracy,
         thresholds=tuple(check_thresholds(counted, config.limits, unfinished)),
-        pictures=pick_pictures(plan.targets[0], done, worst),
-        exposed=pick_exposed(plan.targets[0], done, worst),
     )
+    worst = [row for row in report.worst.values() if row is not None]
+    shown = [pick(plan.targets[0], done, worst) for pick in (pick_pictures, pick_exposed)]
+    return replace(report, pictures=shown[0], exposed=shown[1])
 
 
 def _plan(dataset: SealedDataset, plain: str, config: AuditConfig, key: Key | None, runs: Sequence[Path]) -> _Plan:

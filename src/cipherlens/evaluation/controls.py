@@ -6,7 +6,7 @@ from cipherlens.attacks.base import Attack
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.threat_models import MAX_QUERIES
 from cipherlens.evaluation.harness import GUESS_MARGIN, evaluate
-from cipherlens.evaluation.target import Target
+from cipherlens.evaluation.target import ELSEWHERE, Target
 from cipherlens.keys import Key
 
 _CONTROL_IMAGES = 200
@@ -55,9 +55,13 @@ def run_controls(attack: Attack, target: Target, budget: int, seed: int = 0) -> 
 
 
 def _choose_least(attack: Attack, target: Target) -> float:
-    """The SSIM that the identity control asks for: what the attack can reach with the public images it has."""
+    """The SSIM that the identity control asks for: what the attack can reach with what it knows of pictures.
+
+    Photos of another origin may be of no use to it.
+    """
     blind = attack.min_control_ssim_blind
-    return attack.min_control_ssim if target.public is not None or blind is None else blind
+    knows = target.public is not None and target.knowledge != ELSEWHERE
+    return attack.min_control_ssim if knows or blind is None else blind
 
 
 def _choose_size(attack: Attack, count: int, budget: int) -> int:

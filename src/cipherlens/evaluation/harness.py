@@ -64,7 +64,7 @@ class Evaluation:
     inverse: EstimatedInverse | None = field(default=None, repr=False)
     knowledge: str = ""
     ssim_exposed: float | None = None
-    exposed: NDArray[np.intp] | None = field(default=None, repr=False)
+    exposed: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp), repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """All but the pictures, by the names that records and reports use."""

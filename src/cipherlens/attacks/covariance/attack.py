@@ -40,9 +40,14 @@ def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
     prior = _find_prior(view, view.block, joint, halves)
     tries = _JOINT_TRIES if joint and prior.mean.size < _LARGE else view.starts
 
+    count = 0
+
     def find(prior: BlockStatistics) -> list[Recovery]:
+        nonlocal count
         searches = search(ct, prior, prior.block, view.seed, inverts, tries)
-        return _search_until_agreed(searches, rearranges)
+        found = _search_until_agreed(searches, rearranges)
+        count += len(found)
+        return found
 
     searched = find(prior)
     found, name = _best(searched), PARAMETRIC if view.public_images is None else PHOTOS
@@ -53,7 +58,7 @@ def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
             assert view.public_images is not None
             found, name = choose(found, ct, view.public_images, joint, lambda other: _best(find(other)))
         matrices, offsets = found.matrices, found.offsets
-    details = {"objective": found.objective, "agreement": found.agreement, "searches": len(searched), "prior": name}
+    details = {"objective": found.objective, "agreement": found.agreement, "searches": count, "prior": name}
     inverse = BlockInverse(
         shape=shape_of(view.ciphertexts),
         block=prior.block,
@@ -73,7 +78,7 @@ def _best(searched: list[Recovery]) -> Recovery:
 def _may_be_others(view: View, found: Recovery, joint: bool) -> bool:
     """Whether the public photos are of another kind than the sealed ones, and other priors worth their time."""
     public = view.public_images
-    if public is None or found.block > _LARGEST_BLOCK or view.structure.halves:
+    if public is None or found.block > _LARGEST_BLOCK:
         return False
     return not are_alike(found, public, len(view.ciphertexts), joint)
 

@@ -14,6 +14,7 @@ from cipherlens.attacks.covariance.naturalness import measure, unlikeness
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.search import Recovery, compare
 from cipherlens.attacks.covariance.statistics import BlockStatistics, block_statistics
+from cipherlens.errors import DataError
 
 PHOTOS, FORMS, PARAMETRIC = "photos", "photos in several forms", "parametric"
 """Names of the priors, in the details of an attack."""
@@ -31,6 +32,8 @@ _LEAST_SIDE = 0.5
 """Photos smaller than this share of the sealed images show other detail: they are only used as they are."""
 _JUDGED = 100
 """At most this many pictures, and photos of a form, are judged: a limit on time, set by hand."""
+_VALUES = 40_000_000
+"""At most this many values of photos are put into several forms: a limit on memory, 265 photos of 224x224."""
 
 
 def are_alike(found: Recovery, public: Images, count: int, joint: bool) -> bool:
@@ -40,7 +43,10 @@ def are_alike(found: Recovery, public: Images, count: int, joint: bool) -> bool:
         return True
     chosen = np.linspace(0, len(public), few, endpoint=False).astype(int)
     parts = (np.delete(public, chosen, axis=0), public[chosen])
-    among = compare(*(block_statistics(part, found.block, joint) for part in parts))
+    try:
+        among = compare(*(block_statistics(part, found.block, joint) for part in parts))
+    except DataError:  # photos without any detail
+        return True
     return among < _TELLS or found.agreement >= _ALIKE * among
 
 
@@ -50,18 +56,20 @@ def choose(
     """The result with the most natural pictures, and its prior; ``find`` gives the result with another prior."""
     if min(public.shape[2:]) < _LEAST_SIDE * min(ct.shape[2:]):
         return found, PHOTOS
-    forms = vary(public, found.block)
+    size = int(np.prod(public.shape[1:]))
+    forms = vary(_take_some(public, max(1, _VALUES // size)), found.block)
     results = {
         FORMS: find(pool(forms, found.block, joint)),
         PHOTOS: found,
         PARAMETRIC: find(parametric_statistics(found.block, ct.shape[1], joint)),
     }
-    photos = [measure(_take_some(form)) for form in forms]
-    judged = {name: unlikeness(result.decrypt(_take_some(ct)), photos) for name, result in results.items()}
+    photos = [measure(_take_some(form, _JUDGED)) for form in forms]
+    some = _take_some(ct, _JUDGED)
+    judged = {name: unlikeness(result.decrypt(some), photos) for name, result in results.items()}
     least = min(judged.values())
     name = next(name for name, distance in judged.items() if distance <= _CLOSE * least)
     return results[name], name
 
 
-def _take_some(images: Images) -> Images:
-    return images[:: -(-len(images) // _JUDGED)]
+def _take_some(images: Images, most: int) -> Images:
+    return images[:: -(-len(images) // most)]

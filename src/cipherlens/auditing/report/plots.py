@@ -24,7 +24,7 @@ _DARK = ("#ececea", "#55585e", "#56b4e9", "#ff8a4c", "#2fd6a3", "#e6a1c9", "#a8d
 _STANDS_FOR = tuple(f"#0123{number:02x}" for number in range(len(_LIGHT)))
 """What plots are drawn with; each becomes a variable of the picture's style, which has one value per mode."""
 _INK, _FAINT, *_COLOURS = _STANDS_FOR
-_MARKERS = "osD^vP*"
+_MARKERS = "osD^v"  # fewer than colours, so that both together repeat late
 
 
 def draw_leakage(attacks: Sequence[Record]) -> dict[str, str]:

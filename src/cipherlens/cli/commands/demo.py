@@ -65,7 +65,7 @@ def demo(
     from cipherlens.auditing.summary import summary_lines
 
     took = time.monotonic() - started
-    facts = {"report": str(page), "minutes": took / 60, "attacks": report.attacks}
+    facts = {"report": str(page), "minutes": took / 60, "attacks": report.to_record()["attacks"]}
     words = f"{took / 60:.1f} minutes" if took > 90 else f"{took:.0f} seconds"
     emit(facts | {"accuracy": report.accuracy}, as_json, [*summary_lines(report), f"{page}  ({words})"])
 

@@ -1,0 +1,35 @@
+"""A measurement is run once in a while, by hand: here on a handful of images, so that it still can be."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torchmetrics")
+
+MEASURE = Path(__file__).parents[2] / "benchmarks" / "measure"
+SOURCE = "synthetic:tiny?n=40&test=24&size=16"
+
+
+@pytest.mark.parametrize(
+    ("options", "believed"),
+    [(("--prior", "40"), "photos"), (("--prior", "0", "--starts", "2"), "parametric")],
+)
+def test_the_covariance_attack_is_measured(tmp_path, options, believed):
+    out = tmp_path / "record.json"
+    command = [sys.executable, MEASURE / "covariance_leakage.py", SOURCE, "--block", "4", "--images", "24"]
+    subprocess.run([*command, "--keys", "1", *options, "--out", out], check=True, timeout=120)
+    record = json.loads(out.read_text())
+    found = record["results"]
+    assert record["command"].startswith("python benchmarks/measure/covariance_leakage.py")
+    assert found["keys"] == len(found["per_key"]) == 1 and found["per_key"][0]["believed"] == believed
+    assert found["ssim"] > found["guess_ssim"] and not found["stream_control_beats_guessing"]
+
+
+@pytest.mark.parametrize("script", sorted(MEASURE.glob("*.py")), ids=lambda path: path.stem)
+def test_every_measurement_can_be_loaded(script, monkeypatch):
+    monkeypatch.syspath_prepend(str(MEASURE))
+    assert callable(runpy.run_path(str(script), run_name="measure").get("main", print))
