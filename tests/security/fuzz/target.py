@@ -68,8 +68,9 @@ def warm_up() -> None:
     """Import what commands import, so that no import is taken for an input's doing."""
     import torch
 
-    import cipherlens.auditing.report.write
+    import cipherlens.auditing.report.html
     import cipherlens.auditing.run
+    import cipherlens.auditing.summary
     import cipherlens.cli.main
     import cipherlens.training.fit  # noqa: F401
 

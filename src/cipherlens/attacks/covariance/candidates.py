@@ -29,7 +29,7 @@ _TELLS = 0.5
 _CLOSE = 1.07
 """Unlikenesses within this factor of the least do not differ; then several forms are preferred.
 
-Between the three origins of _ALIKE it was 1.06 or less where forms read more, and 1.08 or more where they read less.
+Between the origins of _ALIKE it was at most 1.06 where forms read more, and at least 1.08 where they read less.
 """
 _LEAST_SIDE = 0.5
 """Photos smaller than this share of the sealed images show other detail: they are only used as they are."""
