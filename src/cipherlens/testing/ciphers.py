@@ -120,12 +120,13 @@ def check_determinism(case: Case) -> None:
 
 
 def check_independence(case: Case) -> None:
-    """An image's ciphertext does not depend on the others in the batch."""
+    """An image's ciphertext does not depend on the others in the batch, nor on being in one."""
     if case.structure.kind is Kind.FRESH:
         return
     whole, ids = case.encrypt(), case.ids
-    alone = np.asarray(case.bound.encrypt(case.plain[2:3], ids[2:3]))
-    require(np.allclose(whole[2:3], alone, atol=1e-6), "an image encrypts differently in a batch than alone")
+    for images in (case.plain[2:3], case.plain[2]):
+        alone = np.asarray(case.bound.encrypt(images, ids[2:3]))
+        require(np.allclose(whole[2], alone, atol=1e-6), "an image encrypts differently in a batch than alone")
 
 
 def check_wrong_key(case: Case) -> None:
@@ -142,7 +143,7 @@ def check_wrong_key(case: Case) -> None:
 def check_wrong_shape(case: Case) -> None:
     """Images of another shape are refused by one of our errors."""
     channels, height, width = case.shape
-    for images in (np.zeros((1, channels, height, 2 * width), np.uint8), case.plain[0]):
+    for images in (np.zeros(shape, np.uint8) for shape in ((1, channels, height, 2 * width), (height, width))):
         try:
             case.bound.encrypt(images, ["0"])
         except CipherlensError:
