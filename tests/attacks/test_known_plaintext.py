@@ -223,7 +223,7 @@ def test_who_may_ask_and_how_often() -> None:
     assert {attack.name for attack in target.list_attacks()} == {*PAIRED, "covariance"}
     silent = replace(target, bound=None)
     assert {attack.name for attack in silent.list_attacks()} == {"known-plaintext", "covariance"}
-    with pytest.raises(UsageError, match="encrypts chosen pictures"):
+    with pytest.raises(UsageError, match="to encrypt chosen pictures"):
         evaluate(CHOSEN, silent, 1)
     view = View(create_cipher("shf", block=4), target.ciphertexts(), queries=1)
     assert design_queries(view).shape == (1, *SHAPE)

@@ -12,7 +12,7 @@ METRICS = {"ssim": (-1.0, 1.0), "psnr": (-100.0, 100.0), "exact_pixels": (0.0, 1
 
 
 def parse_limits(texts: Sequence[str]) -> dict[str, float]:
-    """``["ssim=0.3"]`` -> ``{"ssim": 0.3}``; raises UsageError for what is not of this form."""
+    """``["ssim=0.3"]`` -> ``{"ssim": 0.3}``; raises UsageError for anything else."""
     limits = {}
     for text in texts:
         name, _, value = text.partition("=")
@@ -22,6 +22,7 @@ def parse_limits(texts: Sequence[str]) -> dict[str, float]:
             raise UsageError(
                 f"a limit is METRIC=NUMBER, not {text!r}", hint="e.g. ssim=0.3", parameters=("fail_above",)
             ) from None
+    check_limits(limits)
     return limits
 
 
