@@ -32,4 +32,4 @@ def test_the_covariance_attack_is_measured(tmp_path, options, believed):
 @pytest.mark.parametrize("script", sorted(MEASURE.glob("*.py")), ids=lambda path: path.stem)
 def test_every_measurement_can_be_loaded(script, monkeypatch):
     monkeypatch.syspath_prepend(str(MEASURE))
-    assert callable(runpy.run_path(str(script), run_name="measure").get("main", print))
+    runpy.run_path(str(script), run_name="measure")

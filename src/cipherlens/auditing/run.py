@@ -18,11 +18,13 @@ from cipherlens.auditing.samples import pick_exposed, pick_pictures
 from cipherlens.auditing.thresholds import check_limits, check_thresholds
 from cipherlens.auditing.trust import find_struck
 from cipherlens.auditing.verdict import list_late
+from cipherlens.auditing.wording import Record
 from cipherlens.ciphers.estimated_inverse import Target as SealedWith
 from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.attackers import load_targets
+from cipherlens.evaluation.harness import Evaluation
 from cipherlens.evaluation.load import SAME_SOURCE, default_count
 from cipherlens.evaluation.target import Target
 from cipherlens.keys import Key
@@ -101,43 +103,53 @@ def audit(
 
     Raises UsageError for attacks that cannot run on this data set, DataError for a source that does not fit.
     """
-    config = config or AuditConfig()
-    from cipherlens.auditing.report import html  # noqa: F401  (what pages need is missed now, not after the attacks)
+    # What pages need is missed now, not after the attacks.
+    from cipherlens.auditing.report import html  # noqa: F401
 
+    config = config or AuditConfig()
     dataset = dataset if isinstance(dataset, SealedDataset) else SealedDataset.open(dataset, key)
     folders = [Path(run) for run in runs]
     accuracy = tuple(read_accuracy(run) for run in folders)
     plan = _plan(dataset, str(plain), config, key, folders)
     started = time.monotonic()
     outcomes = keep_best(_collect(plan, key, config, progress))
-    seconds = time.monotonic() - started
+    effort = {"workers": config.workers, "minutes": config.minutes, "seconds": time.monotonic() - started}
     # Jobs finish in any order; the report sorts them by attack and budget.
     names = [attack.name for attack in plan.attacks]
     ordered = sorted(outcomes, key=lambda job: (names.index(job.attack), job.target, job.budget or 0))
     done = [outcomes[job] for job in ordered]
     late = [job for job in plan.jobs if job not in outcomes and not job.optional]
-    missing = list_missing(plan.targets, plan.attacks, late, plan.in_hand, plan.refused)
+    missing = tuple(list_missing(plan.targets, plan.attacks, late, plan.in_hand, plan.refused))
     evaluations = [outcome.evaluation for outcome in done if outcome.evaluation is not None]
-    attacks = tuple(evaluation.to_json() for evaluation in evaluations)
     controls = tuple(asdict(control) for outcome in done for control in outcome.controls)
-    struck = find_struck(controls)
-    counted = [evaluation for evaluation in evaluations if evaluation.attack not in struck]
-    unfinished = [*list_late(missing), *(row for row in controls if row["attack"] in struck)]
     report = AuditReport(
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         command=command,
         sealed=_describe(dataset),
         environment=describe_environment(),
-        effort={"workers": config.workers, "minutes": config.minutes, "seconds": seconds},
-        attacks=attacks,
+        effort=effort,
+        attacks=tuple(evaluation.to_json() for evaluation in evaluations),
         controls=controls,
-        not_run=tuple(missing),
+        not_run=missing,
         accuracy=accuracy,
-        thresholds=tuple(check_thresholds(counted, config.limits, unfinished)),
+        thresholds=_check(evaluations, controls, missing, config.limits),
     )
     worst = [row for row in report.worst.values() if row is not None]
-    shown = [pick(plan.targets[0], done, worst) for pick in (pick_pictures, pick_exposed)]
-    return replace(report, pictures=shown[0], exposed=shown[1])
+    pictures, exposed = (pick(plan.targets[0], done, worst) for pick in (pick_pictures, pick_exposed))
+    return replace(report, pictures=pictures, exposed=exposed)
+
+
+def _check(
+    evaluations: Sequence[Evaluation],
+    controls: Sequence[Record],
+    missing: Sequence[Record],
+    limits: Mapping[str, float],
+) -> tuple[Record, ...]:
+    """Hold the limits against the figures that count; those that do not leave them unfinished."""
+    struck = find_struck(controls)
+    counted = [evaluation for evaluation in evaluations if evaluation.attack not in struck]
+    unfinished = [*list_late(missing), *(row for row in controls if row["attack"] in struck)]
+    return tuple(check_thresholds(counted, limits, unfinished))
 
 
 def _plan(dataset: SealedDataset, plain: str, config: AuditConfig, key: Key | None, runs: Sequence[Path]) -> _Plan:

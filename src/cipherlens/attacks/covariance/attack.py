@@ -26,7 +26,7 @@ _LARGE = 200
 _STARTS, _LARGEST_BLOCK = 6, 8
 """Search starts worth their time with photos as prior; one for larger blocks takes a minute. Set by hand."""
 _REACH = 0.65
-"""What the parametric prior must reach on plain photos; on three origins it reached 0.88, 0.72 and 0.70."""
+"""What the parametric prior must reach on plain photos: less than on both origins of results/covariance-*."""
 _SAME = 0.01
 """Objectives that differ by less count as the same minimum; the steps of a search end near one, not in it."""
 
@@ -39,26 +39,22 @@ def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
     ct = split_halves(view.ciphertexts) if halves else view.ciphertexts
     prior = _find_prior(view, view.block, joint, halves)
     tries = _JOINT_TRIES if joint and prior.mean.size < _LARGE else view.starts
+    searched: list[Recovery] = []
 
-    count = 0
+    def find(prior: BlockStatistics) -> Recovery:
+        more = _search_until_agreed(search(ct, prior, prior.block, view.seed, inverts, tries), rearranges)
+        searched.extend(more)
+        return min(more, key=lambda recovery: recovery.objective)
 
-    def find(prior: BlockStatistics) -> list[Recovery]:
-        nonlocal count
-        searches = search(ct, prior, prior.block, view.seed, inverts, tries)
-        found = _search_until_agreed(searches, rearranges)
-        count += len(found)
-        return found
-
-    searched = find(prior)
-    found, name = _best(searched), PARAMETRIC if view.public_images is None else PHOTOS
+    found, public = find(prior), view.public_images
+    name = PARAMETRIC if public is None else PHOTOS
     if rearranges:
         matrices, offsets = _read_off(searched, ct, prior, inverts)
     else:
-        if _may_be_others(view, found, joint):
-            assert view.public_images is not None
-            found, name = choose(found, ct, view.public_images, joint, lambda other: _best(find(other)))
+        if public is not None and prior.block <= _LARGEST_BLOCK and not are_alike(found, public, len(ct), joint):
+            found, name = choose(found, ct, public, joint, find)
         matrices, offsets = found.matrices, found.offsets
-    details = {"objective": found.objective, "agreement": found.agreement, "searches": count, "prior": name}
+    details = {"objective": found.objective, "agreement": found.agreement, "searches": len(searched), "prior": name}
     inverse = BlockInverse(
         shape=shape_of(view.ciphertexts),
         block=prior.block,
@@ -69,18 +65,6 @@ def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
     if rearranges and inverts and is_negative(inverse.apply(view.ciphertexts), view.public_images):
         inverse = inverse.negate()
     return inverse, details
-
-
-def _best(searched: list[Recovery]) -> Recovery:
-    return min(searched, key=lambda recovery: recovery.objective)
-
-
-def _may_be_others(view: View, found: Recovery, joint: bool) -> bool:
-    """Whether the public photos are of another kind than the sealed ones, and other priors worth their time."""
-    public = view.public_images
-    if public is None or found.block > _LARGEST_BLOCK:
-        return False
-    return not are_alike(found, public, len(view.ciphertexts), joint)
 
 
 def _search_until_agreed(searches: Iterator[Recovery], all_of_them: bool) -> list[Recovery]:

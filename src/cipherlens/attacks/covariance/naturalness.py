@@ -15,7 +15,7 @@ Moments = NDArray[np.float64]
 _SCALES = 3
 """Sizes at which filters are applied, each half of the last. Chosen by hand."""
 _TINY = 1e-4
-"""Answers of filters below which there is nothing to measure; half of 1/255 over all. Set by hand."""
+"""Added to the strength of answers, so that its logarithm is finite. Set by hand."""
 _LEAST_SPREAD, _MOST = 0.05, 25.0
 """Added to the spread of a moment over photos, and the most that one moment counts. Chosen by hand."""
 _DCT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3.0], [2.0], [6.0]])

@@ -1,6 +1,6 @@
 """The report as one self-contained HTML page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -40,7 +40,7 @@ _FILTERS = (
 )
 
 
-def render(report: Mapping[str, Any], pictures: Sequence[PictureRow], exposed: Sequence[PictureRow] = ()) -> str:
+def render(report: Mapping[str, Any], pictures: Sequence[PictureRow], exposed: Sequence[PictureRow]) -> str:
     """The page of a report (the fields of :class:`cipherlens.auditing.result.AuditReport`, with its conclusion)."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {function.__name__: function for function in _FILTERS}
@@ -65,8 +65,8 @@ def render(report: Mapping[str, Any], pictures: Sequence[PictureRow], exposed: S
         best_guess=_find_best_guess(attacks),
         picture_titles=titles,
         picture_rows=rows,
-        strips=_find_strips(report["worst"], titles, rows),
-        exposed=_find_exposed(report["worst"], exposed, picture_size(len(rows))),
+        strips=_find_strips(report["worst"], lambda title: _pair_shown(title, titles, rows)),
+        exposed=_find_strips(report["worst"], lambda title: _pair_exposed(title, exposed, picture_size(len(rows)))),
         lead=_find_lead(report, titles, rows),
         leakage_plots=draw_leakage(attacks),
         accuracy_plot=draw_accuracy(measured) if measured else None,
@@ -79,30 +79,24 @@ def _find_best_guess(attacks: Sequence[words.Record]) -> float:
     return max((attack["guess_ssim"] for attack in several), default=0.0)
 
 
-def _find_strips(
-    worst: Mapping[str, words.Record | None], titles: Sequence[str], rows: Sequence[Sequence[str | None]]
-) -> dict[str, list[tuple[str | None, ...]]]:
+Pairs = list[tuple[str | None, ...]]
+
+
+def _find_strips(worst: Mapping[str, words.Record | None], find_pairs: Callable[[str], Pairs]) -> dict[str, Pairs]:
     """For each threat model a few originals and their reconstructions by its worst case, side by side."""
-    strips = {}
-    for model, attack in worst.items():
-        if attack is not None and (title := words.title_words(attack)) in titles:
-            place = 2 + titles.index(title)
-            pairs = [(row[0], row[place]) for row in rows if row[place]]
-            strips[model] = list(zip(*pairs[:_STRIP], strict=True))
-    return strips
+    pairs = {model: find_pairs(words.title_words(attack)) for model, attack in worst.items() if attack is not None}
+    return {model: list(zip(*found[:_STRIP], strict=True)) for model, found in pairs.items() if found}
 
 
-def _find_exposed(
-    worst: Mapping[str, words.Record | None], exposed: Sequence[PictureRow], longest: int
-) -> dict[str, list[tuple[str, ...]]]:
-    """For each threat model the originals of the pictures that its worst case read best, and what it read."""
-    strips = {}
-    for model, attack in worst.items():
-        title = "" if attack is None else words.title_words(attack)
-        pairs = [show_pair(row, title, longest) for row in exposed if title in row.reconstructions]
-        if pairs:
-            strips[model] = list(zip(*pairs[:_STRIP], strict=True))
-    return strips
+def _pair_shown(title: str, titles: Sequence[str], rows: Sequence[Sequence[str | None]]) -> Pairs:
+    """Originals and reconstructions of the pictures that all attacks show."""
+    place = 2 + titles.index(title) if title in titles else None
+    return [] if place is None else [(row[0], row[place]) for row in rows if row[place]]
+
+
+def _pair_exposed(title: str, exposed: Sequence[PictureRow], longest: int) -> Pairs:
+    """Originals and reconstructions of the pictures that an attack read best."""
+    return [show_pair(row, title, longest) for row in exposed if title in row.reconstructions]
 
 
 def _find_lead(
