@@ -46,7 +46,7 @@ def time_sealing(spec: str, block: int, key: Key, workers: int) -> float:
     folder = Path(tempfile.mkdtemp())
     try:
         cipher = create_cipher("hill", block=block)
-        return seal(spec, folder / "sealed", cipher, key, SealOptions(workers=workers)).seconds
+        return seal(spec, folder / "sealed", cipher, key, SealOptions(workers=workers, hold_out=0)).seconds
     finally:
         shutil.rmtree(folder)
 
@@ -60,11 +60,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/seal-speed.json"))
     options = parser.parse_args()
     spec, key = canonical_source(options.source), Key.generate()
-    spec, tasks = plan_job(spec, create_cipher("hill", block=options.block), key, SealOptions())
-    images = sum(spec.counts.values())
+    job = plan_job(spec, create_cipher("hill", block=options.block), key, SealOptions(hold_out=0))
+    images = sum(job.spec.counts.values())
     decoding, sealing = [], []
     for _ in range(options.repeats):
-        decoding.append(time_decoding(spec, tasks, options.workers))
+        decoding.append(time_decoding(spec, job.tasks, options.workers))
         sealing.append(time_sealing(spec, options.block, key, options.workers))
         os.sync()
     results = {

@@ -13,51 +13,91 @@ Keyed image transforms are obfuscation and access control, not encryption: see d
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cipherlens.ciphers import create_cipher, register_cipher
+from cipherlens.ciphers import create_cipher, list_ciphers, register_cipher
 from cipherlens.errors import CipherlensError
 from cipherlens.keys import Key
 
 if TYPE_CHECKING:
     from cipherlens import testing
+    from cipherlens.api.adapting import adapt
+    from cipherlens.api.attackers import AttackResources
+    from cipherlens.api.attacking import AttackReport, attack
+    from cipherlens.api.listing import list_attacks
+    from cipherlens.api.training import TrainResult, recommend, train
     from cipherlens.attacks import View, register_attack, run_attack
     from cipherlens.auditing.result import AuditReport
     from cipherlens.auditing.run import AuditConfig, audit
+    from cipherlens.ciphers.estimated_inverse import EstimatedInverse
+    from cipherlens.data.images import Preprocess
     from cipherlens.data.sealed.dataset import SealedDataset
+    from cipherlens.data.sealed.seal import seal
+    from cipherlens.data.sealed.shards import SealOptions
+    from cipherlens.data.sealed.unseal import unseal
     from cipherlens.keyed import fold, lock
     from cipherlens.models import create_model
+    from cipherlens.training.config import TrainConfig
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Imported on first use: a client needs no torch, and does not wait for its import.
 _LAZY = {
+    "AttackReport": "cipherlens.api.attacking",
+    "AttackResources": "cipherlens.api.attackers",
     "AuditConfig": "cipherlens.auditing.run",
     "AuditReport": "cipherlens.auditing.result",
+    "EstimatedInverse": "cipherlens.ciphers.estimated_inverse",
+    "Preprocess": "cipherlens.data.images",
+    "SealOptions": "cipherlens.data.sealed.shards",
     "SealedDataset": "cipherlens.data.sealed.dataset",
+    "TrainConfig": "cipherlens.training.config",
+    "TrainResult": "cipherlens.api.training",
     "View": "cipherlens.attacks",
+    "adapt": "cipherlens.api.adapting",
+    "attack": "cipherlens.api.attacking",
     "audit": "cipherlens.auditing.run",
     "create_model": "cipherlens.models",
     "fold": "cipherlens.keyed",
+    "list_attacks": "cipherlens.api.listing",
     "lock": "cipherlens.keyed",
+    "recommend": "cipherlens.api.training",
     "register_attack": "cipherlens.attacks",
     "run_attack": "cipherlens.attacks",
+    "seal": "cipherlens.data.sealed.seal",
+    "train": "cipherlens.api.training",
+    "unseal": "cipherlens.data.sealed.unseal",
 }
 
 __all__ = [
+    "AttackReport",
+    "AttackResources",
     "AuditConfig",
     "AuditReport",
     "CipherlensError",
+    "EstimatedInverse",
     "Key",
+    "Preprocess",
+    "SealOptions",
     "SealedDataset",
+    "TrainConfig",
+    "TrainResult",
     "View",
+    "adapt",
+    "attack",
     "audit",
     "create_cipher",
     "create_model",
     "fold",
+    "list_attacks",
+    "list_ciphers",
     "lock",
+    "recommend",
     "register_attack",
     "register_cipher",
     "run_attack",
+    "seal",
     "testing",
+    "train",
+    "unseal",
 ]
 
 

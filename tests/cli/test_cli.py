@@ -210,7 +210,7 @@ def test_package_documentation_runs():
 
     assert doctest.testmod(cipherlens).attempted == 5
     assert doctest.testmod(cipherlens).failed == 0
-    assert len(cipherlens.__all__) <= 15
+    assert len(cipherlens.__all__) <= 30  # each is a promise
     for name in cipherlens.__all__:
         assert getattr(cipherlens, name) is not None
 

@@ -154,7 +154,7 @@ def test_training_starts_from_the_ciphertexts_where_it_can(call, place, tmp_path
         seen = adapt(record.normalization.apply(torch.from_numpy(read_all(split(place, "a"))))) * 0.25 + 0.5
     np.testing.assert_allclose(seen.numpy(), pictures, atol=1e-3)
     # A finished run finds nothing again.
-    monkeypatch.setattr("cipherlens.cli.commands.adapt.find_map", None)
+    monkeypatch.setattr("cipherlens.api.start.find_map", None)
     assert call(*arguments)[0] == 0
 
 
@@ -202,7 +202,7 @@ def test_where_it_cannot_it_starts_at_random_and_says_so(call, cipher, params, o
     seal("synthetic:objects?n=40&test=10&size=32", tmp_path / "sealed", create_cipher(cipher, **params), KEYS["a"])
     arguments = ("train", tmp_path / "sealed", "--adapt", *options, *QUICK, "--out", tmp_path / "run")
     code, _, err = call(*arguments, "--start", "ciphertexts")
-    assert (code, reason in err, "--start random" in err) == (2, True, True), err
+    assert (code, reason in err, "random (--start)" in err) == (2, True, True), err
     assert not (tmp_path / "run").exists()
     code, _, err = call(*arguments)
     if cipher == "stream":  # its ciphertext has a row more, which no window of 4 divides

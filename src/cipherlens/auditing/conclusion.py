@@ -36,7 +36,7 @@ def conclude(
     verdict, headline = _judge(worst)
     sentences = [
         conclusions.verdict_words(verdict, headline, bool(attacks), bool(counted)),
-        conclusions.late_words(late) if late else "",
+        conclusions.late_words(late, headline) if late else "",
         control_words(controls),
     ]
     exceeded = any(row["exceeded"] for row in thresholds)

@@ -20,7 +20,7 @@ def summary_lines(report: AuditReport) -> list[str]:
         f"Attacker who also knows some pictures: {_describe_worst(report, 'kpa')}",
         f"Verdict: {_name_verdict(report)}. "
         f"{said + ' ' if said else ''}"
-        f"{late_words(late) + ' ' if late else ''}"
+        f"{late_words(late, report.headline) + ' ' if late else ''}"
         f"{report.advice[0]}",
     ]
     # Parameters come from an untrusted manifest; line breaks and control characters are removed.

@@ -42,10 +42,12 @@ def verdict_words(verdict: str, best: Record | None, attacked: bool, counted: bo
     return f"{ATTACKERS[best['threat_model']].who} {extent}: {got}."
 
 
-def late_words(late: Sequence[Record]) -> str:
-    """The warning about jobs that exceeded the time."""
+def late_words(late: Sequence[Record], headline: Record | None) -> str:
+    """The warning about jobs that exceeded the time. More than the originals cannot leak."""
     names = list(dict.fromkeys(row["attack"] for row in late))
-    return f"Time was too short for all of it ({list_words(names)}), so more may leak than was found."
+    everything = headline is not None and headline["exact_pixels"] == 1
+    more = "" if everything else ", so more may leak than was found"
+    return f"Time was too short for all of it ({list_words(names)}){more}."
 
 
 def advise(

@@ -1,6 +1,7 @@
 """What people see: data on stdout, messages and progress on stderr."""
 
 import json
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,9 +31,24 @@ def say(*lines: str) -> None:
 
 def say_error(word: str, error: CipherlensError, known: Collection[str]) -> None:
     """An error and the way out, with the options for it, of those that the command has."""
-    options = [option for name in error.parameters if (option := f"--{name.replace('_', '-')}") in known]
-    named = f" ({', '.join(options)})" if options else ""
+    named = _name_options([name for name in error.parameters if _option(name) in known])
     say(f"{word}: {error.args[0]}", *([f"  hint: {error.hint}{named}"] if error.hint else []))
+
+
+def _option(parameter: str) -> str:
+    return f"--{parameter.replace('_', '-')}"
+
+
+def _name_options(parameters: Sequence[str]) -> str:
+    return f" ({', '.join(map(_option, parameters))})" if parameters else ""
+
+
+class Notes(logging.Handler):
+    """Says what the library notes, with the options for it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say one note."""
+        say(f"note: {record.getMessage()}{_name_options(getattr(record, 'parameters', ()))}")
 
 
 def say_if_unchecked(key: object, what: Path) -> None:

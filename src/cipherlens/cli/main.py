@@ -1,5 +1,6 @@
 """Entry point: collects the commands, turns errors into messages and exit codes."""
 
+import logging
 import os
 import sys
 
@@ -21,7 +22,7 @@ from cipherlens.cli.commands import (
     train,
 )
 from cipherlens.cli.configuration import FILE_NAME, FolderConfiguration
-from cipherlens.cli.console import messages, say, say_error
+from cipherlens.cli.console import Notes, messages, say, say_error
 from cipherlens.cli.inputs import STDIN
 from cipherlens.errors import CipherlensError, UsageError
 from cipherlens.memory import disable_malloc_trim
@@ -52,6 +53,9 @@ def run(arguments: list[str] | None = None) -> None:
 
 def execute(arguments: list[str]) -> int:
     """Run one command and return its exit code; messages go to stderr."""
+    notes = logging.getLogger("cipherlens")
+    notes.handlers = [Notes()]
+    notes.setLevel(logging.INFO)
     try:
         named = [STDIN if argument == "-" and arguments[0] == "predict" else argument for argument in arguments]
         app(named, exit_on_error=False, print_error=False, result_action="return_value")

@@ -1,30 +1,17 @@
 """Opening run folders from the command line: which key they need, and whether it is the right one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import say_if_unchecked
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import NO_KEY, CipherSpec
+from cipherlens.data.sealed.manifest import CipherSpec
 from cipherlens.errors import KeyFailureError
 from cipherlens.keys import Key
 
 if TYPE_CHECKING:
     from cipherlens.training.run.load import Run
-
-
-def check_same_scheme(trained: dict[str, Any], dataset: SealedDataset, hint: str) -> None:
-    """Raise KeyFailureError unless the images were sealed as those that the run was trained (or locked) for."""
-    given = dataset.spec.to_json()
-    for name, word in (("cipher", "cipher"), ("params", "cipher with"), ("key_fingerprint", "key")):
-        if name == "key_fingerprint" and trained.get(name) == NO_KEY:
-            continue  # trained on photos that nobody sealed; plain ones are alike under any key
-        if trained.get(name) != given[name]:
-            raise KeyFailureError(
-                f"the run is for images sealed with {word} {trained.get(name)}, these were with {given[name]}",
-                hint=hint,
-            )
 
 
 def open_sealed(sealed: Path, key: Key | None, check: bool = True) -> SealedDataset:

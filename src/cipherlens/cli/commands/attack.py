@@ -1,33 +1,24 @@
 """The command attack: one attack on a sealed data set. The plain images serve scoring only."""
 
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from cyclopts import Parameter
+
+from cipherlens.api.attackers import AttackResources, require_found
 from cipherlens.attacks.base import Attack
 from cipherlens.attacks.registry import PLUGINS, get_attack, list_names
-from cipherlens.cli.commands.attack_resources import (
-    AttackResources,
-    choose_attack,
-    require_found,
-    require_map,
-    save_inverse,
-)
+from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
 from cipherlens.cli.console import emit, say
-from cipherlens.cli.options.attacks import AttackerOptions, NetworkOptions
+from cipherlens.cli.options.attacks import AttackerOptions
 from cipherlens.cli.options.keys import GivenKey
-from cipherlens.cli.options.types import Json
-from cipherlens.cli.photos import TEST
+from cipherlens.cli.options.types import NETWORKS, Json
 from cipherlens.cli.runs import open_sealed
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import choose_split
-from cipherlens.data.sources.base import pick_evenly
 from cipherlens.errors import UsageError
-from cipherlens.keys import Key
 
 if TYPE_CHECKING:
-    from cipherlens.evaluation.harness import Evaluation
-    from cipherlens.evaluation.target import Target
+    from cipherlens.api.attacking import AttackReport
 
 
 def attack(
@@ -41,7 +32,7 @@ def attack(
     save_map: Path | None = None,
     attacker: AttackerOptions = AttackerOptions(),
     keys: GivenKey = GivenKey(),
-    networks: NetworkOptions = NetworkOptions(),
+    networks: Annotated[AttackResources, Parameter(name="*", group=NETWORKS)] = AttackResources(),
     as_json: Json = False,
 ) -> None:
     """Attack a sealed data set as an eavesdropper would, and score the result against the plain images.
@@ -72,106 +63,73 @@ def attack(
         scored: the map is of the split with most images unless --split names one, and covariance searches from
         several starts, as for train --adapt.
     """
+    from cipherlens.api.attacking import attack as run_attack
+
     if plain is None and save_map is None:
         raise UsageError("an attack needs the plain images to be scored", hint="give --plain SOURCE, or --save-map")
-    means = AttackResources(
-        key=keys.load(), **{field.name: getattr(networks, field.name) for field in fields(networks)}
+    secret = keys.load()
+    dataset = open_sealed(sealed, secret)
+    report = run_attack(
+        name,
+        dataset,
+        plain=plain,
+        public=attacker.prior,
+        key=secret,
+        budget=attacker.budget,
+        seed=attacker.seed,
+        split=attacker.split,
+        resources=networks,
+        classifier=classifier,
+        needs_map=save_map is not None,
+        max_pixels=attacker.max_pixels,
     )
-    dataset = open_sealed(sealed, means.key)
-    chosen = choose_attack(name, dataset, means)
-    if save_map is not None:
-        require_map(chosen, dataset)
-    if plain is None:
-        assert save_map is not None
-        _find_map(chosen, dataset, attacker, save_map, as_json)
-        return
-    if classifier is not None and attacker.split is None and TEST in dataset.splits:
-        attacker = replace(attacker, split=TEST)  # it may have been trained on the others
-    target, result = _score(chosen, dataset, plain, attacker, means.key)
     if pictures is not None:
-        from cipherlens.auditing.report.pictures import write_comparison
-
-        write_comparison(pictures, target, result)
-    facts = result.to_json() | {"sealed": str(sealed), "cipher": dataset.spec.cipher}
-    lines = _describe_result(name, result)
-    if classifier is not None:
-        facts["recognition"] = recognition = _recognise(dataset, attacker.split, target, result, classifier)
-        lines.append(
-            f"recognised by a plain classifier: {recognition['accuracy']:.1%} of {recognition['n']} images "
-            f"(chance {recognition['chance']:.1%}), {recognition['categories']} of {recognition['present']} classes"
-            f" (a constant answer: 1); {recognition['answered']} different answers"
+        report.write_pictures(pictures)
+    if plain is not None:
+        facts = {"sealed": str(sealed), "cipher": dataset.spec.cipher}
+        emit(_describe_facts(report) | facts, as_json, _describe_report(report))
+    if save_map is not None:  # after the score, so that this is not lost where there is no map
+        _save(require_found(report.inverse), dataset, save_map)
+    if plain is None:
+        seen, took = report.ciphertexts, report.seconds
+        emit(
+            {"map": str(save_map), "attack": report.attack, "ciphertexts": seen, "seconds": took},
+            as_json,
+            [f"{save_map}: map found by {report.attack} from {seen} ciphertexts in {took:.1f} s"],
         )
-    emit(facts, as_json, lines)
-    if save_map is not None:  # last, so that a score is not lost where there is no map
-        save_inverse(require_found(result.inverse), dataset, save_map)
 
 
-def _score(
-    chosen: Attack, dataset: SealedDataset, plain: str, attacker: AttackerOptions, key: Key | None
-) -> "tuple[Target, Evaluation]":
-    """Run the attack on as many images as it may see, and score it on those that it did not know."""
-    from cipherlens.ciphers.threat_models import MAX_QUERIES
-    from cipherlens.evaluation.harness import evaluate
-    from cipherlens.evaluation.load import default_count, load_target
-
-    known, asks = chosen.threat_model.knows_pairs, chosen.threat_model.chooses
-    default = default_count(dataset.spec)
-    least = chosen.requirements.min_images
-    budget = attacker.budget
-    size = budget if budget is not None else least if known else MAX_QUERIES if asks else default
-    # Pairs are spent, so an attack that knows some needs other images to be scored on.
-    count = size + default if known else default if asks else size
-    oracle = key if asks else None
-    target = load_target(dataset, plain, attacker.split, count, attacker.prior, oracle, attacker.max_pixels)
-    if budget is None and not known and not asks:
-        size = len(target.plain)
-    return target, evaluate(chosen, target, size, attacker.seed)
+def _save(inverse: EstimatedInverse, dataset: SealedDataset, path: Path) -> None:
+    inverse.save(path, Target.of(dataset.spec.to_json()))
+    say(f"note: whoever has {path} can read the data set as well as the attack did: treat it like the key")
 
 
-def _describe_result(name: str, result: "Evaluation") -> list[str]:
+def _describe_facts(report: "AttackReport") -> dict[str, Any]:
+    assert report.evaluation is not None
+    recognition = {} if report.recognition is None else {"recognition": report.recognition}
+    return report.evaluation.to_json() | recognition
+
+
+def _describe_report(report: "AttackReport") -> list[str]:
+    result, found = report.evaluation, report.recognition
+    assert result is not None
     for flag in result.flags:
         say(f"do not rely on this figure: {flag}")
     low, high = result.ssim_ci95
-    return [
-        f"{name} with {result.budget} {result.budget_unit} ({result.prior}): {result.n} images scored",
+    lines = [
+        f"{report.attack} with {result.budget} {result.budget_unit} ({result.prior}): {result.n} images scored",
         f"SSIM {result.ssim:.3f} [{low:.3f}, {high:.3f}] (guessing {result.guess_ssim:.3f}), "
         f"PSNR {result.psnr:.1f} dB, exact pixels {result.exact_values:.1%}, {result.seconds:.1f} s",
         *([] if result.reidentified is None else [f"original found among all: {result.reidentified:.1%} of them"]),
     ]
-
-
-def _recognise(
-    dataset: SealedDataset, split: str | None, target: "Target", result: "Evaluation", classifier: Path
-) -> dict[str, Any]:
-    from cipherlens.evaluation.recognition import check_classes, recognise
-
-    check_classes(classifier, dataset.spec.classes)
-    labels = dataset.split(split or choose_split(dataset.spec)).labels
-    chosen = pick_evenly(len(labels), len(target.plain))[result.scored]
-    return recognise(result.reconstruction, labels[chosen], classifier).to_json()
-
-
-def _find_map(chosen: Attack, dataset: SealedDataset, attacker: AttackerOptions, path: Path, as_json: bool) -> None:
-    """The eavesdropper's own case: there is nothing to be scored with."""
-    from cipherlens.evaluation.load import default_count, load_view
-
-    if chosen.threat_model.knows_pairs or chosen.threat_model.chooses:
-        raise UsageError(f"the {chosen.name} attack needs the plain images", hint="give --plain SOURCE")
-    size = default_count(dataset.spec) if attacker.budget is None else attacker.budget
-    counts = dataset.spec.counts
-    split = attacker.split or max(counts, key=lambda name: counts[name])  # nothing is scored: where most images are
-    starts = chosen.count_starts(dataset.spec.structure())
-    view = load_view(dataset, split, size, attacker.prior, attacker.seed, attacker.max_pixels, starts)
-    if lack := chosen.missing_images(len(view.ciphertexts), view.plain_shape, view.structure.block):
-        raise UsageError(f"{chosen.name} {lack}", hint="see docs/attacks.md for what attacks need")
-    result = chosen.execute(view)
-    save_inverse(require_found(result.inverse), dataset, path)
-    seen = len(view.ciphertexts)
-    emit(
-        {"map": str(path), "attack": chosen.name, "ciphertexts": seen, "seconds": result.seconds},
-        as_json,
-        [f"{path}: map found by {chosen.name} from {seen} ciphertexts in {result.seconds:.1f} s"],
-    )
+    if found is None:
+        return lines
+    return [
+        *lines,
+        f"recognised by a plain classifier: {found['accuracy']:.1%} of {found['n']} images "
+        f"(chance {found['chance']:.1%}), {found['categories']} of {found['present']} classes"
+        f" (a constant answer: 1); {found['answered']} different answers",
+    ]
 
 
 def attacks(*, as_json: Json = False) -> None:

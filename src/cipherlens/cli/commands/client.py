@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from cipherlens.api.photos import note_remarks, note_unopened
 from cipherlens.ciphers import Cipher, create_cipher, list_ciphers
 from cipherlens.ciphers.broken import describe_breaks, find_breaks
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
@@ -17,14 +18,13 @@ from cipherlens.cli.options.ciphers import CipherOptions
 from cipherlens.cli.options.images import ImageOptions, SelectionOptions
 from cipherlens.cli.options.keys import ClientKey, GivenKey, read_passphrase
 from cipherlens.cli.options.types import IMAGES, KEY, WORK, Discard, Flag, Json, OptionalWhole
-from cipherlens.cli.photos import choose_hold_out, say_remarks, say_unopened
 from cipherlens.data.partial import discard_leftovers
 from cipherlens.data.sealed.job import plan_job
 from cipherlens.data.sealed.seal import SealReport, seal
 from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.unseal import read_with_map, unseal
-from cipherlens.data.sources.registry import canonical_source, open_source
-from cipherlens.data.sources.subsets import parse_classes, select
+from cipherlens.data.sources.registry import canonical_source
+from cipherlens.data.sources.subsets import parse_classes
 from cipherlens.errors import PartialResultError, UsageError
 from cipherlens.keys import Key
 
@@ -105,7 +105,7 @@ def encrypt(
         workers or os.cpu_count() or 1,
         selection.augment,
         subset,
-        choose_hold_out(select(open_source(source), subset), selection.hold_out, splits),
+        selection.hold_out,
     )
     if dry_run:
         job = plan_job(canonical_source(source), chosen, secret, options)
@@ -121,8 +121,8 @@ def encrypt(
 def _report_sealing(report: SealReport, destination: Path, key: Key, as_json: bool) -> None:
     for name, reason in report.skipped:
         say(f"skipped {name}: {reason}")
-    say_remarks(report.remarks)
-    say_unopened(report.unopened)
+    note_remarks(report.remarks)
+    note_unopened(report.unopened)
     reused = f", {report.reused} of them from an earlier run" if report.reused else ""
     emit(
         {"destination": str(destination), "fingerprint": key.fingerprint, **asdict(report)},

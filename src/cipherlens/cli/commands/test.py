@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
+from cipherlens.api.datasets import check_same_scheme
 from cipherlens.cli.console import emit
 from cipherlens.cli.options.keys import GivenKey
 from cipherlens.cli.options.types import Flag, Json
-from cipherlens.cli.runs import check_same_scheme, open_run, open_sealed
+from cipherlens.cli.runs import open_run, open_sealed
 
 
 def test(

@@ -1,13 +1,11 @@
 """Attackers on the command line: what they know, and what they hold."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 from cyclopts import Parameter
 
 from cipherlens.cli.options.images import MaxPixels
-from cipherlens.cli.options.types import ATTACKER, NETWORKS, OptionalWhole, Whole
+from cipherlens.cli.options.types import ATTACKER, OptionalWhole, Whole
 from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.errors import UsageError
 
@@ -32,23 +30,3 @@ class AttackerOptions:
     def __post_init__(self) -> None:
         if self.budget is not None and self.budget < 1:
             raise UsageError("a budget is at least 1", hint="leave it away for the default")
-
-
-@Parameter(name="*", group=NETWORKS)
-@dataclass(frozen=True, kw_only=True)
-class NetworkOptions:
-    """The run or the network that an attacker holds."""
-
-    run: Path | None = None
-    """Run folder for this sealed data. adaptation: of a classifier with an adaptation network; locked-model,
-    folded-model: of the keyed model."""
-    round: OptionalWhole = None
-    """adaptation: use the network as it was after so many rounds."""
-    public: Path | None = None
-    """folded-model: run folder of the plain network that was folded. batchnorm-match: run folder of a network on
-    plain images, or a timm model."""
-    weights: Path | None = None
-    """batchnorm-match: weights of the timm model from a local file, instead of over the network."""
-    start: Literal["random", "whitened", "ciphertexts"] | None = None
-    """batchnorm-match: the map that it changes: that of covariance (ciphertexts, the default), whitened blocks, or
-    these behind a random rotation."""

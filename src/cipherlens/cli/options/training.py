@@ -75,11 +75,9 @@ class TrainingOptions:
     seed: Whole = 0
     """Decides all random numbers: the same seed gives the same run."""
 
-    def split_fields(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Fields of TrainConfig: those that hold anyway, and those asked for where a model has its own."""
-        asked = {name: value for name, value in asdict(self).items() if value is not None}
-        names = ("epochs", "rounds", "optimizer", "patience", "seed")
-        return {name: asked.pop(name) for name in names}, asked
+    def get_fields(self) -> dict[str, Any]:
+        """Fields of TrainConfig that were asked for, or hold anyway."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @Parameter(name="*", group=PICTURES)
@@ -127,10 +125,11 @@ class FrontEndOptions:
     legacy_padding: Flag = False
     """Put its windows off the cipher's grid, as the report's public code does."""
 
-    @property
-    def block(self) -> int | None:
-        """The block asked for: None without an adaptation network, 0 for the cipher's."""
-        return 0 if self.adapt and self.adapt_block is None else self.adapt_block
+    def get_fields(self) -> dict[str, Any]:
+        """What ``recommend`` takes, by its names."""
+        fields = asdict(self)
+        file = fields.pop("front_end")
+        return fields | {"inverse": None if file is None else str(file)}
 
 
 @Parameter(name="*", group=LOCK)

@@ -9,7 +9,7 @@ import numpy as np
 from cipherlens.ciphers import Cipher
 from cipherlens.ciphers.structure import KeyStructure, Kind, Scope
 from cipherlens.data.sealed.manifest import DatasetSpec
-from cipherlens.data.sealed.shards import SealOptions, ShardTask, narrow, tag_source
+from cipherlens.data.sealed.shards import SealOptions, ShardTask, complete, narrow, tag_source
 from cipherlens.data.sources.augmented import choose_positions
 from cipherlens.data.sources.base import Source, require_split
 from cipherlens.data.sources.checks import check_class_names, check_labels
@@ -23,12 +23,16 @@ SHARD_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Job:
-    """A spec, its shards, the opened source, and the spec as earlier versions tagged it: by the source's name."""
+    """A spec, its shards, the opened source, the options, all of them decided.
+
+    ``named_spec`` is the spec as earlier versions tagged it: by the source's name.
+    """
 
     spec: DatasetSpec
     cipher: Cipher
     tasks: list[ShardTask]
     source: Source
+    options: SealOptions
     named_spec: DatasetSpec
 
 
@@ -43,6 +47,7 @@ def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> Job
     Raises DataError for invalid class names or labels, with which the sealed data set could not be read.
     """
     whole = open_source(source)
+    options = complete(options, whole)
     opened = narrow(whole, options)
     check_class_names(opened.classes)
     splits = options.splits or tuple(opened.splits)
@@ -74,14 +79,14 @@ def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> Job
         masked=opened.masked,
         augment=options.augment,
         window=options.preprocess.rules.window,
-        hold_out=options.hold_out,
+        hold_out=options.hold_out or 0,
     )
     tasks = [
         ShardTask(f"{split}-{number:05d}.safetensors", split, tuple(part.tolist()))
         for split, indices in chosen.items()
         for number, part in enumerate(_cut(indices, spec.shard_images))
     ]
-    return Job(spec, cipher, tasks, opened, replace(spec, source_tag=named_tag))
+    return Job(spec, cipher, tasks, opened, options, replace(spec, source_tag=named_tag))
 
 
 def _cut(indices: np.ndarray[Any, Any], size: int) -> list[np.ndarray[Any, Any]]:

@@ -47,8 +47,8 @@ class SealReport:
 
 
 def seal(
-    source: str,
-    out: Path,
+    source: str | Path,
+    out: str | Path,
     cipher: Cipher,
     key: Key,
     options: SealOptions | None = None,
@@ -61,20 +61,19 @@ def seal(
     unless ``on_error`` is ``"skip"``, and where the source has changed since the job began. Raises CipherlensError
     where another process writes to ``out``.
     """
-    options = options or SealOptions()
-    started = time.monotonic()
-    source = canonical_source(source)
+    started, out = time.monotonic(), Path(out)
+    source = canonical_source(str(source))
     unopened: dict[str, int] = {}
     if (folder := find_image_folder(source)) is not None:
         refuse_inside(out, folder)
         unopened = count_unopened(folder)
-    job = plan_job(source, cipher, key, options)
+    job = plan_job(source, cipher, key, options or SealOptions())
     finished = _find_finished(out, job, key)  # without the lock, which needs write access
     if finished is None:
         with hold_folder(out):
             finished = _find_finished(out, job, key)  # another process may have finished it meanwhile
             if finished is None:
-                report = _seal_rest(source, out, job, key, options, progress, started)
+                report = _seal_rest(source, out, job, key, progress, started)
                 return replace(report, unopened=unopened)
     return replace(_report(finished.shards, (), len(finished.shards), started), unopened=unopened)
 
@@ -84,11 +83,10 @@ def _seal_rest(
     out: Path,
     job: Job,
     key: Key,
-    options: SealOptions,
     progress: Callable[[int, int], None] | None,
     started: float,
 ) -> SealReport:
-    spec, done = _prepare(out, job, key)
+    (spec, done), options = _prepare(out, job, key), job.options
     journal = Journal(out, key)
     todo = [task for task in job.tasks if task.file not in done]
     reused, skipped, remarks = len(done), list[tuple[str, str]](), Counter[str]()

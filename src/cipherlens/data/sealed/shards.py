@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from cipherlens.data.sources.augmented import augment
 from cipherlens.data.sources.base import Source
 from cipherlens.data.sources.checks import check_labels
 from cipherlens.data.sources.registry import open_source
-from cipherlens.data.sources.subsets import hold_out, select
+from cipherlens.data.sources.subsets import choose_hold_out, hold_out, select
 from cipherlens.errors import DataError, UsageError
 from cipherlens.escaping import escape_terminal
 from cipherlens.files import write_temporary
@@ -32,7 +32,7 @@ class SealOptions:
     """Choices of a sealing job besides cipher and key.
 
     ``hold_out``: of a labelled source without splits, every so many images of each class become the test split (0:
-    none).
+    none; None: every fifth, where some class has five).
     """
 
     preprocess: Preprocess = field(default_factory=Preprocess)
@@ -43,7 +43,7 @@ class SealOptions:
     workers: int = 1
     augment: int = 0
     classes: tuple[str, ...] = ()
-    hold_out: int = 0
+    hold_out: int | None = None
 
     def __post_init__(self) -> None:
         if self.on_error not in ("stop", "skip"):
@@ -193,9 +193,16 @@ def tag_source(key: Key, spec: str, source: Source, options: SealOptions) -> tup
     return tag(key, [*named, source.files]), tag(key, named)
 
 
+def complete(options: SealOptions, source: Source) -> SealOptions:
+    """The options with a number of images to hold out, where it was left to the source."""
+    return replace(
+        options, hold_out=choose_hold_out(select(source, options.classes), options.hold_out, options.splits)
+    )
+
+
 def narrow(source: Source, options: SealOptions) -> Source:
     """The source with the requested classes only, images held out, and variants of training images."""
-    return augment(hold_out(select(source, options.classes), options.hold_out), options.augment)
+    return augment(hold_out(select(source, options.classes), options.hold_out or 0), options.augment)
 
 
 def make_shards(

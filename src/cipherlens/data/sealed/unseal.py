@@ -45,7 +45,9 @@ def decrypt_masks(spec: CipherSpec, bound: BoundCipher, masks: NDArray[np.uint8]
     return decrypt_batch(spec, bound, repeated)[:, :1]
 
 
-def unseal(sealed: Path, out: Path, key: Key, progress: Callable[[int, int], None] | None = None) -> int:
+def unseal(
+    sealed: str | Path, out: str | Path, key: Key, progress: Callable[[int, int], None] | None = None
+) -> int:
     """Decrypt into ``out/SPLIT/CLASS/POSITION.png`` and return the number of images.
 
     Images with masks are written to ``out/SPLIT/POSITION.png``, their masks to ``out/SPLIT/masks/POSITION.png``.
@@ -61,7 +63,7 @@ def unseal(sealed: Path, out: Path, key: Key, progress: Callable[[int, int], Non
         masks = decrypt_masks(spec, bound, batch["masks"]) if spec.masked else None
         return decrypt_batch(spec, bound, batch["images"], names), masks
 
-    return _write_pictures(dataset, out, decrypt, progress)
+    return _write_pictures(dataset, Path(out), decrypt, progress)
 
 
 def read_with_map(

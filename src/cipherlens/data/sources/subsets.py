@@ -2,6 +2,7 @@
 
 A subset of classes keeps those for pretraining apart from the encrypted ones."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,11 @@ from cipherlens.data.sources.checks import FileFacts, parse_count
 from cipherlens.errors import DataError, UsageError
 from cipherlens.untrusted import open_regular
 
+HELD_OUT = 5
+"""Default of hold_out: every fifth image, a usual share for testing."""
 _MAX_LIST_BYTES = 16 << 20
 """Maximum bytes of a file of class names. A limit on memory."""
+_notes = logging.getLogger(__name__)
 
 
 class ClassSubset:
@@ -114,6 +118,20 @@ def can_hold_out(source: Source, every: int) -> bool:
         return False
     labels = source.read_labels(ALL)
     return bool(source.classes) and labels.min() >= 0 and bool(np.bincount(labels).max() >= every)
+
+
+def choose_hold_out(source: Source, asked: int | None, splits: Sequence[str] = ()) -> int:
+    """Every how many-th image of a class is for testing: as asked; else the default, with a note, if it can be.
+
+    ``splits`` are those that are wanted.
+    """
+    if asked is not None:
+        return asked
+    if ALL in splits or not can_hold_out(source, HELD_OUT):
+        return 0
+    said = {"parameters": ("hold_out",)}
+    _notes.info("every %dth image of each class is kept for testing; 0 keeps none", HELD_OUT, extra=said)
+    return HELD_OUT
 
 
 def hold_out(source: Source, every: int) -> Source:

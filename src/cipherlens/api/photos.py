@@ -1,39 +1,39 @@
-"""Plain photos on the command line: which are held out, and training on them without a cipher."""
+"""Plain photos: which are held out, and training on them without a cipher."""
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.cli.console import say
 from cipherlens.data.decoding import REMARKS
 from cipherlens.data.extras import explain_missing
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed.job import find_image_folder
 from cipherlens.data.sealed.manifest import NO_KEY, PLAIN, CipherSpec
 from cipherlens.data.sources.augmented import TRAIN
-from cipherlens.data.sources.base import ALL, Source, pick_evenly
+from cipherlens.data.sources.base import pick_evenly
 from cipherlens.data.sources.decoded import DecodedSplit
 from cipherlens.data.sources.folder import count_unopened
 from cipherlens.data.sources.registry import canonical_source, open_source
-from cipherlens.data.sources.subsets import can_hold_out, hold_out
+from cipherlens.data.sources.subsets import choose_hold_out, hold_out
 from cipherlens.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cipherlens.training.engine.batches import ImageSet
     from cipherlens.training.engine.owners import Owner
 
-HELD_OUT = 5
-"""Default of hold_out: every fifth image, a usual share for testing."""
 TEST = "test"
 FEW = 20
 """Training images of a class below which a training is called small. Chosen by hand."""
 _MEASURED = 1_000
 """Maximum training images that are classified after training. Chosen by hand."""
+_notes = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,29 +46,16 @@ class Material:
     owners: "tuple[Owner, ...]" = ()
 
 
-def choose_hold_out(source: Source, asked: int | None, splits: list[str]) -> int:
-    """Every how many-th image of a class is for testing: as asked; else the default, said aloud, if it can be."""
-    if asked is not None:
-        return asked
-    if ALL in splits or not can_hold_out(source, HELD_OUT):
-        return 0
-    say(f"note: every {HELD_OUT}th image of each class is kept for testing; --hold-out 0 turns it off")
-    return HELD_OUT
-
-
-def read_photos(paths: Sequence[Path], preprocess: Preprocess, held_out: int | None) -> Material:
-    """Plain photos of one source. Raises UsageError for several, or for a source without classes or with masks."""
-    if len(paths) > 1:
-        raise UsageError("--plain takes one source of photos", hint="put them into one folder")
-    name = str(paths[0])
+def read_photos(name: str, preprocess: Preprocess, held_out: int | None) -> Material:
+    """Plain photos of a source. Raises UsageError for one without classes, or with masks."""
     source = open_source(name)
-    source = hold_out(source, choose_hold_out(source, held_out, []))
+    source = hold_out(source, choose_hold_out(source, held_out))
     if (folder := find_image_folder(canonical_source(name))) is not None:
-        say_unopened(count_unopened(folder))
+        note_unopened(count_unopened(folder))
     if source.masked or not source.classes:
         raise UsageError(
-            f"{name} has {'masks' if source.masked else 'no classes'}, so --plain cannot train on it",
-            hint="seal masks with: cipherlens encrypt --cipher identity"
+            f"{name} has {'masks' if source.masked else 'no classes'}, so its plain photos teach nothing",
+            hint="seal photos with masks with the cipher identity"
             if source.masked
             else "put the photos into one folder per class",
         )
@@ -82,8 +69,8 @@ def read_photos(paths: Sequence[Path], preprocess: Preprocess, held_out: int | N
     return Material(photos, tested, spec.to_json())
 
 
-def say_if_few(material: Material) -> None:
-    """Say it where a class has so few training images that accuracy is a matter of chance."""
+def note_if_few(material: Material) -> None:
+    """Note where a class has so few training images that accuracy is a matter of chance."""
     images = material.train_set
     if getattr(images, "masks", None) is not None:
         return
@@ -91,20 +78,21 @@ def say_if_few(material: Material) -> None:
         return  # refused later, by what it lacks
     least = int(np.bincount(images.labels, minlength=len(images.classes)).min())
     if least < FEW:
-        say(f"note: a class has only {least} training images, so accuracy will vary from run to run")
+        _notes.warning("a class has only %d training images, so accuracy will vary from run to run", least)
 
 
-def say_unopened(unopened: dict[str, int]) -> None:
-    """Say which files of a folder were not opened, by suffix, and how to open them."""
+def note_unopened(unopened: Mapping[str, int]) -> None:
+    """Note which files of a folder were not opened, by suffix, and how to open them."""
     for suffix, count in unopened.items():
         way = explain_missing(suffix)
-        say(f"not opened: {count} file{'s' if count > 1 else ''} {suffix}{'' if way is None else f' ({way})'}")
+        also = "" if way is None else f" ({way})"
+        _notes.warning("not opened: %d file%s %s%s", count, "s" if count > 1 else "", suffix, also)
 
 
-def say_remarks(remarks: Mapping[str, int]) -> None:
-    """Say how many images were decoded by a rule that changes them."""
+def note_remarks(remarks: Mapping[str, int]) -> None:
+    """Note how many images were decoded by a rule that changes them."""
     for remark, count in remarks.items():
-        say(f"note: {count} image{'s' if count > 1 else ''}: {REMARKS[remark]}")
+        _notes.info("%d image%s: %s", count, "s" if count > 1 else "", REMARKS[remark])
 
 
 class Sample:
@@ -123,7 +111,7 @@ class Sample:
         return self._images.read(self._chosen[indices])
 
 
-def measure_training(out: Path, material: Material, bound: BoundCipher | None) -> float | None:
+def measure_training(out: "Path", material: Material, bound: BoundCipher | None) -> float | None:
     """Accuracy of a finished run on training images, as it is used; None for several owners, and for masks.
 
     The accuracy that training reports is taken while the weights move, with BatchNorm's statistics of each batch.

@@ -1,0 +1,1 @@
+"""Tests of cipherlens.api: in Python what the commands do."""

@@ -1,0 +1,94 @@
+"""cl.seal, cl.recommend, cl.train, cl.adapt: what the commands do, with the same files."""
+
+import json
+import logging
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("timm")
+
+import cipherlens as cl
+from cipherlens.cli.main import execute
+from cipherlens.errors import KeyFailureError, UsageError
+
+SOURCE = "synthetic:objects?n=80&test=20&size=32"
+KEYS = [cl.Key(bytes([number]) * 32) for number in (1, 2)]
+HILL = cl.create_cipher("hill", block=4)
+QUICK = {"epochs": 1, "batch_size": 20, "threads": 1, "precision": "float32"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("train")
+    for number, key in enumerate(KEYS):
+        cl.seal(SOURCE, made / f"sealed-{number}", HILL, key)
+    cl.seal(SOURCE, made / "shuffled", cl.create_cipher("pixel-permutation"), KEYS[0])
+    return made
+
+
+def test_recommended_is_what_the_command_takes(folder, tmp_path):
+    options = ["--adapt", "--epochs", "1", "--batch-size", "20", "--threads", "1", "--precision", "float32"]
+    assert execute(["train", str(folder / "sealed-0"), *options, "--out", str(tmp_path / "command")]) == 0
+    config = cl.recommend(folder / "sealed-0", adapt=True, **QUICK)
+    assert (config.start, config.adapt_block) == ("ciphertexts", 4)
+    run = cl.train(folder / "sealed-0", config, out=tmp_path / "python")
+    assert run.accuracy == run.history[-1].test_accuracy and run.tested and run.cipher == "hill"
+    records = [json.loads((tmp_path / name / "config.json").read_text()) for name in ("command", "python")]
+    assert records[0] == records[1]
+    weights = [(tmp_path / name / "last.safetensors").read_bytes() for name in ("command", "python")]
+    assert weights[0] == weights[1]
+
+
+def test_a_models_recipe_is_recommended_for_what_it_sees(folder):
+    read, unread = (cl.recommend(folder / "sealed-0", "speednet", adapt=way) for way in (True, False))
+    assert read.lookahead and unread.lookahead and read.flip and not unread.flip
+    plain = cl.recommend(None, "speednet", label_smoothing=0.1)
+    assert plain.flip and plain.label_smoothing == 0.1 and plain.adapt_block is None
+    assert not cl.recommend(folder / "shuffled", "preresnet20", lock="shuffled").flip
+    with pytest.raises(UsageError, match="no adaptation network"):
+        cl.recommend(None, adapt=True)
+
+
+def test_one_more_owner_and_several(folder, tmp_path, caplog):
+    config = cl.recommend(folder / "sealed-0", adapt=True, **QUICK)
+    cl.train(folder / "sealed-0", config, out=tmp_path / "run")
+    with caplog.at_level(logging.WARNING, "cipherlens"):
+        record = cl.adapt(tmp_path / "run", folder / "sealed-1", out=tmp_path / "adapted")
+    assert [owner.provenance["key_fingerprint"] for owner in record.owners] == [key.fingerprint for key in KEYS]
+    assert "can decrypt the images" in caplog.text
+    both = [folder / "sealed-0", folder / "sealed-1"]
+    joint = cl.train(both, cl.recommend(both, adapt=True, **QUICK), out=tmp_path / "joint")
+    assert joint.learned is None and joint.accuracy >= 0
+    with pytest.raises(UsageError, match="share a model only through"):
+        cl.train(both, cl.TrainConfig("preresnet20", **QUICK), out=tmp_path / "none")
+
+
+def test_plain_photos_and_a_locked_model(folder, tmp_path):
+    run = cl.train(SOURCE, cl.recommend(None, **QUICK), out=tmp_path / "plain", plain=True)
+    assert run.cipher == "identity" and run.history[-1].test_accuracy is not None
+    config = cl.TrainConfig("preresnet20", lock="shuffled", **QUICK)
+    locked = cl.train(folder / "shuffled", config, out=tmp_path / "locked", key=KEYS[0])
+    assert locked.config.lock == "shuffled" and locked.learned is not None
+    with pytest.raises(KeyFailureError):
+        cl.train(folder / "shuffled", config, out=tmp_path / "wrong", key=KEYS[1])
+    with pytest.raises(UsageError, match="these are hill"):
+        cl.train(folder / "sealed-0", config, out=tmp_path / "hill", key=KEYS[0])
+    with pytest.raises(UsageError, match="need no key"):
+        cl.train(SOURCE, out=tmp_path / "keyed", plain=True, key=KEYS[0])
+    with pytest.raises(UsageError, match="for plain photos"):
+        cl.train(folder / "sealed-0", out=tmp_path / "sized", preprocess=cl.Preprocess(32))
+    with pytest.raises(UsageError, match="one source"):
+        cl.train([SOURCE, SOURCE], out=tmp_path / "two", plain=True)
+    with pytest.raises(UsageError, match="nothing to train on"):
+        cl.train([], cl.TrainConfig("preresnet20"), out=tmp_path / "empty")
+
+
+def test_lists():
+    assert "hill" in cl.list_ciphers() and "covariance" in cl.list_attacks()
+    assert "neighbours" in cl.list_attacks(cl.create_cipher("negpos"))
+    hill = cl.list_attacks(HILL)
+    assert {"covariance", "known-plaintext", "chosen-plaintext"} <= set(hill) and "levels" not in hill
+    assert cl.list_attacks(cl.create_cipher("etc", block=4), (3, 32, 32)) == cl.list_attacks(
+        cl.create_cipher("etc", block=4)
+    )
