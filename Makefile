@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # How long `make fuzz` runs.
 MINUTES ?= 10
 
-.PHONY: demo test quick light full fuzz check lint types smoke lowest clean
+.PHONY: demo test quick light full fuzz check lint types smoke wheel advisories lock lowest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/cipherlens demo
@@ -48,13 +48,45 @@ smoke: $(VENV)/.demo
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.demo: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e '.[train,audit]'
+# Exact versions with hashes, so that tomorrow's release of a dependency breaks nobody's set-up.
+INSTALL := -m pip install --quiet --require-hashes -r requirements
+ITSELF := -m pip install --quiet --no-deps --no-build-isolation -e .
+
+$(VENV)/.demo: pyproject.toml requirements/demo.txt | $(BIN)/python
+	$(BIN)/python $(INSTALL)/demo.txt
+	$(BIN)/python $(ITSELF)
 	touch $@
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
+$(VENV)/.dev: pyproject.toml requirements/dev.txt | $(BIN)/python
+	$(BIN)/python $(INSTALL)/dev.txt
+	$(BIN)/python $(ITSELF)
 	touch $@ $(VENV)/.demo
+
+$(VENV)/.release: requirements/release.txt | $(BIN)/python
+	$(BIN)/python $(INSTALL)/release.txt
+	touch $@
+
+# What would be published: built, checked, installed alone, and used; with the list of its dependencies (SBOM).
+DIST := $(VENV)/dist
+wheel: $(VENV)/.release
+	rm -rf $(DIST)
+	$(BIN)/python -m build --quiet --outdir $(DIST)
+	$(BIN)/twine check --strict $(DIST)/*
+	$(BIN)/python -m tests.packaging $(DIST)
+
+# Known vulnerabilities of the exact versions. It asks PyPI, which mirrors do not answer for: run it by hand.
+advisories: $(VENV)/.release
+	$(BIN)/pip-audit --disable-pip --requirement requirements/dev.txt
+
+# Newer versions of everything, for all platforms. The set-up commands take no others.
+COMPILE := $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-annotate --no-header \
+	--python-version 3.11 -c requirements/held.in
+lock: | $(BIN)/python
+	$(BIN)/python -m pip install --quiet uv
+	$(COMPILE) pyproject.toml requirements/build.in -o requirements/client.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra train --extra audit -o requirements/demo.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra dev -o requirements/dev.txt
+	$(COMPILE) requirements/release.in -c requirements/dev.txt -o requirements/release.txt
 
 # The tests with the lowest versions that pyproject.toml allows, in an environment of their own.
 LOWEST := $(VENV)-lowest

@@ -193,7 +193,7 @@ def test_on_the_command_line(call, place, tmp_path):
     code, _, errors = call("decrypt", place / "a", tmp_path / "pictures", "--map", found)
     assert code == 0, errors
     for options, message in (
-        ((), "needs --public"),
+        ((), "needs a public network\n  hint: name it (--public)"),
         ((*public, "--weights", found), "weights of its own"),
         (("--public", "no-such-model", "--weights", found), "unknown model"),
     ):
