@@ -32,14 +32,14 @@ def verdict_words(verdict: str, best: Record | None, attacked: bool, counted: bo
     if best is None:
         return f"No attack of this audit did better than guessing. {caution}"
     got = (
-        f"the {best['attack']} attack, given {budget_words(best)}{knowing_words(best)}, gave back pictures with a "
-        f"similarity of {similarity(best['ssim'])} of 1 to the originals (guessing: "
-        f"{similarity(best['guess_ssim'])})"
+        f"Given {budget_words(best)}{knowing_words(best)}, the {best['attack']} attack gave back pictures with "
+        f"similarity {similarity(best['ssim'])} of 1 to the originals. "
+        f"Guessing gives {similarity(best['guess_ssim'])}."
     )
     if verdict == UNREAD:
-        return f"No attack of this audit gave back recognisable pictures. Something leaks: {got}. {caution}"
+        return f"No attack of this audit gave back recognisable pictures. Yet something leaks. {got} {caution}"
     extent = "can read them" if verdict == READABLE else "can read part of what they show"
-    return f"{ATTACKERS[best['threat_model']].who} {extent}: {got}."
+    return f"{ATTACKERS[best['threat_model']].who} {extent}. {got}"
 
 
 def late_words(late: Sequence[Record], headline: Record | None) -> str:

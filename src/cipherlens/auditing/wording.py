@@ -169,11 +169,10 @@ def score_words(attack: Record) -> str:
 
 
 def worst_words(attack: Record) -> str:
-    """One sentence on an attack: attacker, result, budget, time."""
-    got = _GOT[score_words(attack)]
+    """An attack in two sentences: attacker and result, budget and time."""
     return (
-        f"{ATTACKERS[attack['threat_model']].who} gets back {got}, "
-        f"from {budget_words(attack)}{knowing_words(attack)} in {duration_words(attack['seconds'])}."
+        f"{ATTACKERS[attack['threat_model']].who} gets back {_GOT[score_words(attack)]}. "
+        f"The attack had {budget_words(attack)}{knowing_words(attack)}, and took {duration_words(attack['seconds'])}."
     )
 
 
