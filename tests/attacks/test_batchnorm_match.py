@@ -200,7 +200,7 @@ def test_on_the_command_line(call, place, tmp_path):
         code, _, errors = call(*arguments, *options, "--plain", SOURCE)
         assert code == 2 and message in errors, errors
     code, _, errors = call("attack", "covariance", place / "a", "--plain", SOURCE, "--start", "whitened")
-    assert code == 2 and "--start is not for" in errors
+    assert code == 2 and "start is not for the covariance attack\n  hint: leave it away (--start)" in errors
     code, _, errors = call("attack", "batchnorm-match", place / "c", *public, "--plain", SOURCE)
     assert code == 2 and "does not apply" in errors
 

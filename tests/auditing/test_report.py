@@ -204,7 +204,9 @@ def test_the_worst_case_has_its_sentence_and_pictures(tmp_path: Path) -> None:
         "Anybody who sees the encrypted images gets back pictures that are close to the originals. "
         "The attack had 1,000 encrypted images, and took 1.5 s." in text
     )
-    assert "gets back pictures that are exactly the originals, every pixel of them. The attack had 1 original" in text
+    assert (
+        "gets back pictures that are exactly the originals, every pixel of them. The attack had 1 original" in text
+    )
     assert "Not tried" in text
     alts = re.findall(r'alt="(Eavesdropper, [^"]*|Knows some pictures, [^"]*)"', page)
     assert alts == ["Eavesdropper, picture 1, original", "Eavesdropper, picture 1, given back"]

@@ -1,5 +1,9 @@
 """Key files that keygen writes can be read again; hostile ones are refused by name."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from cipherlens.errors import KeyFailureError, UsageError
@@ -75,3 +79,71 @@ def test_keygen_says_what_is_wrong_with_a_comment(call, tmp_path):
     assert code == 2
     assert "\x85" not in err
     assert "one line" in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are those of POSIX")
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o644])
+def test_a_key_that_others_may_read_is_refused(tmp_path, call, mode):
+    path, link = tmp_path / "client.key", tmp_path / "link.key"
+    key = Key.generate()
+    key.save(path)
+    path.chmod(mode)
+    link.symlink_to(path)
+    for name in (path, link):
+        with pytest.raises(KeyFailureError, match=f"others may read .*{mode:03o}"):
+            Key.load(name)
+    assert Key.load(path, allow_open=True) == key
+    source = "synthetic:tiny?n=20&test=20&size=16"
+    encrypt = ("encrypt", source, tmp_path / "sealed", "--key", path, "--block", "4")
+    code, _, err = call(*encrypt)
+    assert code == 3 and "chmod 600" in err and "(--allow-open-key)" in err and not (tmp_path / "sealed").exists()
+    assert call(*encrypt, "--allow-open-key")[0] == 0
+    path.chmod(0o400)
+    assert Key.load(path) == key
+
+
+def test_what_is_no_key_file_is_told_first(tmp_path):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"\xff\xd8\xff\xe0 not text")
+    path.chmod(0o644)
+    with pytest.raises(KeyFailureError, match="not a cipherlens key file"):
+        Key.load(path)
+
+
+def test_a_passphrase_is_asked_for_at_a_terminal(tmp_path, call, monkeypatch):
+    asked, answers = [], []
+
+    def answer(prompt):
+        asked.append(prompt)
+        return answers.pop(0)
+
+    monkeypatch.setattr("cipherlens.cli.options.keys.getpass", answer)
+    path = tmp_path / "client.key"
+    code, _, err = call("keygen", path, "--ask-passphrase")
+    assert code == 2 and "no terminal" in err and not path.exists()
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    answers[:] = ["open sesame", "open simsim"]
+    assert call("keygen", path, "--ask-passphrase")[0] == 2 and not path.exists()
+    answers[:] = ["open sesame", "open sesame"]
+    assert call("keygen", path, "--ask-passphrase")[0] == 0
+    assert Key.load(path, "open sesame").fingerprint
+    source = "synthetic:tiny?n=20&test=20&size=16"
+    encrypt = ("encrypt", source, tmp_path / "sealed", "--key", path, "--block", "4")
+    answers[:] = ["wrong"]
+    assert call(*encrypt)[0] == 3
+    answers[:] = ["open sesame"]
+    assert call(*encrypt)[0] == 0 and str(path) in asked[-1]
+    both = ("--ask-passphrase", "--passphrase-file", tmp_path / "words")
+    assert call("keygen", tmp_path / "other.key", *both)[0] == 2
+
+
+def test_a_passphrase_comes_from_a_descriptor(tmp_path):
+    reading, writing = os.pipe()
+    os.write(writing, b"open sesame\n")
+    os.close(writing)
+    path = tmp_path / "client.key"
+    command = [sys.executable, "-c", "from cipherlens.cli.main import run; run()"]
+    options = ["--passphrase-file", f"/dev/fd/{reading}"]
+    subprocess.run([*command, "keygen", path, *options], check=True, pass_fds=[reading], timeout=60)
+    os.close(reading)
+    assert Key.load(path, "open sesame").fingerprint

@@ -170,9 +170,10 @@ def score_words(attack: Record) -> str:
 
 def worst_words(attack: Record) -> str:
     """An attack in two sentences: attacker and result, budget and time."""
+    had = f"{budget_words(attack)}{knowing_words(attack)}"
     return (
         f"{ATTACKERS[attack['threat_model']].who} gets back {_GOT[score_words(attack)]}. "
-        f"The attack had {budget_words(attack)}{knowing_words(attack)}, and took {duration_words(attack['seconds'])}."
+        f"The attack had {had}, and took {duration_words(attack['seconds'])}."
     )
 
 

@@ -38,12 +38,15 @@ class Key:
         return cls(secrets.token_bytes(KEY_BYTES))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], passphrase: str | None = None) -> "Key":
+    def load(
+        cls, path: str | os.PathLike[str], passphrase: str | None = None, *, allow_open: bool = False
+    ) -> "Key":
         """Read a key file (see :mod:`cipherlens.keys.keyfile`).
 
-        Raises KeyFailureError for a damaged file or a wrong or missing passphrase.
+        Raises KeyFailureError for a damaged file or a wrong or missing passphrase; also for a file of one's own
+        that others may read, unless ``allow_open``.
         """
-        secret, fingerprint = read_key_file(Path(path), passphrase)
+        secret, fingerprint = read_key_file(Path(path), passphrase, allow_open)
         if len(secret) != KEY_BYTES:
             raise KeyFailureError(
                 f"{path}: damaged key file (the key has the wrong length)", hint="restore a backup"

@@ -18,6 +18,7 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -81,17 +82,36 @@ def write_secret(path: Path, content: bytes) -> None:
         raise
 
 
-def read_key_file(path: Path, passphrase: str | None = None) -> tuple[bytes, str]:
+def _refuse_open(path: Path) -> None:
+    """Raise KeyFailureError for a file of one's own that others may read or write; as ssh does."""
+    facts = path.stat()
+    if os.name == "posix" and stat.S_ISREG(facts.st_mode) and facts.st_uid == os.getuid() and facts.st_mode & 0o077:
+        raise KeyFailureError(
+            f"others may read the key file {path} (mode {stat.S_IMODE(facts.st_mode):03o})",
+            hint=f"chmod 600 {path}; if somebody may have read it, make a new key",
+            parameters=("allow_open_key",),
+        )
+
+
+def read_key_file(path: Path, passphrase: str | None = None, allow_open: bool = False) -> tuple[bytes, str]:
     """The secret of a key file, and its stated fingerprint.
 
-    Raises KeyFailureError for a damaged file, or a wrong or missing passphrase.
+    Raises KeyFailureError for a damaged file, or a wrong or missing passphrase; without ``allow_open`` also for a
+    file of one's own that others may read.
     """
     fields = read_fields(path)
+    if not allow_open:
+        _refuse_open(path)
     if fields["protection"] == "none":
         return _decode(path, fields, "key"), fields["fingerprint"]
     if fields["protection"] == _PROTECTED:
         return _decrypt(path, fields, passphrase), fields["fingerprint"]
     raise KeyFailureError(f"{path}: unknown protection {fields['protection']!r}", hint="update cipherlens")
+
+
+def is_protected(path: Path) -> bool:
+    """Whether a key file needs a passphrase. Raises KeyFailureError for what is no key file."""
+    return read_fields(path)["protection"] == _PROTECTED
 
 
 def read_fields(path: Path) -> dict[str, str]:

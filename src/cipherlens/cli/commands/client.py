@@ -16,7 +16,7 @@ from cipherlens.cli.commands.inspect import inspect
 from cipherlens.cli.console import emit, progress_bar, say, say_discarded, say_if_unchecked
 from cipherlens.cli.options.ciphers import CipherOptions
 from cipherlens.cli.options.images import ImageOptions, SelectionOptions
-from cipherlens.cli.options.keys import ClientKey, GivenKey, read_passphrase
+from cipherlens.cli.options.keys import ClientKey, GivenKey, ask_passphrase, read_passphrase
 from cipherlens.cli.options.types import IMAGES, KEY, WORK, Discard, Flag, Json, OptionalWhole
 from cipherlens.data.partial import discard_leftovers
 from cipherlens.data.sealed.job import plan_job
@@ -34,6 +34,7 @@ def keygen(
     /,
     *,
     passphrase_file: Annotated[Path | None, Parameter(group=KEY)] = None,
+    ask: Annotated[Flag, Parameter(name="--ask-passphrase", group=KEY)] = False,
     comment: str = "",
     as_json: Json = False,
 ) -> None:
@@ -44,14 +45,19 @@ def keygen(
     keyfile
         File to create, readable by you only. Whoever holds it can decrypt.
     passphrase_file
-        Protect the key file with the passphrase in the first line of this file.
+        Protect the key file with the passphrase in the first line of this file; /dev/fd/3 for a descriptor.
+    ask
+        Protect it with a passphrase that you are asked for.
     comment
         One line to remember the key by.
     """
+    if ask and passphrase_file is not None:
+        raise UsageError("a passphrase is asked for, or read from a file", hint="give one of the two options")
+    passphrase = ask_passphrase() if ask else read_passphrase(passphrase_file)
     key = Key.generate()
-    key.save(keyfile, read_passphrase(passphrase_file), comment)
+    key.save(keyfile, passphrase, comment)
     emit(
-        {"keyfile": str(keyfile), "fingerprint": key.fingerprint, "protected": passphrase_file is not None},
+        {"keyfile": str(keyfile), "fingerprint": key.fingerprint, "protected": passphrase is not None},
         as_json,
         [
             f"{keyfile}: key {key.fingerprint}",

@@ -1,13 +1,17 @@
 """The client's key on the command line."""
 
+import sys
 from dataclasses import dataclass
+from getpass import getpass
 from pathlib import Path
 
 from cyclopts import Parameter
 
-from cipherlens.cli.options.types import KEY
-from cipherlens.errors import KeyFailureError
+from cipherlens.cli.options.types import KEY, Flag
+from cipherlens.errors import KeyFailureError, UsageError
+from cipherlens.escaping import escape_terminal
 from cipherlens.keys import Key
+from cipherlens.keys.keyfile import is_protected
 
 _PASSPHRASE_LIMIT = 1 << 16
 """Maximum characters of a passphrase file that are read. A limit on memory."""
@@ -21,11 +25,13 @@ class ClientKey:
     key: Path
     """Key file made by keygen."""
     passphrase_file: Path | None = None
-    """File whose first line is the key file's passphrase."""
+    """File whose first line is the key file's passphrase, /dev/fd/3 for a descriptor. Without it you are asked."""
+    allow_open_key: Flag = False
+    """Take a key file that others may read."""
 
     def load(self) -> Key:
         """Read the key file."""
-        return Key.load(self.key, read_passphrase(self.passphrase_file))
+        return _load(self.key, self.passphrase_file, self.allow_open_key)
 
 
 @Parameter(name="*", group=KEY)
@@ -36,11 +42,33 @@ class GivenKey:
     key: Path | None = None
     """Key file made by keygen."""
     passphrase_file: Path | None = None
-    """File whose first line is the key file's passphrase."""
+    """File whose first line is the key file's passphrase, /dev/fd/3 for a descriptor. Without it you are asked."""
+    allow_open_key: Flag = False
+    """Take a key file that others may read."""
 
     def load(self) -> Key | None:
         """Read the key file, if one is given."""
-        return None if self.key is None else Key.load(self.key, read_passphrase(self.passphrase_file))
+        return None if self.key is None else _load(self.key, self.passphrase_file, self.allow_open_key)
+
+
+def _load(path: Path, passphrase_file: Path | None, allow_open: bool) -> Key:
+    """Read a key file. A passphrase that is needed and not given is asked for, where there is a terminal."""
+    passphrase = read_passphrase(passphrase_file)
+    if passphrase is None and sys.stdin.isatty() and path.is_file() and is_protected(path):
+        passphrase = getpass(f"passphrase of {escape_terminal(str(path))}: ")
+    return Key.load(path, passphrase, allow_open=allow_open)
+
+
+def ask_passphrase() -> str:
+    """A new passphrase from the terminal, twice the same. Raises UsageError where there is none, or they differ."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask for a passphrase", hint="name a file", parameters=("passphrase_file",)
+        )
+    passphrase = getpass("new passphrase: ")
+    if not passphrase or getpass("the same again: ") != passphrase:
+        raise UsageError("no passphrase, or not twice the same", hint="run the command again")
+    return passphrase
 
 
 def read_passphrase(path: Path | None) -> str | None:
