@@ -68,9 +68,9 @@ $(VENV)/.release: requirements/release.txt | $(BIN)/python
 
 # What would be published: built, checked, installed alone, and used; with the list of its dependencies (SBOM).
 DIST := $(VENV)/dist
-wheel: $(VENV)/.release
+wheel: $(VENV)/.dev $(VENV)/.release
 	rm -rf $(DIST)
-	$(BIN)/python -m build --quiet --outdir $(DIST)
+	$(BIN)/python -m build --quiet --no-isolation --outdir $(DIST)
 	$(BIN)/twine check --strict $(DIST)/*
 	$(BIN)/python -m tests.packaging $(DIST)
 

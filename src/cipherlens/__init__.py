@@ -20,8 +20,9 @@ from cipherlens.keys import Key
 if TYPE_CHECKING:
     from cipherlens import testing
     from cipherlens.api.adapting import adapt
+    from cipherlens.api.attack_report import AttackReport
     from cipherlens.api.attackers import AttackResources
-    from cipherlens.api.attacking import AttackReport, attack
+    from cipherlens.api.attacking import attack
     from cipherlens.api.listing import list_attacks
     from cipherlens.api.training import TrainResult, recommend, train
     from cipherlens.attacks import View, register_attack, run_attack
@@ -41,7 +42,7 @@ __version__ = "0.2.0"
 
 # Imported on first use: a client needs no torch, and does not wait for its import.
 _LAZY = {
-    "AttackReport": "cipherlens.api.attacking",
+    "AttackReport": "cipherlens.api.attack_report",
     "AttackResources": "cipherlens.api.attackers",
     "AuditConfig": "cipherlens.auditing.run",
     "AuditReport": "cipherlens.auditing.result",

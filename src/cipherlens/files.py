@@ -4,6 +4,7 @@ import io
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,20 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | get
 def write_atomic(path: Path, content: bytes) -> None:
     """Write to a temporary name beside ``path``, sync, rename."""
     commit(write_temporary(path, content), path)
+
+
+def write_together(content: Mapping[Path, bytes]) -> None:
+    """Write several files, all of which are on the disk before the first has its name."""
+    written: dict[Path, Path] = {}
+    try:
+        for path, data in content.items():
+            written[path] = write_temporary(path, data)
+        for path, temporary in written.items():
+            commit(temporary, path)
+    except BaseException:
+        for temporary in written.values():
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_temporary(path: Path, *parts: bytes | memoryview) -> Path:

@@ -1,6 +1,7 @@
 """cl.attack: arrays and sealed data sets, scored or not, as the command scores them."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import cipherlens as cl
 from cipherlens.api.attackers import AttackResources
 from cipherlens.cli.main import execute
 from cipherlens.data.sources.registry import open_source
-from cipherlens.errors import ShapeError, UsageError
+from cipherlens.errors import KeyFailureError, ShapeError, UsageError
 
 SOURCE = "synthetic:tiny?n=60&test=48&size=32"
 KEY = cl.Key(bytes([9]) * 32)
@@ -107,6 +108,10 @@ def test_real_encryption_is_the_control(plain, public):
         ({"plain": "photos"}, UsageError, "are arrays"),
         ({"public": "photos"}, UsageError, "are arrays"),
         ({"plain": np.zeros((48, 3, 32, 32), np.int64)}, ShapeError, "int64"),
+        ({"plain": np.full((48, 3, 32, 32), 255.0)}, ShapeError, "between 0 and 1"),
+        ({"plain": np.zeros((48, 3, 32, 16), np.uint8)}, ShapeError, "those of"),
+        ({"budget": 0}, UsageError, "budget is at least 1"),
+        ({"starts": -1}, UsageError, "starts is at least 1"),
         ({"split": "test"}, UsageError, "for sealed data sets"),
         ({"resources": AttackResources(round=1)}, UsageError, "for sealed data sets"),
         ({"key": KEY}, UsageError, "the client's key is not for the covariance attack"),
@@ -156,3 +161,52 @@ def test_a_sealed_set_knows_its_cipher(sealed, plain):
     for arguments in ({"cipher": cl.create_cipher("negpos")}, {"plain": plain}, {"public": plain}):
         with pytest.raises(UsageError, match="knows its cipher"):
             cl.attack("covariance", sealed, **arguments)
+
+
+def test_the_key_has_to_be_that_of_the_ciphertexts(plain):
+    bound = bind("pixel-permutation")
+    ct = bound.encrypt(plain)
+    with pytest.raises(KeyFailureError, match="not made with this key"):
+        cl.attack("chosen-plaintext", ct, cipher=bound.cipher, plain=plain, key=cl.Key.generate())
+    report = cl.attack("chosen-plaintext", ct, cipher=bound.cipher, plain=plain, key=KEY)
+    assert report.target.bound is None  # a result holds no key
+    pickle.loads(pickle.dumps(report))
+
+
+def test_a_budget_limits_what_an_eavesdropper_sees(plain, public):
+    bound = bind("hill", block=4)
+    ct = bound.encrypt(plain)
+    few = cl.attack("covariance", ct, cipher=bound.cipher, public=public, budget=20, starts=1)
+    assert len(few.reconstruction) == 20
+    many = cl.attack("covariance", ct, cipher=bound.cipher, public=public, budget=1_000, starts=1)
+    assert len(many.reconstruction) == 48
+
+
+def test_tensors_of_any_kind(plain, tmp_path):
+    torch = pytest.importorskip("torch")
+    bound = bind("negpos")
+    ct = torch.from_numpy(bound.encrypt(plain))
+    originals = (torch.from_numpy(plain).double() / 255).requires_grad_()
+    report = cl.attack("neighbours", ct, cipher=bound.cipher, plain=originals)
+    assert report.ssim > 0.9
+    report.write_pictures(tmp_path / "pictures.png")
+
+
+def test_a_taller_ciphertext_has_its_images_shape(plain, public):
+    bound = bind("stream")
+    ct = bound.encrypt(plain)
+    read = cl.attack("covariance", ct, cipher=bound.cipher, public=public, starts=1)
+    assert read.reconstruction.shape == plain.shape
+
+
+def test_what_needs_originals_is_refused_before_anything_is_read(sealed):
+    with pytest.raises(UsageError, match="needs the plain images"):
+        cl.attack("known-plaintext", sealed, public="no such source")
+
+
+def test_pictures_without_originals_are_refused_at_once(sealed, call, tmp_path):
+    target = tmp_path / "map.safetensors"
+    code, _, err = call("attack", "covariance", sealed, "--save-map", target, "--pictures", tmp_path / "p.png")
+    assert code == 2 and "--plain" in err and not target.exists()
+    code, _, err = call("attack", "adaptation", sealed, "--plain", SOURCE, "--run", "x", "--round", "2.5")
+    assert code == 2 and "not a whole number" in err

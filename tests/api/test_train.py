@@ -80,8 +80,38 @@ def test_plain_photos_and_a_locked_model(folder, tmp_path):
         cl.train(folder / "sealed-0", out=tmp_path / "sized", preprocess=cl.Preprocess(32))
     with pytest.raises(UsageError, match="one source"):
         cl.train([SOURCE, SOURCE], out=tmp_path / "two", plain=True)
-    with pytest.raises(UsageError, match="nothing to train on"):
-        cl.train([], cl.TrainConfig("preresnet20"), out=tmp_path / "empty")
+    for key in (None, KEYS[0]):
+        with pytest.raises(UsageError, match="nothing to train on"):
+            cl.train([], cl.TrainConfig("preresnet20"), out=tmp_path / "empty", key=key)
+    with pytest.raises(UsageError, match="need no adaptation network"):
+        cl.train(SOURCE, cl.TrainConfig("preresnet20", adapt_block=4), out=tmp_path / "front", plain=True)
+    with pytest.raises(UsageError, match="with the client's key"):
+        cl.train(folder / "shuffled", config, out=tmp_path / "keyless")
+
+
+def test_several_owners_have_adaptation_networks_by_default(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("cipherlens.api.training.fit", lambda config, *_: configs.append(config) or 1 / 0)
+    configs = []
+    with pytest.raises(ZeroDivisionError):
+        cl.train([folder / "sealed-0", folder / "sealed-1"], out=tmp_path / "two")
+    assert configs[0].adapt_block == 4
+
+
+def test_notes_are_said_once_with_options_that_a_command_has(folder, tmp_path, capsys):
+    logging.basicConfig(force=True)
+    try:
+        photos = tmp_path / "photos"
+        cl.unseal(folder / "sealed-0", tmp_path / "pictures", KEYS[0])
+        (tmp_path / "pictures" / "test").rename(photos)
+        arguments = [str(photos), str(tmp_path / "again"), "--key", str(tmp_path / "client.key")]
+        KEYS[0].save(tmp_path / "client.key")
+        assert execute(["encrypt", *arguments, "--block", "4", "--hold-out", "0"]) == 0
+        capsys.readouterr()
+        assert execute(["train", str(photos), "--plain", "--epochs", "1", "--out", str(tmp_path / "run")]) == 0
+        err = capsys.readouterr().err
+        assert err.count("training images, so accuracy") == 1
+    finally:
+        logging.basicConfig(force=True, handlers=[])
 
 
 def test_lists():

@@ -258,11 +258,14 @@ def test_what_was_not_run_is_listed(tmp_path: Path) -> None:
     assert "Every attack that an audit has for this method was run" in render(tmp_path, make_report())
 
 
-@pytest.mark.parametrize("exact", [0.2, 1.0])
-def test_more_than_everything_cannot_leak(exact: float) -> None:
-    report = make_report([make_attack(ssim=1.0, exact_pixels=exact)], not_run=[make_missing()])
+@pytest.mark.parametrize(
+    ("make", "exact", "more"), [("attack", 0.2, True), ("attack", 1, False), ("known", 1, True)]
+)
+def test_more_than_everything_cannot_leak_to_the_weakest(make: str, exact: float, more: bool) -> None:
+    row = (make_attack if make == "attack" else make_known)(ssim=1.0, exact_pixels=exact)
+    report = make_report([row], not_run=[make_missing()])
     for text in (report.verdict_text, summary_lines(report)[-1]):
-        assert "Time was too short" in text and ("more may leak" in text) == (exact < 1)
+        assert "Time was too short" in text and ("more may leak" in text) == more
 
 
 def fail_control(report: AuditReport, attack: str, control: str) -> AuditReport:

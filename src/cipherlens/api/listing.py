@@ -9,9 +9,10 @@ _BLOCKS = 16
 
 
 def list_attacks(cipher: Cipher | None = None, shape: Shape | None = None) -> list[str]:
-    """Names of all attacks; of those that say something about images (C, H, W) of ``shape`` under a ``cipher``.
+    """Names of all attacks, those of installed packages too; or of those that say something about a ``cipher``.
 
-    Those of installed packages are named too. Attacks that hold a model are not: they need one.
+    ``shape`` (C, H, W) is that of the images. For a cipher of this package its own attacks are named, for others
+    those of all installed packages. Attacks that hold a model are not named: they need one.
     """
     if cipher is None:
         return registry.list_names()

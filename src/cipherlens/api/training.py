@@ -71,6 +71,7 @@ def recommend(
     """
     datasets = _open_all(data, None)
     block = 0 if adapt and adapt_block is None else adapt_block
+    settings = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
     network = {name: settings.pop(name) for name in ("adaptation", "inverse", "legacy_padding") if name in settings}
     locked = settings.get("lock") is not None
     beginning: dict[str, Any] = {"start": "random"}
@@ -98,21 +99,34 @@ def train(
     """Train a model into the run folder ``out``; the same call continues an interrupted training.
 
     ``data`` is a sealed data set (or its folder), or several of the same classes under different keys, each of
-    which gets an adaptation network of its own. With ``plain`` it is a source of photos: they are decoded as
-    ``preprocess`` says, and every ``hold_out``-th of each class is for testing (None: every fifth, where the source
-    has no splits). ``config`` is by default what ``recommend`` says. With the client's ``key`` the model is locked
-    to it (``config.lock``), and whoever calls this can read the key. ``progress`` is called during training.
+    which gets an adaptation network of its own. ``config`` is by default what ``recommend`` says, with adaptation
+    networks for several. Where its steps are few, ``norm_images`` are chosen. With the client's ``key`` the model
+    is locked to it (``config.lock``), and whoever calls this can read the key. ``progress`` is called meanwhile.
+
+    With ``plain`` the data is a source of photos. They are decoded as ``preprocess`` says. Every ``hold_out``-th of
+    each class is for testing (None: every fifth, where the source has no splits).
 
     Raises UsageError for settings that do not fit the data, DataError or ShapeError for damaged data,
     KeyFailureError for another key.
     """
     if plain and key is not None:
         raise UsageError("plain photos need no key", hint="leave it away", parameters=("key",))
+    if plain and config is not None and config.adapt_block is not None:
+        raise UsageError("plain photos need no adaptation network", hint="leave it away", parameters=("adapt",))
     if not plain and (preprocess is not None or hold_out is not None):
         raise UsageError("options for images are for plain photos, sealed ones have theirs", hint="seal with them")
     datasets = [] if plain else _open_all(data, key)
+    if not plain and not datasets:
+        raise UsageError("there is nothing to train on", hint="give a sealed data set")
     bound = None if key is None else bind_lock(datasets[0], key)
-    config = config or recommend(datasets or None, lock=None if key is None else "shuffled")
+    lock = None if key is None else "shuffled"
+    config = config or recommend(datasets or None, adapt=len(datasets) > 1, lock=lock)
+    if (config.lock is None) != (key is None):
+        raise UsageError(
+            "a locked model is trained with the client's key, any other without",
+            hint="give the key together with lock, or neither",
+            parameters=("key",),
+        )
     out = Path(out)
     material = (
         read_photos(_name_source(data), preprocess or Preprocess(), hold_out)
@@ -159,8 +173,6 @@ def _name_source(data: Data) -> str:
 
 def _collect(datasets: Sequence[SealedDataset], config: TrainConfig) -> Material:
     """The sets of one owner, or of several; each of these needs an adaptation network of its own."""
-    if not datasets:
-        raise UsageError("there is nothing to train on", hint="give a sealed data set")
     dataset, split = datasets[0], choose_train_split(datasets[0])
     provenance = dataset.spec.to_json()
     if len(datasets) == 1:
@@ -169,7 +181,7 @@ def _collect(datasets: Sequence[SealedDataset], config: TrainConfig) -> Material
     if config.adapt_block is None or config.lock is not None or config.inverse is not None:
         raise UsageError(
             "several data sets share a model only through adaptation networks, one for each key",
-            hint="add them, and leave away a key and the file of a map",
+            hint="add such networks, and leave away a key, and a map from a file",
             parameters=("adapt",),
         )
     train_set, test_set, owners = join(datasets, split, config.normalize)

@@ -12,7 +12,7 @@ from cipherlens.auditing.conclusion import Conclusion, conclude
 from cipherlens.auditing.samples import PictureRow
 from cipherlens.auditing.wording import ATTACKERS, Record
 from cipherlens.errors import DataError, unknown_name
-from cipherlens.files import write_atomic
+from cipherlens.files import write_atomic, write_together
 
 _FORMAT = {"format": "cipherlens-audit", "version": 1}
 _PICTURES = {"pictures", "exposed"}
@@ -104,9 +104,11 @@ class AuditReport:
 
         What cannot be made leaves the folder as it was.
         """
-        page, record = self._render(), self._encode()
-        _write(Path(folder) / "report.json", record)
-        return _write(Path(folder) / "report.html", page)
+        page, record = Path(folder) / "report.html", Path(folder) / "report.json"
+        content = {record: self._encode(), page: self._render()}
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_together(content)
+        return page
 
     def _render(self) -> bytes:
         from cipherlens.auditing.report.html import render  # jinja2 and matplotlib are for pages only

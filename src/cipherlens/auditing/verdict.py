@@ -43,9 +43,10 @@ def verdict_words(verdict: str, best: Record | None, attacked: bool, counted: bo
 
 
 def late_words(late: Sequence[Record], headline: Record | None) -> str:
-    """The warning about jobs that exceeded the time. More than the originals cannot leak."""
+    """The warning about jobs that exceeded the time; no more can leak where the weakest attacker reads all."""
     names = list(dict.fromkeys(row["attack"] for row in late))
-    everything = headline is not None and headline["exact_pixels"] == 1
+    weakest = next(iter(ATTACKERS))
+    everything = headline is not None and headline["threat_model"] == weakest and headline["exact_pixels"] == 1
     more = "" if everything else ", so more may leak than was found"
     return f"Time was too short for all of it ({list_words(names)}){more}."
 

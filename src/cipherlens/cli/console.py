@@ -1,5 +1,6 @@
 """What people see: data on stdout, messages and progress on stderr."""
 
+import errno
 import json
 import logging
 from collections.abc import Collection, Iterator, Sequence
@@ -35,6 +36,24 @@ def say_error(word: str, error: CipherlensError, known: Collection[str]) -> None
     say(f"{word}: {error.args[0]}", *([f"  hint: {error.hint}{named}"] if error.hint else []))
 
 
+_DISK = {
+    errno.ENOSPC: "no space is left on the disk",
+    errno.EDQUOT: "your share of the disk is used up",
+    errno.EROFS: "the disk is read-only",
+}
+
+
+def describe_disk(error: BaseException | None) -> CipherlensError | None:
+    """What is wrong with the disk; None where it is something else. A cause of the error counts too."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            place = f": {error.filename}" if error.filename else ""
+            hint = "make space, or choose another place" if error.errno != errno.EROFS else "choose another place"
+            return CipherlensError(_DISK[error.errno] + place, hint=f"{hint}; then run the same command again")
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def _option(parameter: str) -> str:
     return f"--{parameter.replace('_', '-')}"
 
@@ -44,11 +63,31 @@ def _name_options(parameters: Sequence[str]) -> str:
 
 
 class Notes(logging.Handler):
-    """Says what the library notes, with the options for it."""
+    """Says what the library notes, with the options for it, of those that the command has."""
+
+    def __init__(self, known: Collection[str]) -> None:
+        super().__init__()
+        self._known = known
 
     def emit(self, record: logging.LogRecord) -> None:
         """Say one note."""
-        say(f"note: {record.getMessage()}{_name_options(getattr(record, 'parameters', ()))}")
+        named = [name for name in getattr(record, "parameters", ()) if _option(name) in self._known]
+        say(f"note: {record.getMessage()}{_name_options(named)}")
+
+
+@contextmanager
+def show_notes(known: Collection[str]) -> Iterator[None]:
+    """Say what the library notes, and nowhere else; ``known`` are the options of the command."""
+    logger, notes = logging.getLogger("cipherlens"), Notes(known)
+    before = logger.level, logger.propagate
+    logger.addHandler(notes)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(notes)
+        logger.level, logger.propagate = before
 
 
 def say_if_unchecked(key: object, what: Path) -> None:

@@ -1,6 +1,5 @@
 """Entry point: collects the commands, turns errors into messages and exit codes."""
 
-import logging
 import os
 import sys
 
@@ -22,7 +21,7 @@ from cipherlens.cli.commands import (
     train,
 )
 from cipherlens.cli.configuration import FILE_NAME, FolderConfiguration
-from cipherlens.cli.console import Notes, messages, say, say_error
+from cipherlens.cli.console import describe_disk, messages, say, say_error, show_notes
 from cipherlens.cli.inputs import STDIN
 from cipherlens.errors import CipherlensError, UsageError
 from cipherlens.memory import disable_malloc_trim
@@ -53,18 +52,13 @@ def run(arguments: list[str] | None = None) -> None:
 
 def execute(arguments: list[str]) -> int:
     """Run one command and return its exit code; messages go to stderr."""
-    notes = logging.getLogger("cipherlens")
-    notes.handlers = [Notes()]
-    notes.setLevel(logging.INFO)
     try:
         named = [STDIN if argument == "-" and arguments[0] == "predict" else argument for argument in arguments]
-        app(named, exit_on_error=False, print_error=False, result_action="return_value")
+        with show_notes(_list_options(arguments)):
+            app(named, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         say(*f"usage: {error}".split("\n"), f"  hint: cipherlens {' '.join(arguments[:1])} --help")
         return UsageError.exit_code
-    except CipherlensError as error:
-        say_error("error", error, _list_options(arguments))
-        return error.exit_code
     except BrokenPipeError:
         # Whoever read our output has enough; point stdout elsewhere so that the exit does not complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -73,11 +67,20 @@ def execute(arguments: list[str]) -> int:
         say("interrupted; run the same command again to continue")
         return 130
     except Exception as error:
-        if os.environ.get("CIPHERLENS_TRACEBACK"):
-            messages.print_exception()
-        say(f"failed: {type(error).__name__}: {error}", "  hint: set CIPHERLENS_TRACEBACK=1 to see where")
-        return CipherlensError.exit_code
+        return _explain(error, _list_options(arguments))
     return 0
+
+
+def _explain(error: Exception, known: set[str]) -> int:
+    """Say what went wrong, in a command with the options ``known``; returns the exit code."""
+    expected = describe_disk(error) or error
+    if isinstance(expected, CipherlensError):
+        say_error("error", expected, known)
+        return expected.exit_code
+    if os.environ.get("CIPHERLENS_TRACEBACK"):
+        messages.print_exception()
+    say(f"failed: {type(error).__name__}: {error}", "  hint: set CIPHERLENS_TRACEBACK=1 to see where")
+    return CipherlensError.exit_code
 
 
 def _list_options(arguments: list[str]) -> set[str]:

@@ -1,24 +1,22 @@
 """The command attack: one attack on a sealed data set. The plain images serve scoring only."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from cipherlens.api.attackers import AttackResources, require_found
+from cipherlens.api.attackers import require_found
 from cipherlens.attacks.base import Attack
 from cipherlens.attacks.registry import PLUGINS, get_attack, list_names
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
 from cipherlens.cli.console import emit, say
-from cipherlens.cli.options.attacks import AttackerOptions
+from cipherlens.cli.options.attacks import AttackerOptions, NetworkOptions
 from cipherlens.cli.options.keys import GivenKey
-from cipherlens.cli.options.types import NETWORKS, Json
+from cipherlens.cli.options.types import Json
 from cipherlens.cli.runs import open_sealed
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import UsageError
 
 if TYPE_CHECKING:
-    from cipherlens.api.attacking import AttackReport
+    from cipherlens.api.attack_report import AttackReport
 
 
 def attack(
@@ -32,7 +30,7 @@ def attack(
     save_map: Path | None = None,
     attacker: AttackerOptions = AttackerOptions(),
     keys: GivenKey = GivenKey(),
-    networks: Annotated[AttackResources, Parameter(name="*", group=NETWORKS)] = AttackResources(),
+    networks: NetworkOptions = NetworkOptions(),
     as_json: Json = False,
 ) -> None:
     """Attack a sealed data set as an eavesdropper would, and score the result against the plain images.
@@ -67,6 +65,8 @@ def attack(
 
     if plain is None and save_map is None:
         raise UsageError("an attack needs the plain images to be scored", hint="give --plain SOURCE, or --save-map")
+    if plain is None and (pictures is not None or classifier is not None):
+        raise UsageError("pictures and a classifier's answers are for scored attacks", hint="give --plain SOURCE")
     secret = keys.load()
     dataset = open_sealed(sealed, secret)
     report = run_attack(

@@ -64,6 +64,8 @@ def train(
         raise UsageError("plain photos need no key and no adaptation network", hint="leave --plain away")
     if not plain and (images != ImageOptions() or hold_out is not None):
         raise UsageError("--plain takes options for images, sealed ones have theirs", hint="give them to encrypt")
+    if locking.inner is not None and keys.key is None:
+        raise UsageError("--inner is for locked models", hint="give the client's --key too")
     secret = keys.load()
     data = [] if plain else [open_sealed(path, secret) for path in sealed]
     settings: dict[str, Any] = network.get_fields() | training.get_fields() | pictures.get_fields()

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from cyclopts import Parameter
 
+from cipherlens.api.attackers import AttackResources
 from cipherlens.cli.options.images import MaxPixels
-from cipherlens.cli.options.types import ATTACKER, OptionalWhole, Whole
+from cipherlens.cli.options.types import ATTACKER, NETWORKS, OptionalWhole, Whole
 from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.errors import UsageError
 
@@ -30,3 +31,12 @@ class AttackerOptions:
     def __post_init__(self) -> None:
         if self.budget is not None and self.budget < 1:
             raise UsageError("a budget is at least 1", hint="leave it away for the default")
+
+
+@Parameter(name="*", group=NETWORKS)
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(AttackResources):
+    """The run or the network that an attacker holds."""
+
+    round: OptionalWhole = None
+    """adaptation: use the network as it was after so many rounds."""
