@@ -1,7 +1,9 @@
 """Shared fixtures: small image folders and keys."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,16 @@ def smooth_images(count: int, size: int = 16, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (count, 3, size // 4, size // 4), dtype=np.uint8)
     return coarse.repeat(4, axis=2).repeat(4, axis=3)
+
+
+def read_files(root: Path) -> dict[str, Any]:
+    """The bytes of all files below a folder; of a manifest what does not differ between two equal data sets."""
+    found: dict[str, Any] = {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    if "manifest.json" in found:
+        facts = json.loads(found["manifest.json"])
+        assert len(facts["plan"].pop("id")) == 32
+        found["manifest.json"] = {name: facts[name] for name in ("format", "version", "plan", "shards", "counter")}
+    return found
 
 
 @pytest.fixture

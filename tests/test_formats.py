@@ -46,7 +46,7 @@ def test_sealed_sets_decrypt_to_the_same_pixels_and_labels(version, tmp_path):
         bound, found = dataset.spec.bind(KEY), hashlib.sha256()
         for split in dataset.splits:
             images = dataset.split(split)
-            names = name_images(split, images.index.tolist())
+            names = name_images(dataset.spec.id, split, images.index.tolist())
             plain = decrypt_batch(dataset.spec, bound, images.read_all(), names)
             found.update(np.ascontiguousarray(plain).tobytes())
             found.update(images.labels.astype("<i8").tobytes())

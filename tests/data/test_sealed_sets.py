@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -28,7 +27,7 @@ from cipherlens.data.sources.base import pick_evenly
 from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import DataError, KeyFailureError, ShapeError, UsageError
 from cipherlens.keys import Key
-from tests.conftest import smooth_images
+from tests.conftest import read_files, smooth_images
 
 HILL = create_cipher("hill", block=4)
 
@@ -37,10 +36,6 @@ HILL = create_cipher("hill", block=4)
 def small_shards(monkeypatch):
     """Several shards even for a handful of images: 4 per shard at 3x16x16 float32."""
     monkeypatch.setattr(job, "SHARD_BYTES", 4 * 3 * 16 * 16 * 4)
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
 def test_sealed_images_decrypt_to_the_originals(folder, tmp_path, key):
@@ -73,17 +68,21 @@ def test_unseal_gives_the_images_back(folder, tmp_path, key, cipher):
 def test_nothing_about_the_originals_is_stored(folder, tmp_path, key):
     (folder / "train" / "cat" / "00.png").rename(folder / "train" / "cat" / "patient-mueller.png")
     seal(str(folder), tmp_path / "a", HILL, key)
-    everything = b"".join(contents(tmp_path / "a").values())
+
+    def read_all(root):
+        return b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file())
+
+    everything = read_all(tmp_path / "a")
     for secret in (b"mueller", str(folder).encode(), key.to_bytes(), key.to_bytes().hex().encode()):
         assert secret not in everything
     seal(str(folder), tmp_path / "b", HILL, key, SealOptions(keep_names=True))
-    assert b"mueller" in b"".join(contents(tmp_path / "b").values())
+    assert b"mueller" in read_all(tmp_path / "b")
 
 
 def test_workers_give_the_same_bytes(folder, tmp_path, key):
     seal(str(folder), tmp_path / "one", HILL, key, SealOptions(workers=1))
     seal(str(folder), tmp_path / "two", HILL, key, SealOptions(workers=2))
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert read_files(tmp_path / "one") == read_files(tmp_path / "two")
 
 
 class Stop(Exception):
@@ -107,7 +106,7 @@ def test_interrupted_job_resumes_to_the_same_bytes(folder, tmp_path, key, after)
         SealedDataset.open(tmp_path / "parts")
     report = seal(str(folder), tmp_path / "parts", HILL, key)
     assert report.reused == after
-    assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
+    assert read_files(tmp_path / "parts") == read_files(tmp_path / "whole")
     assert seal(str(folder), tmp_path / "parts", HILL, key).reused == 5
 
 
@@ -120,7 +119,7 @@ def test_resume_redoes_damaged_shards_and_drops_a_torn_journal_line(folder, tmp_
     with (out / "journal.jsonl").open("ab") as file:
         file.write(b'{"fingerprint": "cut sh')
     assert seal(str(folder), out, HILL, key).reused == 3  # of the four recorded
-    assert contents(out) == contents(tmp_path / "whole")
+    assert read_files(out) == read_files(tmp_path / "whole")
 
 
 def interrupt(folder, out, key, after):
@@ -157,7 +156,7 @@ def test_finished_data_sets_are_checked_and_not_overwritten(folder, tmp_path, ke
     (tmp_path / "busy" / "thesis.txt").write_text("mine")
     with pytest.raises(UsageError, match="not empty"):
         seal(str(folder), tmp_path / "busy", HILL, key)
-    assert contents(tmp_path / "busy") == {"thesis.txt": b"mine"}
+    assert read_files(tmp_path / "busy") == {"thesis.txt": b"mine"}
 
 
 def test_damaged_shards_are_found(folder, tmp_path, key):
@@ -370,7 +369,7 @@ def test_kill_in_the_middle_then_the_same_command(folder, tmp_path, key):
     subprocess.run(
         [*command, str(tmp_path / "whole")], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    assert contents(out) == contents(tmp_path / "whole")
+    assert read_files(out) == read_files(tmp_path / "whole")
 
 
 def test_plan_round_trip_of_the_public_part(folder, key):

@@ -28,6 +28,7 @@ import pytest
 
 import cipherlens
 from cipherlens.keys import Key
+from tests.conftest import read_files
 
 fcntl = pytest.importorskip("fcntl")
 
@@ -189,11 +190,6 @@ class Reference:
         assert not lost, f"{len(lost)} of {len(wanted)} files are lost: {lost[:5]}"
         assert not more, f"there are {len(more)} files more: {more[:5]}"
         assert not other, f"{len(other)} of {len(wanted)} files have other bytes: {other[:5]}"
-
-
-def read_files(out: Path) -> dict[str, Any]:
-    """Every file of a folder."""
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
 def read_run(out: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from cipherlens.data.sealed import seal as sealing
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.unseal import unseal
 from cipherlens.keys import Key
+from tests.conftest import read_files
 from tests.security.processes import (
     END_SECONDS,
     KEY,
@@ -34,7 +35,6 @@ from tests.security.processes import (
     end_processes,
     get_reference,
     needs_proc,
-    read_files,
     remove,
 )
 

@@ -26,7 +26,7 @@ class PerImageCipher(Cipher):
 class BoundPerImage(BoundCipher):
     """Every image has its own key: image k uses the subkey ``image:k``.
 
-    ``encrypt`` and ``decrypt`` need ``image_ids``; sealed data sets use SPLIT/POSITION, such as train/17.
+    ``encrypt`` and ``decrypt`` need ``image_ids``; sealed data sets use ID/SPLIT/POSITION.
     """
 
     def __init__(self, cipher: PerImageCipher, key: Key, shape: Shape) -> None:

@@ -78,7 +78,6 @@ class JournalTarget(Target):
             tree[JOURNAL], note = _mutate_record(rng, whole)
         elif kind < 0.75:
             tree[JOURNAL], note = self._rearrange(rng, whole)
-            # With the other job's shards too, its lines are accepted: lines carry no plan in format version 1.
         else:
             path = rng.choice([path for path in tree if path != JOURNAL])
             changes = (
@@ -117,7 +116,7 @@ class JournalTarget(Target):
 
 
 def _known(out: Path) -> Any:
-    """What the data set is when all went well: its spec (tags differ between versions) and its decrypted images."""
+    """What the data set is when all went well: its spec (tags and ids differ) and its decrypted images."""
     from cipherlens.data.sealed.dataset import SealedDataset
 
     key = Target().key
@@ -126,7 +125,7 @@ def _known(out: Path) -> Any:
     parts = {name: dataset.split(name) for name in dataset.splits}
     images = {name: bound.decrypt(part.read_all(), "uint8").tobytes() for name, part in parts.items()}
     return (
-        replace(dataset.spec, source_tag=""),
+        replace(dataset.spec, source_tag="", id=""),
         images,
         {name: (part.labels.tolist(), part.index.tolist()) for name, part in parts.items()},
     )

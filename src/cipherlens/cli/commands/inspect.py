@@ -57,6 +57,9 @@ def _describe_sealed(path: Path) -> dict[str, Any]:
     return {
         "kind": "sealed data set",
         "authenticated": False,
+        "id": spec.id or "none (format version 1)",
+        "created": dataset.manifest.created or "not recorded",
+        "counter": dataset.manifest.counter,
         "cipher": spec.cipher,
         "params": spec.params,
         "key_fingerprint": spec.key_fingerprint,

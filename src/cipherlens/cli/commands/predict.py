@@ -1,6 +1,7 @@
 """``cipherlens predict``: ask a trained model about images."""
 
 import io
+import secrets
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -152,7 +153,8 @@ def _read_image(
     pixels = preprocess.apply(item)
     check_shape(pixels, scheme.plain_shape, item.name)
     padded = pad_to(pixels[None], scheme.padded_shape)
-    return padded if bound is None else np.asarray(bound.encrypt(padded, [Path(item.name).name]))
+    # No two queries have the same key.
+    return padded if bound is None else np.asarray(bound.encrypt(padded, [f"query/{secrets.token_hex(16)}"]))
 
 
 def _read_ciphertext(item: Item, run: "Run") -> NDArray[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cipherlens.ciphers import Cipher
 from cipherlens.ciphers.structure import KeyStructure, Kind, Scope
-from cipherlens.data.sealed.manifest import DatasetSpec
+from cipherlens.data.sealed.manifest import DatasetSpec, draw_id
 from cipherlens.data.sealed.shards import SealOptions, ShardTask, complete, narrow, tag_source
 from cipherlens.data.sources.augmented import choose_positions
 from cipherlens.data.sources.base import Source, require_split
@@ -80,6 +80,7 @@ def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> Job
         augment=options.augment,
         window=options.preprocess.rules.window,
         hold_out=options.hold_out or 0,
+        id=draw_id(),
     )
     tasks = [
         ShardTask(f"{split}-{number:05d}.safetensors", split, tuple(part.tolist()))

@@ -4,16 +4,18 @@ A killed job leaves complete shards and this file; the same command reads it and
 is dropped. Any other line that does not verify stops the job.
 """
 
+import hashlib
 import hmac
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from cipherlens.data.sealed.manifest import DatasetSpec, Shard, check_fingerprint, tag
 from cipherlens.errors import DataError
+from cipherlens.files import canonical_json
 from cipherlens.keys import Key
 from cipherlens.schema import parse
 from cipherlens.untrusted import JSON_LIMIT, describe, parse_json, read_untrusted
@@ -27,6 +29,8 @@ class Journal:
     def __init__(self, root: Path, key: Key) -> None:
         self._path = root / FILE_NAME
         self._key = key
+        self._place: dict[str, Any] = {}
+        self._lines = 0
 
     def exists(self) -> bool:
         """Whether an unfinished job is recorded."""
@@ -35,10 +39,12 @@ class Journal:
     def start(self, spec: DatasetSpec) -> None:
         """Begin a new job."""
         self._append({"plan": asdict(spec)})
+        self._place, self._lines = _name_place(spec), 1
 
     def add(self, shard: Shard) -> None:
         """Record a shard that is safely on disk."""
-        self._append({"shard": asdict(shard)})
+        self._append(self._number({"shard": asdict(shard)}, self._lines))
+        self._lines += 1
 
     def resume(self, specs: Sequence[DatasetSpec]) -> tuple[DatasetSpec, dict[str, Shard]]:
         """The recorded one of ``specs``, and its finished shards by file name.
@@ -64,11 +70,21 @@ class Journal:
                 "or the source has changed",
                 hint="finish it with its own command and source, or choose another destination",
             )
+        self._place, self._lines = _name_place(spec), len(records)
         try:
             shards = [parse(record.get("shard"), Shard) for record in records[1:]]
         except ValueError:
             raise self._altered() from None
+        for number, (record, shard) in enumerate(zip(records[1:], shards, strict=True), 1):
+            if record.keys() != self._number({"shard": shard}, number).keys() or any(
+                record[name] != value for name, value in self._number({}, number).items()
+            ):
+                raise self._altered()  # a line of another job, or in another place
         return spec, {shard.file: shard for shard in shards}
+
+    def _number(self, record: dict[str, Any], number: int) -> dict[str, Any]:
+        """The record with its job and its place in the journal; a job of format version 1 names neither."""
+        return record | self._place | {"number": number} if self._place else record
 
     def remove(self) -> None:
         """Remove the journal of a finished job."""
@@ -104,8 +120,19 @@ class Journal:
 _BEGIN_ANEW = "remove the unfinished data set and encrypt it again"
 
 
+def _name_place(spec: DatasetSpec) -> dict[str, Any]:
+    """What every line says of its job: the data set's id, and the hash of its plan."""
+    digest = hashlib.sha256(canonical_json(asdict(spec))).hexdigest()
+    return {"id": spec.id, "plan": digest} if spec.id else {}
+
+
 def _find_spec(recorded: Any, specs: Sequence[DatasetSpec]) -> DatasetSpec | None:
+    """The one of ``specs`` that is recorded, with the recorded id."""
     # Fields that an earlier version did not record have their defaults.
     defaults = {field.name: field.default for field in fields(DatasetSpec) if field.default is not MISSING}
-    found = json.dumps(defaults | dict(recorded or {}), sort_keys=True)
-    return next((spec for spec in specs if json.dumps(asdict(spec), sort_keys=True) == found), None)
+    if not isinstance(recorded, dict):
+        return None  # not the first line
+    plan = defaults | recorded
+    found = json.dumps(plan, sort_keys=True)
+    same = (replace(spec, id=plan["id"]) for spec in specs)
+    return next((spec for spec in same if json.dumps(asdict(spec), sort_keys=True) == found), None)

@@ -5,10 +5,12 @@ every shard with its SHA-256. ``checksum`` detects accidental damage without a k
 subkey) detects tampering, for the holder of the key.
 """
 
+import datetime
 import hashlib
 import hmac
 import json
 import re
+import secrets
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,8 +28,8 @@ from cipherlens.schema import Count, ImageShape, Sha256, Side, parse
 from cipherlens.untrusted import JSON_LIMIT, describe, parse_json, read_untrusted
 
 FORMAT = "cipherlens-sealed"
-VERSION = 1
-"""Format version; manifests of other versions are refused. Definition."""
+VERSIONS = (1, 2)
+"""Format versions that are read. Sets of version 1 have no id, no time and no counter."""
 FILE_NAME = "manifest.json"
 SHARDS = "shards"
 RESTORE = "copy it again from where it was made, restore a backup, or encrypt again"
@@ -40,6 +42,8 @@ Fingerprint = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 SplitName = Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 _SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\.safetensors")
 Dtype = Annotated[str, Meta(pattern="^(uint8|float32)$")]
+SetId = Annotated[str, Meta(pattern="^([0-9a-f]{32})?$")]
+Moment = Annotated[str, Meta(pattern="^([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$")]
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,8 @@ class DatasetSpec(CipherSpec):
     """Variants of each training image; they follow the images themselves."""
     hold_out: Count = 0
     """Every so many images of each class of the source, which has no splits, are the test split (0: none)."""
+    id: SetId = ""
+    """Random name of the data set. It is part of every image's own key. Empty in format version 1."""
 
 
 def choose_split(spec: DatasetSpec) -> str:
@@ -152,10 +158,26 @@ def choose_split(spec: DatasetSpec) -> str:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A specification (the key "plan" in format version 1), and the shards that hold the images."""
+    """A specification (the key "plan" in the file), and the shards that hold the images.
+
+    ``created`` is the UTC time at which it was finished. ``counter`` grows with every later state of the same data
+    set, so that whoever remembers it notices an older one.
+    """
 
     spec: DatasetSpec
     shards: tuple[Shard, ...] = field(default=())
+    created: Moment = ""
+    counter: Count = 0
+
+
+def draw_id() -> str:
+    """A new data set's id: 16 random bytes, hexadecimal."""
+    return secrets.token_hex(16)
+
+
+def tell_time() -> str:
+    """Now, in UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def tag(key: Key, value: Any) -> str:
@@ -166,12 +188,15 @@ def tag(key: Key, value: Any) -> str:
 def write_manifest(root: Path, manifest: Manifest, key: Key) -> None:
     """Write ``manifest.json`` atomically."""
     facts = asdict(manifest)
+    version = 2 if manifest.spec.id else 1  # a job that an earlier version began is finished in its format
     content: dict[str, Any] = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": version,
         "plan": facts["spec"],
         "shards": facts["shards"],
     }
+    if version == 2:
+        content |= {"created": manifest.created, "counter": manifest.counter}
     content["checksum"] = hashlib.sha256(canonical_json(content)).hexdigest()
     content["mac"] = tag(key, content)
     write_atomic(root / FILE_NAME, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
@@ -194,7 +219,7 @@ def read_manifest(root: Path, key: Key | None = None) -> Manifest:
         raise DataError(f"{path} cannot be read: {describe(error)}", hint=RESTORE) from None
     if content.get("format") != FORMAT:
         raise DataError(f"{path} is not a manifest of a sealed data set", hint=RESTORE)
-    if content.get("version") != VERSION:
+    if content.get("version") not in VERSIONS:
         raise DataError(f"{path} has format version {content.get('version')}", hint="update cipherlens")
     _check_integrity(path, content, key)
     return parse_manifest(path, content)
@@ -225,10 +250,14 @@ def check_fingerprint(fingerprint: str, key: Key) -> None:
 def parse_manifest(path: Path, content: dict[str, Any]) -> Manifest:
     """JSON content -> Manifest. Raises DataError where a field is missing, of the wrong type, or inconsistent."""
     try:
-        if set(content) != {"format", "version", "plan", "shards"}:
+        added = {"created", "counter"} if content["version"] == 2 else set()
+        if set(content) != {"format", "version", "plan", "shards"} | added:
             raise ValueError(f"its fields are {', '.join(sorted(content))}")
         parse(content["plan"], DatasetSpec)  # refuses missing and additional fields
-        manifest = parse({"spec": content["plan"], "shards": content["shards"]}, Manifest)
+        named = {"spec": content["plan"], "shards": content["shards"]} | {name: content[name] for name in added}
+        manifest = parse(named, Manifest)
+        if bool(manifest.spec.id) != (content["version"] == 2) or bool(manifest.created) != bool(added):
+            raise ValueError("its id or its time is not that of its version")
         for shard in manifest.shards:
             if not _SHARD_NAME.fullmatch(shard.file):
                 raise ValueError(f"a shard outside the data set: {shard.file!r}")

@@ -18,6 +18,7 @@ from cipherlens.data.sealed.manifest import (
     Manifest,
     Shard,
     read_manifest,
+    tell_time,
     write_manifest,
 )
 from cipherlens.data.sealed.shards import SealOptions, ShardMaker, make_shards
@@ -86,8 +87,8 @@ def _seal_rest(
     progress: Callable[[int, int], None] | None,
     started: float,
 ) -> SealReport:
-    (spec, done), options = _prepare(out, job, key), job.options
-    journal = Journal(out, key)
+    journal, options = Journal(out, key), job.options
+    spec, done = _prepare(out, job, key, journal)
     todo = [task for task in job.tasks if task.file not in done]
     reused, skipped, remarks = len(done), list[tuple[str, str]](), Counter[str]()
     total = sum(spec.counts.values())
@@ -106,7 +107,7 @@ def _seal_rest(
     finally:
         _remove_leftovers(out)
     shards = tuple(done[task.file] for task in job.tasks)
-    write_manifest(out, Manifest(spec, shards), key)
+    write_manifest(out, Manifest(spec, shards, tell_time(), 1) if spec.id else Manifest(spec, shards), key)
     journal.remove()
     return replace(_report(shards, tuple(skipped), reused, started), remarks=dict(remarks))
 
@@ -142,9 +143,10 @@ def _find_finished(out: Path, job: Job, key: Key) -> Manifest | None:
 
 
 def _require_same(out: Path, found: DatasetSpec, job: Job) -> None:
-    if found in (job.spec, job.named_spec):
+    same = replace(found, id=job.spec.id)
+    if same in (job.spec, job.named_spec):
         return
-    if replace(found, source_tag=job.spec.source_tag) == job.spec:
+    if replace(same, source_tag=job.spec.source_tag) == job.spec:
         raise DataError(
             f"{out} was sealed from another source, or the source has changed since",
             hint="choose another destination, or remove it and encrypt again",
@@ -152,9 +154,8 @@ def _require_same(out: Path, found: DatasetSpec, job: Job) -> None:
     raise DataError(f"{out} holds another sealed data set", hint="choose another destination, or remove it")
 
 
-def _prepare(out: Path, job: Job, key: Key) -> tuple[DatasetSpec, dict[str, Shard]]:
+def _prepare(out: Path, job: Job, key: Key, journal: Journal) -> tuple[DatasetSpec, dict[str, Shard]]:
     """Spec and intact shards of an earlier run of the same job. Any other content is refused."""
-    journal = Journal(out, key)
     if (out / FILE_NAME).exists():  # the job was killed between writing the manifest and removing the journal
         manifest = read_manifest(out, key)
         _require_same(out, manifest.spec, job)

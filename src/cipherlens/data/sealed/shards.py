@@ -114,7 +114,8 @@ class ShardMaker:
             "labels": labels,
             "index": np.array([task.indices[i] for i in kept], np.int64),
             "images": bound.encrypt(
-                pad_to(plain, self.spec.padded_shape), name_images(task.split, [task.indices[i] for i in kept])
+                pad_to(plain, self.spec.padded_shape),
+                name_images(self.spec.id, task.split, [task.indices[i] for i in kept]),
             ),
         }
         if self.spec.masked:
@@ -159,9 +160,13 @@ class ShardMaker:
         return kept, images, masks, skipped, remarks
 
 
-def name_images(split: str, positions: Iterable[int]) -> list[str]:
-    """Image ids, SPLIT/POSITION, for ciphers with a key per image."""
-    return [f"{split}/{position}" for position in positions]
+def name_images(dataset: str, split: str, positions: Iterable[int]) -> list[str]:
+    """Image ids for ciphers with a key per image: ID/SPLIT/POSITION, so that no two data sets share a key.
+
+    In format version 1, where a data set has no id, SPLIT/POSITION.
+    """
+    place = f"{dataset}/{split}" if dataset else split
+    return [f"{place}/{position}" for position in positions]
 
 
 def check_classes(mask: NDArray[np.uint8], classes: int, name: str) -> None:

@@ -59,7 +59,7 @@ def unseal(
     spec, bound = dataset.spec, dataset.spec.bind(key)
 
     def decrypt(split: str, batch: Tensors) -> Pictures:
-        names = name_images(split, batch["index"].tolist())
+        names = name_images(spec.id, split, batch["index"].tolist())
         masks = decrypt_masks(spec, bound, batch["masks"]) if spec.masked else None
         return decrypt_batch(spec, bound, batch["images"], names), masks
 
