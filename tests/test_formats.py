@@ -19,6 +19,7 @@ from cipherlens.keys import Key
 
 VERSIONS = sorted(path for path in (Path(__file__).parent / "formats").iterdir() if path.is_dir())
 KEY = Key(bytes(range(32)))
+WITH_KEYS = pytest.mark.parametrize("version", [v for v in VERSIONS if (v / "client.key").exists()], indirect=True)
 
 
 @pytest.fixture(params=VERSIONS, ids=lambda path: path.name)
@@ -26,12 +27,14 @@ def version(request):
     return request.param
 
 
+@WITH_KEYS
 def test_key_files(version):
     passphrase = (version / "passphrase.txt").read_text().strip()
     assert Key.load(version / "client.key") == KEY
     assert Key.load(version / "locked.key", passphrase) == KEY
 
 
+@WITH_KEYS
 def test_key_files_whose_comments_made_them_unreadable(version):
     """keygen accepted these comments and its own reader did not: the key was lost."""
     passphrase = (version / "passphrase.txt").read_text().strip()
@@ -90,3 +93,8 @@ def test_an_interrupted_job_is_continued(version, tmp_path, monkeypatch):
         np.testing.assert_array_equal(
             *(decrypt_batch(one.spec, one.spec.bind(KEY), ct) for one, ct in zip(sets, (before, now), strict=True))
         )
+
+
+def test_both_format_versions_are_here():
+    manifests = [json.loads((version / "hill" / "manifest.json").read_text()) for version in VERSIONS]
+    assert sorted(manifest["version"] for manifest in manifests) == [1, 2]
