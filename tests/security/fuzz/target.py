@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.security.fuzz.trees import FORMATS, Tree
+from tests.security.fuzz.trees import FORMATS, VERSION_2, Tree
 
 OPEN_SESAME = "open sesame"
 
@@ -77,7 +77,8 @@ def warm_up() -> None:
     torch.set_num_threads(1)
 
 
-SETS = ("hill", "permutation", "etc-per-image", "plain", "oblong", "augmented", "stream", "composed", "masked")
+OLD_SETS = ("hill", "permutation", "etc-per-image", "plain", "oblong", "augmented", "stream", "composed", "masked")
+SETS = (*OLD_SETS, *(f"{VERSION_2}/{name}" for name in ("hill", "permutation", "etc-per-image")))
 RUNS = ("run-plain", "run-hill", "run-locked")
 KEYS = ("client.key", "locked.key", "odd-comment.key", "long-comment.key")
 PHOTOS = FORMATS / "photos"

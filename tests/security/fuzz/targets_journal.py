@@ -11,7 +11,7 @@ from tests.security.fuzz.mutate_json import mutate_json, to_text
 from tests.security.fuzz.mutate_tensors import mutate_tensors
 from tests.security.fuzz.outcome import Altered
 from tests.security.fuzz.target import Case, Target
-from tests.security.fuzz.trees import FORMATS, Tree, read_tree, remove_tree, replace_node
+from tests.security.fuzz.trees import FORMATS, VERSION_2, Tree, read_tree, remove_tree, replace_node
 
 JOURNAL = "journal.jsonl"
 SOURCE = "synthetic:objects?n=8&test=4&size=32"
@@ -38,11 +38,12 @@ class JournalTarget(Target):
 
     name, share, codes = "journal", 4, frozenset({2, 3, 4})
     seeds_kept = 1
+    version = ""
 
     def __init__(self) -> None:
         import tempfile
 
-        self._tree = read_tree(FORMATS / "interrupted")
+        self._tree = read_tree(FORMATS / self.version / "interrupted")
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
             self._other = self._interrupt(place / "other", OTHER_SOURCE)
@@ -78,6 +79,9 @@ class JournalTarget(Target):
             tree[JOURNAL], note = _mutate_record(rng, whole)
         elif kind < 0.75:
             tree[JOURNAL], note = self._rearrange(rng, whole)
+            if self.version and rng.random() < 0.5:  # in version 1 lines carried no plan, and so this was accepted
+                shards = {path: node for path, node in self._other.items() if path != JOURNAL}
+                tree, note = {**tree, **shards}, f"{note}, with the other job's shards"
         else:
             path = rng.choice([path for path in tree if path != JOURNAL])
             changes = (
@@ -113,6 +117,12 @@ class JournalTarget(Target):
                 raise Altered("the finished data set holds other images")
         finally:
             remove_tree(out)
+
+
+class NewJournalTarget(JournalTarget):
+    """The same in format version 2."""
+
+    name, version = "journal-2", VERSION_2
 
 
 def _known(out: Path) -> Any:

@@ -7,6 +7,8 @@ from pathlib import Path
 from random import Random
 
 FORMATS = Path(__file__).parents[2] / "formats" / "6e12651"
+VERSION_2 = "../f5b6414"
+"""Where, seen from there, lie sets of format version 2."""
 
 
 @dataclass(frozen=True)
