@@ -33,3 +33,18 @@ def test_every_cipher_and_attack_has_a_source_or_is_ours():
 def test_the_licence_is_the_whole_one():
     text = (ROOT / "LICENSE").read_text()
     assert "Apache License" in text and "Version 2.0" in text and "END OF TERMS AND CONDITIONS" in text
+
+
+def test_every_promise_has_a_test():
+    page = (ROOT / "docs/threat-model.md").read_text().partition("## Each promise has a test\n")[2]
+    rows = [line for line in page.partition("\n## ")[0].splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 20
+    for row in rows:
+        _, promise, places, _ = row.split("|")
+        assert promise.strip().endswith("."), promise
+        named = [part.split(": ") for part in places.strip().split("; ")]
+        assert named
+        for file, functions in named:
+            text = (ROOT / "tests" / file.strip("`")).read_text()
+            for function in functions.split(", "):
+                assert f"\ndef {function.strip('`')}(" in text, f"{file}: {function}"
