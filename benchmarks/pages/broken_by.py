@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cipherlens.attacks.registry import canonical_name
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.broken import SSIM_PARTIAL
 from cipherlens.evaluation.harness import GUESS_MARGIN
@@ -46,7 +47,8 @@ def choose(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def describe(scheme: str, params: dict[str, Any], **facts: Any) -> tuple[str, dict[str, Any]]:
     cipher = create_cipher(scheme, **params)
-    return cipher.name, {"per_image": cipher.per_image, "params": cipher.params, **facts}
+    named = {"attack": canonical_name(facts["attack"])}  # records of earlier versions have earlier names
+    return cipher.name, {"per_image": cipher.per_image, "params": cipher.params, **facts, **named}
 
 
 def read_pairs(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
