@@ -38,12 +38,13 @@ class Journal:
 
     def start(self, spec: DatasetSpec) -> None:
         """Begin a new job."""
-        self._append({"plan": asdict(spec)})
-        self._place, self._lines = _name_place(spec), 1
+        plan = asdict(spec)
+        self._append({"plan": plan})
+        self._place, self._lines = _name_place(plan), 1
 
     def add(self, shard: Shard) -> None:
         """Record a shard that is safely on disk."""
-        self._append(self._number({"shard": asdict(shard)}, self._lines))
+        self._append({"shard": asdict(shard)} | self._number(self._lines))
         self._lines += 1
 
     def resume(self, specs: Sequence[DatasetSpec]) -> tuple[DatasetSpec, dict[str, Shard]]:
@@ -70,21 +71,19 @@ class Journal:
                 "or the source has changed",
                 hint="finish it with its own command and source, or choose another destination",
             )
-        self._place, self._lines = _name_place(spec), len(records)
+        self._place, self._lines = _name_place(records[0]["plan"]), len(records)
         try:
             shards = [parse(record.get("shard"), Shard) for record in records[1:]]
         except ValueError:
             raise self._altered() from None
-        for number, (record, shard) in enumerate(zip(records[1:], shards, strict=True), 1):
-            if record.keys() != self._number({"shard": shard}, number).keys() or any(
-                record[name] != value for name, value in self._number({}, number).items()
-            ):
+        for number, record in enumerate(records[1:], 1):
+            if record != {"shard": record["shard"]} | self._number(number):
                 raise self._altered()  # a line of another job, or in another place
         return spec, {shard.file: shard for shard in shards}
 
-    def _number(self, record: dict[str, Any], number: int) -> dict[str, Any]:
-        """The record with its job and its place in the journal; a job of format version 1 names neither."""
-        return record | self._place | {"number": number} if self._place else record
+    def _number(self, number: int) -> dict[str, Any]:
+        """What a line says of its job and its place; in a job of format version 1 it says neither."""
+        return self._place | {"number": number} if self._place else {}
 
     def remove(self) -> None:
         """Remove the journal of a finished job."""
@@ -120,10 +119,9 @@ class Journal:
 _BEGIN_ANEW = "remove the unfinished data set and encrypt it again"
 
 
-def _name_place(spec: DatasetSpec) -> dict[str, Any]:
-    """What every line says of its job: the data set's id, and the hash of its plan."""
-    digest = hashlib.sha256(canonical_json(asdict(spec))).hexdigest()
-    return {"id": spec.id, "plan": digest} if spec.id else {}
+def _name_place(plan: dict[str, Any]) -> dict[str, Any]:
+    """What every line says of its job: the data set's id, and the hash of the plan as the first line has it."""
+    return {"id": plan["id"], "plan": hashlib.sha256(canonical_json(plan)).hexdigest()} if plan.get("id") else {}
 
 
 def _find_spec(recorded: Any, specs: Sequence[DatasetSpec]) -> DatasetSpec | None:
