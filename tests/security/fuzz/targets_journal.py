@@ -31,9 +31,8 @@ def resume(out: Path, key: Any, source: str = SOURCE, progress: Any = None) -> N
     from cipherlens.data.sealed import job
     from cipherlens.data.sealed import seal as sealing
 
-    job.SHARD_BYTES = SHARD_BYTES
     known = hashlib.sha256(source.encode()).hexdigest()[:32]  # a random one would make other inputs every time
-    with patch.object(job, "draw_id", lambda: known):
+    with patch.object(job, "draw_id", lambda: known), patch.object(job, "SHARD_BYTES", SHARD_BYTES):
         sealing.seal(source, out, create_cipher("hill", block=4), key, progress=progress)
 
 
