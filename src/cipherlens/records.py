@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cipherlens.files import write_atomic
+from cipherlens.holders import ANYBODY, FIELD
 from cipherlens.processor import name_processor
 
 _PACKAGES = ("cipherlens", "numpy", "torch", "timm", "torchmetrics", "pillow", "cryptography")
@@ -34,6 +35,7 @@ def write_record(path: Path, command: str, results: dict[str, Any]) -> None:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "environment": describe_environment(),
         "results": results,
+        FIELD: ANYBODY,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(record, indent=1).encode() + b"\n")

@@ -373,7 +373,7 @@ def test_kill_in_the_middle_then_the_same_command(folder, tmp_path, key):
 
 
 def test_plan_round_trip_of_the_public_part(folder, key):
-    from cipherlens.data.sealed.manifest import CipherSpec
+    from cipherlens.data.sealed.spec import CipherSpec
 
     spec = plan_job(str(folder), HILL, key, SealOptions()).spec
     again = CipherSpec.from_json(json.loads(json.dumps(spec.to_json())))

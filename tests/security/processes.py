@@ -38,6 +38,8 @@ SEED = int(os.environ.get("SEED_OF_KILLS", "1"))
 """Moments are random; another seed gives others."""
 
 KEY = Key(bytes(range(32)))
+NEW = Key(bytes(range(1, 33)))
+"""The key after a rotation."""
 MANY = "synthetic:objects?n=3000&test=500&size=32"
 FEW = "synthetic:objects?n=100&test=40&size=32"
 
@@ -169,8 +171,13 @@ class Command:
     arguments: tuple[str, ...]
     read: Callable[[Path], Mapping[str, Any]]
     finished: int = 0
+    given: Path | None = None
+    """What lies at the destination before the command first runs."""
 
     def start(self, place: Path) -> Run:
+        out = place / "work" / "out"
+        if self.given is not None and not out.exists():
+            shutil.copytree(self.given, out)
         return Run(self.arguments, place)
 
 
@@ -233,15 +240,18 @@ def drop_times(value: Any) -> Any:
 def get_command(name: str, root: Path) -> Command:
     """A command by name, with its inputs in the folder ``root``, made where they are missing."""
     seal = ("--key", str(_get_key(root)), "--workers", "2", "--json")
-    if name == "encrypt":
-        return Command(name, ("encrypt", MANY, "out", *seal), read_files)
-    if name == "stream":
-        return Command(name, ("encrypt", MANY, "out", "--cipher", "stream", *seal), read_names)
-    if name == "few":
-        return Command(name, ("encrypt", FEW, "out", *seal), read_files)
+    jobs = {"encrypt": (MANY, read_files), "stream": (MANY, read_names), "few": (FEW, read_files)}
+    if name in jobs:
+        source, read = jobs[name]
+        cipher = ("--cipher", "stream") if name == "stream" else ()
+        return Command(name, ("encrypt", source, "out", *cipher, *seal), read)
     if name == "decrypt":
         sealed = get_reference("encrypt", root).out
         return Command(name, ("decrypt", str(sealed), "out", "--key", str(_get_key(root))), read_files, 2)
+    if name == "rotate":
+        options = ("--from", str(_get_key(root)), "--to", str(_get_key(root, NEW)), "--workers", "2", "--json")
+        sealed = get_reference("encrypt", root).out
+        return Command(name, ("key", "rotate", "out", *options), read_files, given=sealed)
     few = str(get_reference("few", root).out)
     if name == "train":
         options = ("--model", "test_efficientnet", "--epochs", "2", "--threads", "1")
@@ -252,11 +262,11 @@ def get_command(name: str, root: Path) -> Command:
     )
 
 
-def _get_key(root: Path) -> Path:
-    path = root / "client.key"
+def _get_key(root: Path, key: Key = KEY) -> Path:
+    path = root / f"{key.fingerprint}.key"
     with _hold(root / "key"):
         if not path.exists():
-            KEY.save(path)
+            key.save(path)
     return path
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from cipherlens.data.sealed.dataset import SealedDataset
 from tests.security.processes import (
     NEIGHBOUR,
     SCRIPT,
@@ -28,7 +29,7 @@ from tests.security.processes import (
     remove,
 )
 
-COMMANDS = ("encrypt", "decrypt", "train", pytest.param("audit", marks=pytest.mark.full))
+COMMANDS = ("encrypt", "decrypt", "rotate", "train", pytest.param("audit", marks=pytest.mark.full))
 POINTS = 20
 
 __all__ = ["end_processes"]  # a fixture for every test here
@@ -60,6 +61,8 @@ def check_kills(reference: Reference, place: Path, moments: list[float], at_once
     killed = []
     for moment in moments:
         killed.append(kill(reference, place, moment))
+        if reference.command.name == "rotate":
+            SealedDataset.open(place / "work" / "out").verify()  # readers are not disturbed
         if not at_once:
             killed[-1].check_gone()
     left = check_hidden(place, {NEIGHBOUR})

@@ -25,6 +25,7 @@ from tests.security.processes import (
     END_SECONDS,
     KEY,
     NEIGHBOUR,
+    NEW,
     Reference,
     Run,
     add_neighbour,
@@ -38,7 +39,7 @@ from tests.security.processes import (
     remove,
 )
 
-COMMANDS = ("encrypt", "stream", "decrypt", "train", "audit")
+COMMANDS = ("encrypt", "stream", "decrypt", "rotate", "train", "audit")
 """``stream`` is an encryption too; its ciphertexts are random, so that two at work on one shard ruin it."""
 OFFSETS = 20
 
@@ -63,6 +64,7 @@ def pictures(root: Path) -> Path:
     [
         ("stream", [0.0, 0.0, 0.4]),
         ("decrypt", [0.0, 0.0, 0.4]),
+        ("rotate", [0.0, 0.0, 0.4]),
         ("train", [0.0, 0.4]),
         pytest.param("audit", [0.0, 0.3], marks=pytest.mark.full),
     ],
@@ -135,7 +137,7 @@ def judge(name: str, run: Run) -> str:
     if name == "decrypt" and code == 2 and "not empty" in run.err:
         return "found"
     assert code == 0, run.err
-    if name in ("encrypt", "stream"):
+    if name in ("encrypt", "stream", "rotate"):
         report = json.loads(run.out)
         return "found" if report["reused"] == report["shards"] else "worked"
     return "found" if name == "train" and "epoch 1:" not in run.err else "worked"
@@ -143,12 +145,12 @@ def judge(name: str, run: Run) -> str:
 
 def check_content(name: str, place: Path, pictures: Path) -> None:
     """A sealed data set is whole, and gives the pictures back."""
-    if name not in ("encrypt", "stream"):
+    if name not in ("encrypt", "stream", "rotate"):
         return
-    out = place / "work" / "out"
-    SealedDataset.open(out, KEY).verify()
-    if name == "stream":
-        unseal(out, place / "back", KEY)
+    out, key = place / "work" / "out", NEW if name == "rotate" else KEY
+    SealedDataset.open(out, key).verify()
+    if name != "encrypt":
+        unseal(out, place / "back", key)
         assert read_files(place / "back") == read_files(pictures), "other pictures"
 
 

@@ -13,7 +13,7 @@ from cipherlens.attacks.base import Attack
 from cipherlens.ciphers import Cipher
 from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import choose_split
+from cipherlens.data.sealed.spec import choose_split
 from cipherlens.data.sources.base import pick_evenly
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.load import PARAMETRIC, default_count, load_target, load_view

@@ -5,7 +5,7 @@ from typing import Any
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import NO_KEY
+from cipherlens.data.sealed.spec import NO_KEY
 from cipherlens.data.sources.augmented import TRAIN
 from cipherlens.errors import KeyFailureError, UsageError
 from cipherlens.keys import Key

@@ -12,7 +12,7 @@ from cipherlens.ciphers.structure import Scope
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import DatasetSpec
+from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.load import PARAMETRIC, load_view
 

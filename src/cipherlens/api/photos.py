@@ -13,7 +13,7 @@ from cipherlens.data.decoding import REMARKS
 from cipherlens.data.extras import explain_missing
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed.job import find_image_folder
-from cipherlens.data.sealed.manifest import NO_KEY, PLAIN, CipherSpec
+from cipherlens.data.sealed.spec import NO_KEY, PLAIN, CipherSpec
 from cipherlens.data.sources.augmented import TRAIN
 from cipherlens.data.sources.base import pick_evenly
 from cipherlens.data.sources.decoded import DecodedSplit

@@ -9,7 +9,7 @@ from typing import Any
 from cipherlens.api.front_end import choose_network, explain_refusal, find_map
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import DatasetSpec
+from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.errors import UsageError
 
 _notes = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from cipherlens.api.photos import TEST, Material, measure_training, note_if_few,
 from cipherlens.api.start import Wish, choose_start, find_maps, note_can_decrypt
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import PLAIN
+from cipherlens.data.sealed.spec import PLAIN
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 from cipherlens.training.config import READING, TrainConfig

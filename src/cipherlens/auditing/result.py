@@ -13,8 +13,10 @@ from cipherlens.auditing.samples import PictureRow
 from cipherlens.auditing.wording import ATTACKERS, Record
 from cipherlens.errors import DataError, unknown_name
 from cipherlens.files import write_atomic, write_together
+from cipherlens.holders import CLIENT, FIELD
 
-_FORMAT = {"format": "cipherlens-audit", "version": 1}
+_FORMAT = {"format": "cipherlens-audit", "version": 1, FIELD: CLIENT}
+"""A report shows pictures of the client, and what was recovered of them."""
 _PICTURES = {"pictures", "exposed"}
 
 

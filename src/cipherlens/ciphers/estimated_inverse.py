@@ -18,6 +18,7 @@ from safetensors.numpy import load, save
 from cipherlens.ciphers.blockmaps import Images, apply_maps, merge_halves, split_halves
 from cipherlens.ciphers.structure import Shape
 from cipherlens.errors import CipherlensError, DataError, KeyFailureError, ShapeError, UsageError
+from cipherlens.holders import CLIENT, FIELD
 from cipherlens.keys.keyfile import write_secret
 from cipherlens.schema import Side, parse
 from cipherlens.untrusted import describe, parse_json, read_untrusted
@@ -89,7 +90,7 @@ class EstimatedInverse(ABC):
         if path.suffix != SUFFIX:
             raise UsageError(f"{path.name} does not end in {SUFFIX}", hint=f"write to {path.with_suffix(SUFFIX)}")
         facts = {"target": vars(target), "map": self._facts()}
-        metadata = {"format": _FORMAT, "kind": self.kind, "facts": json.dumps(facts, sort_keys=True)}
+        metadata = {"format": _FORMAT, "kind": self.kind, "facts": json.dumps(facts, sort_keys=True), FIELD: CLIENT}
         write_secret(path, _sort_header(save(self._tensors(), metadata=metadata)))
 
     @staticmethod

@@ -14,6 +14,7 @@ from cipherlens.cli.commands import (
     classes,
     client,
     demo,
+    key,
     lock,
     predict,
     reproduce,
@@ -41,6 +42,7 @@ app = App(
 GROUPS = (client, classes, train, test, adapt, predict, lock, attack, audit, reproduce)
 for command in (*(command for group in GROUPS for command in group.COMMANDS), demo.demo):
     app.command(command)
+app.command(key.app)
 app.register_install_completion_command()
 
 
@@ -85,7 +87,10 @@ def _explain(error: Exception, known: set[str]) -> int:
 
 def _list_options(arguments: list[str]) -> set[str]:
     """The options of the command in ``arguments``; none where it names no command."""
-    command = next((name for name in arguments if not name.startswith("-")), "")
-    if command not in app:
+    named = [name for name in arguments if not name.startswith("-")]
+    command, found = app, False
+    while named and named[0] in command:
+        command, found = command[named.pop(0)], True
+    if not found or command.default_command is None:
         return set()
-    return {name for argument in app[command].assemble_argument_collection() for name in argument.names}
+    return {name for argument in command.assemble_argument_collection() for name in argument.names}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from cipherlens.ciphers import BoundCipher
 from cipherlens.cli.console import say_if_unchecked
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import CipherSpec
+from cipherlens.data.sealed.spec import CipherSpec
 from cipherlens.errors import KeyFailureError
 from cipherlens.keys import Key
 

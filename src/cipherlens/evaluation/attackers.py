@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import choose_split
+from cipherlens.data.sealed.spec import choose_split
 from cipherlens.data.sources.base import pick_evenly
 from cipherlens.evaluation.load import (
     MIN_PRIOR,

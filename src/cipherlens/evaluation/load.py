@@ -10,7 +10,7 @@ from cipherlens.attacks.base import Labels, View, to_unit
 from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.images import Preprocess, check_shape, pad_to
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import DatasetSpec, choose_split
+from cipherlens.data.sealed.spec import DatasetSpec, choose_split
 from cipherlens.data.sources.augmented import TRAIN, augment
 from cipherlens.data.sources.base import Source, pick_evenly, require_split
 from cipherlens.data.sources.registry import open_source

@@ -11,8 +11,8 @@ import numpy as np
 
 from cipherlens.ciphers import BoundCipher, create_cipher
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import PLAIN
 from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.data.sealed.spec import PLAIN
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.harness import evaluate
 from cipherlens.evaluation.load import load_target

@@ -4,6 +4,7 @@
     comment: ward 3, camera 2
     created: 2026-11-21
     fingerprint: 6b1f...
+    who_may_hold_it: client only
     protection: none | argon2id-aes256gcm
     salt, nonce, memory-kib, passes, lanes: ...   (with a passphrase only)
     key: base64 of the 32 bytes, or of their AES-256-GCM encryption
@@ -28,6 +29,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from cipherlens.errors import CipherlensError, KeyFailureError, UsageError
 from cipherlens.escaping import escape_terminal
+from cipherlens.holders import CLIENT, FIELD
 
 VERSION = "1"
 WARNING = "# SECRET. Whoever holds this file can decrypt your images. Never give it to a provider."
@@ -154,6 +156,7 @@ def format_key(secret: bytes, fingerprint: str, passphrase: str | None, comment:
         "comment": comment,
         "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "fingerprint": fingerprint,
+        FIELD: CLIENT,
     }
     if passphrase is None:
         header["protection"] = "none"

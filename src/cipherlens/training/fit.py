@@ -12,7 +12,7 @@ from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.data.output_lock import hold_folder
 from cipherlens.data.partial import PRIVATE_FOLDER
 from cipherlens.data.run_files import CARD, CHECKPOINT, CURVES, METRICS
-from cipherlens.data.sealed.manifest import PLAIN
+from cipherlens.data.sealed.spec import PLAIN
 from cipherlens.errors import DataError, UsageError
 from cipherlens.schema import parse
 from cipherlens.training.config import TrainConfig

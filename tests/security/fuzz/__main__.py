@@ -9,7 +9,9 @@ import threading
 import time
 from itertools import chain, zip_longest
 from pathlib import Path
+from typing import Any
 
+from tests.security.fuzz.guard import DECODING, GROWTH
 from tests.security.fuzz.report import Tally
 from tests.security.fuzz.runner import Chunk, cut, make_environment, run_chunks
 from tests.security.fuzz.targets import IN_PROCESS, TARGETS
@@ -31,6 +33,8 @@ def main(arguments: list[str]) -> int:
     complete = run_chunks(chunks, asked.jobs, tally.add, None if asked.minutes is None else 60 * asked.minutes)
     stop.set()
     print(tally.format())
+    if asked.record:
+        add_to_record(asked.record, asked.seed, tally.to_json() | {"complete": complete})
     if not complete:
         print(f"\nout of time: {tally.inputs} of {total} inputs were tried")
     print(
@@ -52,6 +56,16 @@ def plan(inputs: int, through_cli: int, seed: int, only: str | None = None) -> l
     sizes = {"process": 10, "cli": 50, "journal": 100}
     parts = [cut(name, seed, count, sizes.get(name, 250)) for name, count in counts.items()]
     return [chunk for chunk in chain(*zip_longest(*parts)) if chunk is not None]
+
+
+def add_to_record(path: Path, seed: int, counts: dict[str, Any]) -> None:
+    """Write the counts of a seed into a record, beside those of other seeds; long work is done in parts."""
+    from cipherlens.records import write_record
+
+    known = json.loads(path.read_text())["results"]["seeds"] if path.exists() else {}
+    limits = {"growth_bytes": GROWTH, "growth_decoding_bytes": DECODING, "growth_times_file": 4}
+    results = {"limits": limits, "seeds": known | {str(seed): counts}}
+    write_record(path, "python -m tests.security.fuzz --cli 0 --record FILE --seed SEED", results)
 
 
 def _tell(tally: Tally, total: int, started: float, stop: threading.Event) -> None:
@@ -85,6 +99,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--minutes", type=float, help="stop after so long")
+    parser.add_argument("--record", type=Path, help="add the counts to this record, under the seed")
     parser.add_argument("--only", choices=sorted(TARGETS), help="this target alone")
     parser.add_argument(
         "--repeat", metavar="TARGET:NUMBER", help="try this input of the seed again, and keep its files"

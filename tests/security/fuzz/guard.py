@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-GROWTH = 1_500_000_000
-_MUCH = 300_000_000
+GROWTH = 256_000_000
+"""By so much, and four times its files, the process may grow for one input."""
+DECODING = 1_500_000_000
+"""The same where pictures are decoded, which are limited by their pixels."""
+_MUCH = 30_000_000
 _WAITING = 5
 """A busy machine gives a process a part of its time: so many times longer than it may compute, it may take."""
 _HEADROOM = 2_500_000_000
@@ -57,8 +60,11 @@ class Guard:
         self._base = _read_status("VmRSS")
 
     @contextmanager
-    def watch(self, seconds: float, children: bool = False) -> Iterator[None]:
-        """Watch what is done inside: Hang after so many seconds of computing, Forbidden at a forbidden act."""
+    def watch(self, seconds: float, children: bool = False, growth: int = GROWTH) -> Iterator[None]:
+        """Watch what is done inside: Hang after so many seconds of computing, Forbidden at a forbidden act.
+
+        ``growth`` is by how many bytes the process may grow.
+        """
         self.seen, self._active, self._children = [], True, children
         signal.setitimer(signal.ITIMER_PROF, seconds)
         signal.setitimer(signal.ITIMER_REAL, _WAITING * seconds)
@@ -68,12 +74,12 @@ class Guard:
             for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
                 signal.setitimer(timer, 0)
             self._active = False
-            self._measure()
+            self._measure(growth)
 
-    def _measure(self) -> None:
+    def _measure(self, allowed: int) -> None:
         grown = _read_status("VmHWM") - self._base
-        if grown > GROWTH:
-            self.seen.append(f"memory grew by {grown / 1e9:.0f} GB")
+        if grown > allowed:
+            self.seen.append(f"memory grew by {grown / 1e9:.1f} GB")
         if grown > _MUCH:
             self.reset_memory()
 

@@ -27,6 +27,8 @@ BORDERS = (
     (1 << 64) - 1,
 )
 HEAD = 2048
+_LONGEST = 32_000_000
+"""Doubled again and again, files would fill the memory before anything reads them."""
 
 
 def mutate_bytes(rng: Random, content: bytes, other: bytes = b"") -> tuple[bytes, str]:
@@ -36,7 +38,7 @@ def mutate_bytes(rng: Random, content: bytes, other: bytes = b"") -> tuple[bytes
         change = rng.choice(_CHANGES)
         content, at = change(rng, content, other)
         done.append(f"{change.__name__.strip('_')} at {at}")
-    return content, ", ".join(done)
+    return content[:_LONGEST], ", ".join(done)
 
 
 def _place(rng: Random, content: bytes) -> int:

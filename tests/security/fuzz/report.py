@@ -3,6 +3,7 @@
 import threading
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.security.fuzz.outcome import Outcome
 from tests.security.fuzz.runner import Chunk
@@ -48,6 +49,13 @@ class Tally:
     def failures(self) -> int:
         """How many were not as they must be."""
         return sum(group.count for group in self.groups.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts by target, and the groups of failures."""
+        groups = [
+            {"target": one.target, "count": one.count} | one.outcome.to_json() for one in self.groups.values()
+        ]
+        return {"inputs": self.inputs, "failures": groups, "targets": {k: dict(v) for k, v in self.counts.items()}}
 
     def format(self) -> str:
         """The table, and one paragraph per group of failures."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.security.fuzz.guard import GROWTH
 from tests.security.fuzz.trees import FORMATS, VERSION_2, Tree
 
 OPEN_SESAME = "open sesame"
@@ -31,6 +32,8 @@ class Target:
     share = 0
     codes: frozenset[int] = frozenset({4})
     seconds = 20.0
+    growth = GROWTH
+    """By so many bytes the process may grow, besides four times the files' size."""
     children = False
     """Whether its inputs are used in processes of their own."""
     seeds_kept = 0

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.security.fuzz.guard import DECODING
 from tests.security.fuzz.mutate_bytes import BORDERS, mutate_bytes
 from tests.security.fuzz.outcome import Misbehaved
 from tests.security.fuzz.seeds_images import USUAL, make_bomb, make_chunk, make_images
@@ -80,6 +81,7 @@ class ImageTarget(Target):
     """``Item.decode`` through ``Preprocess(size=16)``, from bytes and from files."""
 
     name, share, codes = "image", 30, frozenset({4})
+    growth = DECODING
 
     def __init__(self) -> None:
         self._seeds = make_images()

@@ -42,19 +42,33 @@ class JournalTarget(Target):
     name, share, codes = "journal", 4, frozenset({2, 3, 4})
     seeds_kept = 1
     version = ""
+    file = JOURNAL
 
     def __init__(self) -> None:
         import tempfile
 
-        self._tree = read_tree(FORMATS / self.version / "interrupted")
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
             self._other = self._interrupt(place / "other", OTHER_SOURCE)
             whole = self._interrupt(place / "whole", SOURCE)
-            resume(place / "whole", self.key)
-            self._shards = _known(place / "whole")
-        lines = [line for tree in (self._tree, self._other, whole) for line in tree[JOURNAL].split(b"\n") if line]
-        self._lines = lines
+            self._tree = self._begin(whole)
+            self.go_on(place / "whole")
+            self._shards = _known(place / "whole", self.reader)
+        trees = (self._tree, self._other, whole)
+        self._lines = [line for tree in trees for line in tree[self.file].split(b"\n") if line]
+
+    def _begin(self, whole: Tree) -> Tree:
+        """The seed: an unfinished job; here one that another version has left."""
+        return read_tree(FORMATS / self.version / "interrupted")
+
+    def go_on(self, out: Path, source: str = SOURCE, progress: Any = None) -> None:
+        """Run the job, or continue it."""
+        resume(out, self.key, source, progress)
+
+    @property
+    def reader(self) -> Any:
+        """The key that reads the finished data set."""
+        return self.key
 
     def _interrupt(self, out: Path, source: str) -> Tree:
         """Another unfinished job with the same key: its lines are authentic, and out of place."""
@@ -64,7 +78,7 @@ class JournalTarget(Target):
                 raise _Stop
 
         try:
-            resume(out, self.key, source, stop)
+            self.go_on(out, source, stop)
         except _Stop:
             return read_tree(out)
         raise AssertionError("the job was not interrupted")
@@ -73,20 +87,20 @@ class JournalTarget(Target):
         if number < self.seeds_kept:
             return Case(self._tree, "interrupted", untouched=True)
         tree, kind = dict(self._tree), rng.random()
-        whole = tree[JOURNAL]
+        whole = tree[self.file]
         if kind < 0.02:
-            tree, note = replace_node(rng, tree, JOURNAL)
+            tree, note = replace_node(rng, tree, self.file)
         elif kind < 0.2:
-            tree[JOURNAL], note = mutate_bytes(rng, whole, self._other[JOURNAL])
+            tree[self.file], note = mutate_bytes(rng, whole, self._other[self.file])
         elif kind < 0.45:
-            tree[JOURNAL], note = _mutate_record(rng, whole)
+            tree[self.file], note = _mutate_record(rng, whole)
         elif kind < 0.75:
-            tree[JOURNAL], note = self._rearrange(rng, whole)
+            tree[self.file], note = self._rearrange(rng, whole)
             if self.version and rng.random() < 0.5:  # in version 1 lines carried no plan, and so this was accepted
-                shards = {path: node for path, node in self._other.items() if path != JOURNAL}
+                shards = {path: node for path, node in self._other.items() if path.startswith("shards/")}
                 tree, note = {**tree, **shards}, f"{note}, with the other job's shards"
         else:
-            path = rng.choice([path for path in tree if path != JOURNAL])
+            path = rng.choice([path for path in tree if path.startswith("shards/")])
             changes = (
                 lambda: replace_node(rng, tree, path),
                 lambda: ({**tree, path: mutate_tensors(rng, tree[path])[0]}, path),
@@ -115,8 +129,8 @@ class JournalTarget(Target):
         try:
             root.rename(out)  # what it holds is now a job's destination
             root.mkdir()
-            resume(out, self.key)
-            if _known(out) != self._shards:
+            self.go_on(out)
+            if _known(out, self.reader) != self._shards:
                 raise Altered("the finished data set holds other images")
         finally:
             remove_tree(out)
@@ -128,11 +142,30 @@ class NewJournalTarget(JournalTarget):
     name, version = "journal-2", VERSION_2
 
 
-def _known(out: Path) -> Any:
+class RotationTarget(JournalTarget):
+    """The same of an unfinished rotation of the key."""
+
+    name, version, file = "rotation", VERSION_2, "rotation.jsonl"
+
+    def _begin(self, whole: Tree) -> Tree:
+        return whole
+
+    def go_on(self, out: Path, source: str = SOURCE, progress: Any = None) -> None:
+        from cipherlens.data.sealed.rotation import rotate_key
+
+        if not out.exists():
+            resume(out, self.key, source)
+        rotate_key(out, self.key, self.other_key, progress=progress)
+
+    @property
+    def reader(self) -> Any:
+        return self.other_key
+
+
+def _known(out: Path, key: Any) -> Any:
     """What the data set is when all went well: its spec (tags and ids differ) and its decrypted images."""
     from cipherlens.data.sealed.dataset import SealedDataset
 
-    key = Target().key
     dataset = SealedDataset.open(out, key)
     bound = dataset.spec.bind(key)
     parts = {name: dataset.split(name) for name in dataset.splits}

@@ -144,7 +144,7 @@ def _check_accuracy(found: dict[str, Any]) -> None:
 
 def _open(root: Path, weights: Any, key: Any) -> Any:
     """Load a run, with the client's key where it is locked."""
-    from cipherlens.data.sealed.manifest import CipherSpec
+    from cipherlens.data.sealed.spec import CipherSpec
     from cipherlens.training.run.load import load_run
     from cipherlens.training.run.record import read_record
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tests.security.fuzz.guard import DECODING
 from tests.security.fuzz.mutate_bytes import mutate_bytes
 from tests.security.fuzz.outcome import Misbehaved
 from tests.security.fuzz.seeds_cifar import make_cifar, spoil_cifar
@@ -84,6 +85,7 @@ class ParquetTarget(SourceTarget):
     """Parquet files in the Hugging Face layout, with and without names of classes, with masks."""
 
     name, share = "parquet", 9
+    growth = DECODING
     seeds_kept = len(KINDS)
 
     def __init__(self) -> None:

@@ -42,6 +42,11 @@ def below(name: str, tree: Tree) -> Tree:
     return {f"{name}/{path}": node for path, node in tree.items()}
 
 
+def measure_tree(tree: Tree) -> int:
+    """Bytes of all its files."""
+    return sum(len(node) for node in tree.values() if isinstance(node, bytes))
+
+
 def write_tree(root: Path, tree: Tree, outside: Path) -> None:
     """Make ``root`` with exactly this content."""
     root.mkdir(parents=True)

@@ -12,8 +12,9 @@ from tests.security.fuzz.guard import Guard, Hang
 from tests.security.fuzz.outcome import Misbehaved, Outcome, judge
 from tests.security.fuzz.target import Case, Target, make_case
 from tests.security.fuzz.targets import TARGETS
-from tests.security.fuzz.trees import Link, Pipe, remove_tree, write_tree
+from tests.security.fuzz.trees import Link, Pipe, measure_tree, remove_tree, write_tree
 
+_LARGE = 1_000_000
 _SHORT = 1.0
 """Seconds for what has a pipe or a device in it: it is refused at once, or waited for without end."""
 
@@ -39,6 +40,8 @@ class Trier:
         """Make the input, use it, judge; its files go unless they are to be kept."""
         case = make_case(target, seed, number)
         root = self._scratch / f"{target.name}-{seed}-{number}"
+        if measure_tree(case.tree) > _LARGE:
+            self._guard.reset_memory()  # what making it took is not the reader's
         remove_tree(root)
         write_tree(root, case.tree, self._outside)
         (self._outside / "copy").write_bytes(case.outside)
@@ -60,7 +63,7 @@ class Trier:
         children = target.children or case.facts.get("children", False)
         error: BaseException | None = None
         try:
-            with self._guard.watch(seconds, children):
+            with self._guard.watch(seconds, children, target.growth + 4 * measure_tree(case.tree)):
                 target.use(case, root)
         except KeyboardInterrupt:
             raise

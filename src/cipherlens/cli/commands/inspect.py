@@ -5,23 +5,27 @@ from typing import Any
 
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.broken import describe_breaks, find_breaks
+from cipherlens.ciphers.estimated_inverse import SUFFIX, EstimatedInverse
 from cipherlens.cli.console import emit
 from cipherlens.cli.options.types import Json
 from cipherlens.data.run_files import read_run_files
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.manifest import FILE_NAME
 from cipherlens.errors import DataError
+from cipherlens.holders import CLIENT, FIELD, choose_holder
 from cipherlens.keys.keyfile import read_fields
-from cipherlens.untrusted import open_untrusted
+from cipherlens.untrusted import open_untrusted, read_json
+
+_REPORT = "report.json"
 
 
 def inspect(path: Path, /, *, as_json: Json = False) -> None:
-    """Say what a key file, a sealed data set or a run folder is. Secret values are not shown.
+    """Say what something of ours is, and who may hold it. Secret values are not shown.
 
     Parameters
     ----------
     path
-        Key file, sealed data set, or run folder.
+        Key file, sealed data set, run folder, map of an attack, or the folder of an audit.
     """
     facts = describe(path)
     shown = facts
@@ -40,8 +44,12 @@ def describe(path: Path) -> dict[str, Any]:
     if path.is_file() and _begins_like_key(path):
         fields = read_fields(path)
         shown = ("comment", "created", "fingerprint", "protection")
-        return {"kind": "key file", **{name: fields.get(name, "") for name in shown}}
-    raise DataError(f"{path} is no key file, sealed data set or run", hint="check the path")
+        return {"kind": "key file", FIELD: CLIENT, **{name: fields.get(name, "") for name in shown}}
+    if path.suffix == SUFFIX and path.is_file():
+        return _describe_map(path)
+    if (path / _REPORT).is_file():
+        return _describe_report(path)
+    raise DataError(f"{path} is no key file, sealed data set, run, map or audit", hint="check the path")
 
 
 def _begins_like_key(path: Path) -> bool:
@@ -56,6 +64,7 @@ def _describe_sealed(path: Path) -> dict[str, Any]:
     cipher = spec.create_cipher()
     return {
         "kind": "sealed data set",
+        FIELD: spec.holder,
         "authenticated": False,
         "id": spec.id or "none (format version 1)",
         "created": dataset.manifest.created or "not recorded",
@@ -83,6 +92,7 @@ def _describe_run(path: Path) -> dict[str, Any]:
     last = files.epochs[-1] if files.epochs else {}
     return {
         "kind": "run",
+        FIELD: choose_holder(files.can_decrypt),
         "model": files.config.get("model"),
         "adaptation_block": files.config.get("adapt_block"),
         "locked": files.config.get("lock"),
@@ -93,6 +103,19 @@ def _describe_run(path: Path) -> dict[str, Any]:
         "epochs_done": len(files.epochs),
         **{name: last.get(name) for name in ("test_accuracy", "test_iou")},
     }
+
+
+def _describe_map(path: Path) -> dict[str, Any]:
+    inverse = EstimatedInverse.load(path)
+    target = {} if inverse.target is None else vars(inverse.target)
+    return {"kind": "map", FIELD: CLIENT, "form": inverse.kind, "ciphertext": list(inverse.shape), **target}
+
+
+def _describe_report(path: Path) -> dict[str, Any]:
+    report = read_json(path / _REPORT, path, "is this the folder of an audit? it may be damaged")
+    if report.get("format") != "cipherlens-audit":
+        raise DataError(f"{path / _REPORT} is no report of an audit", hint="check the path")
+    return {"kind": "audit", FIELD: CLIENT, **{name: report.get(name) for name in ("verdict", "verdict_text")}}
 
 
 def _show(value: Any) -> str:

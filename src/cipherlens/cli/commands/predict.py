@@ -18,8 +18,9 @@ from cipherlens.cli.options.keys import GivenKey
 from cipherlens.cli.options.types import Json, Whole
 from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.images import Item, Preprocess, check_shape, pad_to
-from cipherlens.data.sealed.manifest import PLAIN, CipherSpec
+from cipherlens.data.sealed.spec import PLAIN, CipherSpec
 from cipherlens.errors import DataError, UsageError
+from cipherlens.files import write_atomic
 from cipherlens.keys import Key
 from cipherlens.untrusted import describe, read_untrusted
 
@@ -181,14 +182,18 @@ def _write_masks(
     scheme: CipherSpec,
     bound: BoundCipher | None,
 ) -> list[str]:
-    from cipherlens.data.sealed.unseal import decrypt_masks, save_png
+    from cipherlens.data.sealed.shards import decrypt_masks
+    from cipherlens.data.sealed.unseal import save_png
 
     masks = probabilities.argmax(axis=1).astype(np.uint8)
-    put_back = masks[:, None] if bound is None else decrypt_masks(scheme, bound, masks)
+    _, height, width = scheme.plain_shape
+    put_back = masks[:, None] if bound is None else decrypt_masks(bound, masks)[:, None, :height, :width]
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{_stem(item)}.png" for item in images]
     for path, mask in zip(paths, put_back, strict=True):
-        save_png(mask, path)
+        content = io.BytesIO()
+        save_png(mask, content)
+        write_atomic(path, content.getvalue())
     return [str(path) for path in paths]
 
 

@@ -4,6 +4,7 @@ import sys
 from dataclasses import dataclass
 from getpass import getpass
 from pathlib import Path
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -49,6 +50,32 @@ class GivenKey:
     def load(self) -> Key | None:
         """Read the key file, if one is given."""
         return None if self.key is None else _load(self.key, self.passphrase_file, self.allow_open_key)
+
+
+@Parameter(name="*", group=KEY)
+@dataclass(frozen=True, kw_only=True)
+class BothKeys:
+    """The keys of a rotation."""
+
+    old: Annotated[Path | None, Parameter(name="--from")] = None
+    """Key file of the key that the images are sealed with now."""
+    new: Annotated[Path | None, Parameter(name="--to")] = None
+    """Key file of the new key, made by keygen."""
+    from_passphrase_file: Path | None = None
+    """File whose first line is the old key file's passphrase. Without it you are asked."""
+    to_passphrase_file: Path | None = None
+    """The same for the new key file."""
+    allow_open_key: Flag = False
+    """Take key files that others may read."""
+
+    def load(self) -> tuple[Key, Key]:
+        """Read both key files: the old key, and the new one."""
+        if self.old is None or self.new is None:
+            raise UsageError("a rotation takes two keys", hint="give --from OLD.key and --to NEW.key")
+        return (
+            _load(self.old, self.from_passphrase_file, self.allow_open_key),
+            _load(self.new, self.to_passphrase_file, self.allow_open_key),
+        )
 
 
 def _load(path: Path, passphrase_file: Path | None, allow_open: bool) -> Key:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.data.sealed.manifest import RESTORE, SHARDS, DatasetSpec, Manifest, Shard, read_manifest
-from cipherlens.data.sealed.tensors import parse_tensors
+from cipherlens.data.sealed.manifest import SHARDS, Manifest, Shard, read_manifest
+from cipherlens.data.sealed.spec import RESTORE, DatasetSpec
+from cipherlens.data.sealed.tensors import parse_metadata, parse_tensors
 from cipherlens.data.sources.checks import check_labels
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
@@ -50,12 +51,28 @@ class SealedDataset:
         for shard in self.manifest.shards:
             self.load_shard(shard)
 
+    def is_intact(self, shard: Shard) -> bool:
+        """Whether a shard is there and agrees with its entry."""
+        try:
+            self.load_shard(shard)
+        except DataError:
+            return False
+        return True
+
     def load_shard(self, shard: Shard, copied: bool = False) -> dict[str, NDArray[Any]]:
         """The checked tensors of a shard: memory-mapped, or ``copied`` and so independent of the file.
 
-        The file is opened once, so the returned bytes are the checked ones. Raises DataError where it is missing, a
-        link, or differs from the manifest.
+        Raises DataError where it is missing, a link, or differs from the manifest.
         """
+        return self._parse(shard, self._read(shard, copied))
+
+    def load_shard_and_names(self, shard: Shard) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+        """The checked tensors of a shard, copied, and the names of its images by number, where they are kept."""
+        content = self._read(shard, copied=True)
+        return self._parse(shard, content), parse_metadata(content)
+
+    def _read(self, shard: Shard, copied: bool) -> NDArray[np.uint8]:
+        """The bytes of a shard. The file is opened once, so the returned bytes are the checked ones."""
         try:
             with open_untrusted(self.root / SHARDS / shard.file, self.root) as file:
                 size = os.fstat(file.fileno()).st_size
@@ -63,11 +80,20 @@ class SealedDataset:
                     raise DataError(f"shard {shard.file} has {size} bytes instead of {shard.bytes}", hint=RESTORE)
                 content = np.fromfile(file, np.uint8) if copied else np.memmap(file, np.uint8, "r")
         except FileNotFoundError:
-            raise DataError(f"shard {shard.file} is missing", hint=RESTORE) from None
+            raise self._miss(shard) from None
         except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
             raise DataError(f"shard {shard.file} cannot be read: {describe(error)}", hint=RESTORE) from None
         if hashlib.sha256(content.data).hexdigest() != shard.sha256:
             raise DataError(f"shard {shard.file} is damaged (hash does not match)", hint=RESTORE)
+        return content
+
+    def _miss(self, shard: Shard) -> DataError:
+        """What is wrong where a shard is missing: nothing but the time, if the key was rotated meanwhile."""
+        if read_manifest(self.root) != self.manifest:
+            return DataError(f"{self.root} was changed after it was opened", hint="open it again")
+        return DataError(f"shard {shard.file} is missing", hint=RESTORE)
+
+    def _parse(self, shard: Shard, content: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         try:
             tensors = parse_tensors(content)
             _check_tensors(tensors, self.spec, shard)

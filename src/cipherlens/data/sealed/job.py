@@ -8,8 +8,9 @@ import numpy as np
 
 from cipherlens.ciphers import Cipher
 from cipherlens.ciphers.structure import KeyStructure, Kind, Scope
-from cipherlens.data.sealed.manifest import DatasetSpec, draw_id
+from cipherlens.data.sealed.manifest import draw_id
 from cipherlens.data.sealed.shards import SealOptions, ShardTask, complete, narrow, tag_source
+from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sources.augmented import choose_positions
 from cipherlens.data.sources.base import Source, require_split
 from cipherlens.data.sources.checks import check_class_names, check_labels

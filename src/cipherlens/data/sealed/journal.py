@@ -13,7 +13,8 @@ from dataclasses import MISSING, asdict, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cipherlens.data.sealed.manifest import DatasetSpec, Shard, check_fingerprint, tag
+from cipherlens.data.sealed.manifest import Shard, tag
+from cipherlens.data.sealed.spec import DatasetSpec, check_fingerprint
 from cipherlens.errors import DataError
 from cipherlens.files import canonical_json
 from cipherlens.keys import Key
@@ -24,10 +25,10 @@ FILE_NAME = "journal.jsonl"
 
 
 class Journal:
-    """Append-only record of a spec and its finished shards."""
+    """Append-only record of a spec and its finished shards, of a sealing job or (``name``) of another."""
 
-    def __init__(self, root: Path, key: Key) -> None:
-        self._path = root / FILE_NAME
+    def __init__(self, root: Path, key: Key, name: str = FILE_NAME) -> None:
+        self._path = root / name
         self._key = key
         self._place: dict[str, Any] = {}
         self._lines = 0

@@ -14,14 +14,14 @@ from cipherlens.data.sealed.journal import Journal
 from cipherlens.data.sealed.manifest import (
     FILE_NAME,
     SHARDS,
-    DatasetSpec,
     Manifest,
     Shard,
     read_manifest,
     tell_time,
     write_manifest,
 )
-from cipherlens.data.sealed.shards import SealOptions, ShardMaker, make_shards
+from cipherlens.data.sealed.shards import SealOptions, ShardMaker, make_shards, remove_temporary
+from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sources.folder import count_unopened
 from cipherlens.data.sources.registry import canonical_source
 from cipherlens.errors import DataError, UsageError
@@ -105,7 +105,7 @@ def _seal_rest(
             if progress:
                 progress(finished, total)
     finally:
-        _remove_leftovers(out)
+        remove_temporary(out)
     shards = tuple(done[task.file] for task in job.tasks)
     write_manifest(out, Manifest(spec, shards, tell_time(), 1) if spec.id else Manifest(spec, shards), key)
     journal.remove()
@@ -132,8 +132,9 @@ def _find_finished(out: Path, job: Job, key: Key) -> Manifest | None:
     if not (out / FILE_NAME).exists() or Journal(out, key).exists():
         return None
     manifest = read_manifest(out, key)
-    _require_same(out, manifest.spec, job)
-    damaged = sum(not _is_intact(out, manifest.spec, shard) for shard in manifest.shards)
+    _require_same(out, manifest, job)
+    sealed = SealedDataset(out, manifest)
+    damaged = sum(not sealed.is_intact(shard) for shard in manifest.shards)
     if damaged:
         raise DataError(
             f"{out} is damaged: {damaged} of its shards do not match the manifest",
@@ -142,10 +143,15 @@ def _find_finished(out: Path, job: Job, key: Key) -> Manifest | None:
     return manifest
 
 
-def _require_same(out: Path, found: DatasetSpec, job: Job) -> None:
-    same = replace(found, id=job.spec.id)
+def _require_same(out: Path, found: Manifest, job: Job) -> None:
+    same = replace(found.spec, id=job.spec.id)
     if same in (job.spec, job.named_spec):
         return
+    if found.counter > 1:
+        raise DataError(
+            f"the key of {out} was rotated, so that it cannot be compared with a source",
+            hint="it is complete; to seal the source anew, choose another destination",
+        )
     if replace(same, source_tag=job.spec.source_tag) == job.spec:
         raise DataError(
             f"{out} was sealed from another source, or the source has changed since",
@@ -158,7 +164,7 @@ def _prepare(out: Path, job: Job, key: Key, journal: Journal) -> tuple[DatasetSp
     """Spec and intact shards of an earlier run of the same job. Any other content is refused."""
     if (out / FILE_NAME).exists():  # the job was killed between writing the manifest and removing the journal
         manifest = read_manifest(out, key)
-        _require_same(out, manifest.spec, job)
+        _require_same(out, manifest, job)
         spec, done = manifest.spec, {shard.file: shard for shard in manifest.shards}
     elif journal.exists():
         spec, done = journal.resume((job.spec, job.named_spec))
@@ -169,8 +175,9 @@ def _prepare(out: Path, job: Job, key: Key, journal: Journal) -> tuple[DatasetSp
     else:
         raise UsageError(f"{out} is not empty", hint="choose a new or empty destination")
     _require_places(out, job)
-    _remove_leftovers(out)
-    return spec, {name: shard for name, shard in done.items() if _is_intact(out, spec, shard)}
+    remove_temporary(out)
+    sealed = SealedDataset(out, Manifest(spec))
+    return spec, {name: shard for name, shard in done.items() if sealed.is_intact(shard)}
 
 
 def _is_empty(out: Path) -> bool:
@@ -190,17 +197,3 @@ def _require_places(out: Path, job: Job) -> None:
     for task in job.tasks:
         if (shards / task.file).is_dir():
             raise DataError(f"{shards / task.file} is a folder", hint="remove it and run the same command again")
-
-
-def _remove_leftovers(out: Path) -> None:
-    for folder in (out, out / SHARDS):
-        for leftover in folder.glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
-
-
-def _is_intact(out: Path, spec: DatasetSpec, shard: Shard) -> bool:
-    try:
-        SealedDataset(out, Manifest(spec)).load_shard(shard)
-    except DataError:
-        return False
-    return True

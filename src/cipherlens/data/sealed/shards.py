@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from cipherlens.ciphers import BoundCipher, Cipher
 from cipherlens.data.decoding import TURNED
 from cipherlens.data.images import IGNORED, Item, Preprocess, check_shape, pad_to
-from cipherlens.data.sealed.manifest import SHARDS, DatasetSpec, Shard, tag
+from cipherlens.data.sealed.manifest import SHARDS, Shard, tag
+from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sealed.tensors import serialize
 from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.data.sources.augmented import augment
@@ -127,13 +128,7 @@ class ShardMaker:
             if self.options.keep_names
             else None
         )
-        parts = serialize(tensors, names)
-        temporary = write_temporary(self.out / SHARDS / task.file, *parts)
-        digest = hashlib.sha256()
-        for part in parts:
-            digest.update(part)
-        size = sum(len(part) for part in parts)
-        shard = Shard(task.file, task.split, len(kept), size, digest.hexdigest(), len(skipped))
+        shard, temporary = write_shard(self.out, task.file, task.split, tensors, names, len(skipped))
         return Made(shard, temporary, skipped, len(items), remarks)
 
     def _load(
@@ -158,6 +153,19 @@ class ShardMaker:
             kept.append(position)
             images.append(pixels)
         return kept, images, masks, skipped, remarks
+
+
+def write_shard(
+    out: Path, file: str, split: str, tensors: dict[str, NDArray[Any]], names: dict[str, str] | None, skipped: int
+) -> tuple[Shard, Path]:
+    """Write a shard of the data set ``out`` under a temporary name, which is returned with its entry."""
+    parts = serialize(tensors, names)
+    temporary = write_temporary(out / SHARDS / file, *parts)
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    size = sum(len(part) for part in parts)
+    return Shard(file, split, len(tensors["index"]), size, digest.hexdigest(), skipped), temporary
 
 
 def name_images(dataset: str, split: str, positions: Iterable[int]) -> list[str]:
@@ -187,6 +195,20 @@ def encrypt_masks(bound: BoundCipher, masks: NDArray[np.uint8]) -> NDArray[np.ui
     repeated = np.broadcast_to(padded, (len(masks), channels, height, width))
     encrypted: NDArray[np.uint8] = np.ascontiguousarray(bound.encrypt(repeated)[:, 0])
     return encrypted
+
+
+def decrypt_masks(bound: BoundCipher, masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Inverse of :func:`encrypt_masks`; the padding stays."""
+    repeated = np.broadcast_to(masks[:, None], (len(masks), *bound.ct_shape))
+    plain: NDArray[np.uint8] = bound.decrypt(repeated, "uint8")[:, 0]
+    return plain
+
+
+def remove_temporary(out: Path) -> None:
+    """Remove what killed processes have begun to write, in a data set that this process has locked."""
+    for folder in (out, out / SHARDS):
+        for leftover in folder.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
 
 
 def tag_source(key: Key, spec: str, source: Source, options: SealOptions) -> tuple[str, str]:

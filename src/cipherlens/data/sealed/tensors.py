@@ -25,6 +25,7 @@ _LENGTH_BYTES = 8
 """A file begins with the header's length in this many bytes (safetensors format)."""
 _MAX_HEADER = 100_000_000
 """Maximum bytes of a header, as in the safetensors library."""
+_METADATA = "__metadata__"
 _MOST_AXES = 8
 """Tensors with more axes are refused; those of shards have at most four. Chosen by hand."""
 
@@ -33,7 +34,7 @@ def serialize(
     tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None
 ) -> list[bytes | memoryview]:
     """The parts of a safetensors file, in the order of writing; takes uint8, float32 and int64 arrays."""
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    header: dict[str, Any] = {_METADATA: dict(metadata)} if metadata else {}
     arrays = [np.ascontiguousarray(tensor) for tensor in tensors.values()]
     position = 0
     for name, array in zip(tensors, arrays, strict=True):
@@ -65,8 +66,15 @@ def parse_tensors(content: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     if start > min(len(content), _MAX_HEADER):
         raise ValueError(f"a header of {start - _LENGTH_BYTES} bytes")
     header = parse_json(content[_LENGTH_BYTES:start].tobytes())
-    header.pop("__metadata__", None)
+    header.pop(_METADATA, None)
     return {name: _view(content[start:], parse(entry, _Entry)) for name, entry in header.items()}
+
+
+def parse_metadata(content: NDArray[np.uint8]) -> dict[str, str]:
+    """The metadata of a file that :func:`parse_tensors` has accepted: texts by name."""
+    end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES].tobytes(), "little")
+    found = parse_json(content[_LENGTH_BYTES:end].tobytes()).get(_METADATA, {})
+    return {str(name): str(text) for name, text in dict(found).items()}
 
 
 def _view(data: NDArray[np.uint8], entry: _Entry) -> NDArray[Any]:

@@ -15,8 +15,8 @@ from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
 from cipherlens.data.output_lock import refuse_inside
 from cipherlens.data.partial import PRIVATE_FOLDER, move_into_place, partial_folder
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.manifest import CipherSpec
-from cipherlens.data.sealed.shards import name_images
+from cipherlens.data.sealed.shards import decrypt_masks, name_images
+from cipherlens.data.sealed.spec import CipherSpec
 from cipherlens.errors import UsageError
 from cipherlens.files import PRIVATE, write_new
 from cipherlens.keys import Key
@@ -39,12 +39,6 @@ def decrypt_batch(
     return plain
 
 
-def decrypt_masks(spec: CipherSpec, bound: BoundCipher, masks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Encrypted masks (N, H, W) -> masks (N, 1, H, W) of the plain shape."""
-    repeated = np.broadcast_to(masks[:, None], (len(masks), *bound.ct_shape))
-    return decrypt_batch(spec, bound, repeated)[:, :1]
-
-
 def unseal(
     sealed: str | Path, out: str | Path, key: Key, progress: Callable[[int, int], None] | None = None
 ) -> int:
@@ -60,7 +54,8 @@ def unseal(
 
     def decrypt(split: str, batch: Tensors) -> Pictures:
         names = name_images(spec.id, split, batch["index"].tolist())
-        masks = decrypt_masks(spec, bound, batch["masks"]) if spec.masked else None
+        _, height, width = spec.plain_shape
+        masks = decrypt_masks(bound, batch["masks"])[:, None, :height, :width] if spec.masked else None
         return decrypt_batch(spec, bound, batch["images"], names), masks
 
     return _write_pictures(dataset, Path(out), decrypt, progress)

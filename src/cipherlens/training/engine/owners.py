@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cipherlens.ciphers.blocks import MAX_BLOCK
-from cipherlens.data.sealed.manifest import Dtype
+from cipherlens.data.sealed.spec import Dtype
 from cipherlens.errors import DataError, UsageError
 from cipherlens.models.adaptation.kinds import MAP_HOLDERS
 from cipherlens.schema import parse

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.data.run_files import BEST, LAST
-from cipherlens.data.sealed.manifest import PLAIN
+from cipherlens.data.sealed.spec import PLAIN
 from cipherlens.errors import UsageError
 from cipherlens.models import create_adaptation
 from cipherlens.training.engine.batches import ImageSet, check_same_kind

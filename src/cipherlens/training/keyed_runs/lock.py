@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cipherlens.data.run_files import BEST, LAST
-from cipherlens.data.sealed.manifest import PLAIN, CipherSpec
+from cipherlens.data.sealed.spec import PLAIN, CipherSpec
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 from cipherlens.training.engine.metrics import EpochMetrics, read_metrics

@@ -6,6 +6,7 @@ from typing import Any
 
 from cipherlens.escaping import escape_markdown
 from cipherlens.files import write_atomic
+from cipherlens.holders import choose_holder
 from cipherlens.training.engine.metrics import EpochMetrics
 from cipherlens.training.engine.rounds import get_best
 from cipherlens.training.run.record import RunRecord
@@ -44,6 +45,7 @@ def write_card(path: Path, record: RunRecord, history: Sequence[EpochMetrics], h
         "# " + escape_markdown(f"{config.model} on {record.provenance.get('cipher', 'unnamed')} images"),
         _tabulate(
             {
+                "who may hold it": choose_holder(config.can_decrypt),
                 "model": config.model,
                 "adaptation network": adapted,
                 "locked": config.lock or "no",

@@ -13,9 +13,10 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.data.sealed.manifest import Dtype
+from cipherlens.data.sealed.spec import Dtype
 from cipherlens.errors import CipherlensError, DataError, KeyFailureError, UsageError
 from cipherlens.files import write_atomic
+from cipherlens.holders import FIELD, choose_holder
 from cipherlens.keyed import lock
 from cipherlens.models import SEGMENTATION_MODELS, AdaptedModel, OwnersModel, create_adaptation, create_model
 from cipherlens.schema import Count, ImageShape, Sha256, parse
@@ -100,6 +101,7 @@ class RunRecord:
             "normalization": self.normalization.to_json(),
             "provenance": self.provenance,
             **more,
+            FIELD: choose_holder(self.config.can_decrypt),
         }
 
     def choose_owner(self, fingerprint: str | None) -> tuple["RunRecord", int | None]:
