@@ -9,9 +9,12 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import cipherlens as cl
+from cipherlens.keys import Key
 from tests.conftest import read_files
 
 pytest.importorskip("torch")
@@ -51,6 +54,16 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cl.seal(SOURCE, made / name, cl.create_cipher(cipher, **params), KEY)
     config = cl.recommend(None, epochs=1, threads=1, batch_size=50, precision="float32")
     cl.train(made / "plain", config, out=made / "run")
+    embedding = cl.TrainConfig(model="convnext_atto", epochs=1, threads=1, optimizer="adamw", batch_size=50)
+    cl.train(made / "plain", embedding, out=made / "run-embedding")
+    masked = "synthetic:tiny?n=40&test=8&size=32&masks=1"
+    cl.seal(masked, made / "masked", cl.create_cipher("identity"), KEY)
+    cl.train(made / "masked", cl.TrainConfig(model="unet-small", epochs=1, threads=1), out=made / "run-masked")
+    (made / "many").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(made / "photo.png")
+    Image.fromarray(noise[:32, :32]).save(made / "many" / "photo.png")
+    Key(bytes([6]) * 32).save(made / "new.key")
     return made
 
 
@@ -66,8 +79,20 @@ COMMANDS = {
     "save-map": ("attack", "covariance", "MADE/sealed", "--save-map", "OUT.safetensors"),
     "invert": ("invert", "MADE/sealed", "--key", "KEY", "--out", "OUT.safetensors"),
     "keygen": ("keygen", "OUT"),
+    "rotate": ("key", "rotate", "OUT", "--from", "KEY", "--to", "MADE/new.key", "--workers", "1"),
+    "rotate by two": ("key", "rotate", "OUT", "--from", "KEY", "--to", "MADE/new.key", "--workers", "2"),
+    "fold": ("fold", "MADE/run-embedding", "--sealed", "MADE/sealed", "--key", "KEY", "--out", "OUT"),
+    "predict": ("predict", "MADE/run-masked", "MADE/many", "--masks", "OUT"),
+    "demo": ("demo", "--photo", "MADE/photo.png", "--out", "OUT"),
+    "reproduce": ("reproduce", "privdl-access", "--scale", "smoke", "--out", "OUT", "--threads", "1"),
 }
-NEEDS_FILLING = ("save-map", "invert", "keygen")
+JOURNALS = {"journal.jsonl", "config.json"}
+"""What may lie under a final name, since it says how to go on."""
+SAYS_HOW_TO_GO_ON = {
+    **{name: {"rotation.jsonl", "test-00000-2.safetensors"} for name in ("rotate", "rotate by two")},
+    "reproduce": JOURNALS | {"client.key"},
+}
+NEEDS_FILLING = ("save-map", "invert", "keygen", "predict")
 """They write less than the disk has."""
 
 
@@ -76,17 +101,30 @@ def fill(name: str, material: Path, out: Path) -> list[str]:
     return [re.sub("OUT|KEY|MADE", lambda found: str(places[found[0]]), word) for word in COMMANDS[name]]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+def _read(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+SLOW = ("demo", "reproduce")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.full] * (n in SLOW)) for n in COMMANDS])
 def test_a_full_disk(name: str, material: Path, disk: Path, call: Call) -> None:
     out = disk / "out"
+    if name.startswith("rotate"):
+        subprocess.run(["mount", "-o", "remount,size=7m", str(disk)], check=True)
+        shutil.copytree(material / "sealed", out)
     if name in NEEDS_FILLING:
         (disk / "other").write_bytes(bytes(40_960))
     arguments = fill(name, material, out)
+    before = _read(out) if out.is_dir() else {}
     code, _, err = call(*arguments)
     assert code == 1 and "error: no space is left" in err and "run the same command again" in err, err
     assert not any(path.suffix == ".tmp" for path in disk.rglob("*"))
-    finals = [path.name for path in disk.rglob("*") if path.is_file() and path.name not in ("other", ".lock")]
-    assert set(finals) <= {"journal.jsonl", "config.json"}, finals  # which say how to go on
+    after = _read(disk)
+    assert all(after[f"out/{file}"] == content for file, content in before.items())
+    finals = {Path(file).name for file in after} - {Path(file).name for file in before} - {"other", ".lock"}
+    assert finals <= SAYS_HOW_TO_GO_ON.get(name, JOURNALS), finals
     subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
     assert call(*arguments)[0] == 0
     if name.startswith(("encrypt", "decrypt")):
