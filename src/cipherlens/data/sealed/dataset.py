@@ -1,21 +1,21 @@
 """Read a sealed data set, for providers, auditors, and clients who decrypt."""
 
-import hashlib
-import os
+import operator
+from collections.abc import Sequence
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.data.sealed.manifest import SHARDS, Manifest, Shard, read_manifest
-from cipherlens.data.sealed.spec import RESTORE, DatasetSpec
-from cipherlens.data.sealed.tensors import parse_metadata, parse_tensors
-from cipherlens.data.sources.checks import check_labels
+from cipherlens.data.sealed.manifest import Manifest, Shard, read_manifest
+from cipherlens.data.sealed.shard_files import FileMark, parse_shard, read_shard
+from cipherlens.data.sealed.spec import RESTORE
+from cipherlens.data.sealed.tensors import parse_metadata
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
-from cipherlens.untrusted import describe, open_untrusted
 
 
 class SealedDataset:
@@ -64,48 +64,30 @@ class SealedDataset:
 
         Raises DataError where it is missing, a link, or differs from the manifest.
         """
-        return self._parse(shard, self._read(shard, copied))
+        return parse_shard(self.read(shard, copied)[0], self.spec, shard)
 
     def load_shard_and_names(self, shard: Shard) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         """The checked tensors of a shard, copied, and the names of its images by number, where they are kept."""
-        content = self._read(shard, copied=True)
-        return self._parse(shard, content), parse_metadata(content)
+        content, _ = self.read(shard, copied=True)
+        return parse_shard(content, self.spec, shard), parse_metadata(content)
 
-    def _read(self, shard: Shard, copied: bool) -> NDArray[np.uint8]:
-        """The bytes of a shard. The file is opened once, so the returned bytes are the checked ones."""
+    def read(
+        self, shard: Shard, copied: bool = False, compared: FileMark | None = None
+    ) -> tuple[NDArray[np.uint8], FileMark]:
+        """As :func:`read_shard`. Raises DataError where the shard is missing, too."""
         try:
-            with open_untrusted(self.root / SHARDS / shard.file, self.root) as file:
-                size = os.fstat(file.fileno()).st_size
-                if size != shard.bytes:
-                    raise DataError(f"shard {shard.file} has {size} bytes instead of {shard.bytes}", hint=RESTORE)
-                content = np.fromfile(file, np.uint8) if copied else np.memmap(file, np.uint8, "r")
+            return read_shard(self.root, shard, copied, compared)
         except FileNotFoundError:
-            raise self._miss(shard) from None
-        except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-            raise DataError(f"shard {shard.file} cannot be read: {describe(error)}", hint=RESTORE) from None
-        if hashlib.sha256(content.data).hexdigest() != shard.sha256:
-            raise DataError(f"shard {shard.file} is damaged (hash does not match)", hint=RESTORE)
-        return content
-
-    def _miss(self, shard: Shard) -> DataError:
-        """What is wrong where a shard is missing: nothing but the time, if the key was rotated meanwhile."""
-        if read_manifest(self.root) != self.manifest:
-            return DataError(f"{self.root} was changed after it was opened", hint="open it again")
-        return DataError(f"shard {shard.file} is missing", hint=RESTORE)
-
-    def _parse(self, shard: Shard, content: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        try:
-            tensors = parse_tensors(content)
-            _check_tensors(tensors, self.spec, shard)
-        except (ValueError, KeyError) as error:
-            raise DataError(f"shard {shard.file} is damaged: {error}", hint=RESTORE) from None
-        return tensors
+            if read_manifest(self.root) != self.manifest:  # for example, the key was rotated
+                hint = "open it again"
+                raise DataError(f"{self.root} was changed after it was opened", hint=hint) from None
+            raise DataError(f"shard {shard.file} is missing", hint=RESTORE) from None
 
     def split(self, name: str) -> "SealedSplit":
         """One split, with its shards checked. Raises UsageError, listing the splits, for an unknown one."""
         if name not in self.spec.counts:
             raise UsageError(f"no split {name!r}", hint=f"its splits: {', '.join(self.spec.counts)}")
-        return SealedSplit(self, self.list_shards(name))
+        return SealedSplit(self, name)
 
     def list_shards(self, split: str) -> list[Shard]:
         """The shards of a split, in the order of their images."""
@@ -113,31 +95,68 @@ class SealedDataset:
 
 
 class SealedSplit:
-    """Encrypted images of one split, with labels and their position in the source."""
+    """Encrypted images of one split, with labels and their position in the source: a map-style data set.
 
-    def __init__(self, dataset: SealedDataset, shards: list[Shard]) -> None:
-        self.dataset = dataset
+    ``split[i]`` is an encrypted image (C, H, W) and its label, or its encrypted mask (H, W) where there are masks.
+    ``torch.utils.data.DataLoader`` takes it, with workers and samplers. It is pickled by its path: workers map the
+    files for themselves, and compare hashes again only where a file has changed.
+    """
+
+    def __init__(self, dataset: SealedDataset, name: str, marks: Sequence[FileMark | None] = ()) -> None:
+        self.dataset, self.name = dataset, name
         self.classes = dataset.spec.classes
         self.shape = dataset.spec.ct_shape
         self.dtype = dataset.spec.ct_dtype
-        tensors = [dataset.load_shard(shard) for shard in shards]
+        shards = dataset.list_shards(name)
+        read = [dataset.read(shard, compared=mark) for shard, mark in zip_longest(shards, marks)]
+        self._marks = tuple(mark for _, mark in read)
+        found = zip(read, shards, strict=True)
+        tensors = [parse_shard(content, dataset.spec, shard) for (content, _), shard in found]
         self._images = [shard["images"] for shard in tensors]
         self._starts = np.cumsum([0, *(len(images) for images in self._images)])
         self.labels = _concatenate([shard["labels"] for shard in tensors])
         self.index = _concatenate([shard["index"] for shard in tensors])
         self._masks = [shard["masks"] for shard in tensors] if dataset.spec.masked else None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        dataset = SealedDataset(self.dataset.root.absolute(), self.dataset.manifest)
+        return SealedSplit, (dataset, self.name, self._marks)
+
     def __len__(self) -> int:
         return int(self._starts[-1])
+
+    def __getitem__(self, index: int) -> tuple[NDArray[Any], Any]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[NDArray[Any], Any]]:
+        """Several items at once, in this order; PyTorch's DataLoader asks for whole batches in this way."""
+        chosen = np.array([self._place(index) for index in indices], np.int64)
+        images = self.read(chosen)
+        if self._masks is None:
+            return list(zip(images, self.labels[chosen].tolist(), strict=True))
+        return list(zip(images, self._gather(self._masks, chosen), strict=True))
+
+    def _place(self, index: int) -> int:
+        place = operator.index(index)
+        place += len(self) if place < 0 else 0
+        if not 0 <= place < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        return place
 
     def read(self, indices: NDArray[np.int64]) -> NDArray[Any]:
         """Encrypted images (n, C, H, W) at these positions of the split, in any order."""
         indices = np.asarray(indices, np.int64)
-        out = np.empty((len(indices), *self.shape), self.dtype)
+        if not len(indices):
+            return np.empty((0, *self.shape), self.dtype)
+        return self._gather(self._images, indices)
+
+    def _gather(self, parts: list[NDArray[Any]], indices: NDArray[np.int64]) -> NDArray[Any]:
+        """Rows of the shards' arrays at these positions of the split; at least one."""
+        out = np.empty((len(indices), *parts[0].shape[1:]), parts[0].dtype)
         owner = np.searchsorted(self._starts, indices, side="right") - 1
         for shard in np.unique(owner):
             here = np.flatnonzero(owner == shard)
-            out[here] = self._images[shard][indices[here] - self._starts[shard]]
+            out[here] = parts[shard][indices[here] - self._starts[shard]]
         return out
 
     @cached_property
@@ -150,24 +169,6 @@ class SealedSplit:
     def read_all(self) -> NDArray[Any]:
         """All encrypted images of the split."""
         return self.read(np.arange(len(self)))
-
-
-def _check_tensors(tensors: dict[str, NDArray[Any]], spec: DatasetSpec, shard: Shard) -> None:
-    """Raise ValueError unless a shard agrees with the manifest, KeyError where a tensor is missing."""
-    expected = {
-        "images": ((shard.n, *spec.ct_shape), spec.ct_dtype),
-        "labels": ((shard.n,), "int64"),
-        "index": ((shard.n,), "int64"),
-        **({"masks": ((shard.n, *spec.ct_shape[1:]), "uint8")} if spec.masked else {}),
-    }
-    for name, (shape, dtype) in expected.items():
-        tensor = tensors[name]
-        if tensor.shape != shape or tensor.dtype != dtype:
-            raise ValueError(f"{name} are {tensor.dtype} {tensor.shape}, the manifest says {dtype} {shape}")
-    if not spec.masked:  # with masks, labels are not used, and earlier versions stored any value
-        check_labels(tensors["labels"], spec.classes, spec.masked, shard.file)
-    if tensors["index"].min(initial=0) < 0:
-        raise ValueError("a negative position")
 
 
 def _concatenate(parts: list[NDArray[Any]]) -> NDArray[np.int64]:

@@ -34,8 +34,8 @@ class Journal:
         self._lines = 0
 
     def exists(self) -> bool:
-        """Whether an unfinished job is recorded."""
-        return self._path.exists()
+        """Whether an unfinished job is recorded; a link in its place, which is refused later, counts too."""
+        return os.path.lexists(self._path)
 
     def start(self, spec: DatasetSpec) -> None:
         """Begin a new job."""

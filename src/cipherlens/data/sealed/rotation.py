@@ -4,6 +4,7 @@ New shards are written beside the old ones. Then the manifest is replaced at onc
 A killed rotation leaves the old data set as it was, and the same call continues.
 """
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,14 @@ from cipherlens.data.sealed.manifest import (
     tell_time,
     write_manifest,
 )
-from cipherlens.data.sealed.shards import decrypt_masks, encrypt_masks, name_images, remove_temporary, write_shard
+from cipherlens.data.sealed.shards import (
+    decrypt_masks,
+    encrypt_masks,
+    name_images,
+    remove_temporary,
+    require_places,
+    write_shard,
+)
 from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.errors import DataError, UsageError
@@ -97,6 +105,7 @@ def _rotate(
     todo = [task for task in tasks if task.file not in done]
     total = sum(shard.n for shard in before.shards)
     finished = sum(shard.n for shard in done.values())
+    require_places(root, [task.file for task in tasks])
     remove_temporary(root)
     try:
         for shard, temporary in _make_shards(_Rotation(root, before, spec), todo, old, new, workers):
@@ -195,8 +204,8 @@ def _remove_unnamed(root: Path, manifest: Manifest) -> list[Path]:
     pattern = re.compile(rf"\.?({splits})-[0-9]{{5,}}(-[0-9]+)?\.safetensors(\.[0-9a-f]{{16}}\.tmp)?")
     named = {shard.file for shard in manifest.shards}
     found = sorted(path for path in (root / SHARDS).iterdir() if pattern.fullmatch(path.name))
-    removed = [path for path in found if path.name not in named]
-    removed += [path for path in (root / JOURNAL,) if path.exists()]
+    removed = [path for path in (*found, root / JOURNAL) if path.name not in named and os.path.lexists(path)]
+    removed = [path for path in removed if path.is_symlink() or not path.is_dir()]  # a folder is somebody else's
     for path in removed:
         path.unlink()
     return removed

@@ -20,7 +20,7 @@ from cipherlens.data.sealed.manifest import (
     tell_time,
     write_manifest,
 )
-from cipherlens.data.sealed.shards import SealOptions, ShardMaker, make_shards, remove_temporary
+from cipherlens.data.sealed.shards import SealOptions, ShardMaker, make_shards, remove_temporary, require_places
 from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sources.folder import count_unopened
 from cipherlens.data.sources.registry import canonical_source
@@ -174,7 +174,7 @@ def _prepare(out: Path, job: Job, key: Key, journal: Journal) -> tuple[DatasetSp
         return job.spec, {}
     else:
         raise UsageError(f"{out} is not empty", hint="choose a new or empty destination")
-    _require_places(out, job)
+    require_places(out, [task.file for task in job.tasks])
     remove_temporary(out)
     sealed = SealedDataset(out, Manifest(spec))
     return spec, {name: shard for name, shard in done.items() if sealed.is_intact(shard)}
@@ -185,15 +185,3 @@ def _is_empty(out: Path) -> bool:
     content = list_content(out)
     begun = [path for path in content if path.name == SHARDS and path.is_dir() and not any(path.iterdir())]
     return len(begun) == len(content)
-
-
-def _require_places(out: Path, job: Job) -> None:
-    """Raise DataError where a shard cannot be written, because a link or folder has its name."""
-    shards = out / SHARDS
-    if not shards.exists() and not shards.is_symlink():
-        shards.mkdir()
-    if shards.is_symlink() or not shards.is_dir():
-        raise DataError(f"{shards} is no folder of this data set", hint="remove it and run the same command again")
-    for task in job.tasks:
-        if (shards / task.file).is_dir():
-            raise DataError(f"{shards / task.file} is a folder", hint="remove it and run the same command again")

@@ -204,6 +204,18 @@ def decrypt_masks(bound: BoundCipher, masks: NDArray[np.uint8]) -> NDArray[np.ui
     return plain
 
 
+def require_places(out: Path, files: Iterable[str]) -> None:
+    """Raise DataError where shards cannot be written, because a link or folder has the name of one."""
+    shards = out / SHARDS
+    if not shards.exists() and not shards.is_symlink():
+        shards.mkdir()
+    if shards.is_symlink() or not shards.is_dir():
+        raise DataError(f"{shards} is no folder of this data set", hint="remove it and run the same command again")
+    for file in files:
+        if (shards / file).is_dir():
+            raise DataError(f"{shards / file} is a folder", hint="remove it and run the same command again")
+
+
 def remove_temporary(out: Path) -> None:
     """Remove what killed processes have begun to write, in a data set that this process has locked."""
     for folder in (out, out / SHARDS):
