@@ -3,6 +3,7 @@
 import hmac
 import os
 import secrets
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,6 +18,19 @@ KEY_BYTES = 32
 FINGERPRINT_BYTES = 16
 """Length of a fingerprint: 128 bits. Chosen by hand."""
 _SALT = b"cipherlens/v1"
+
+
+def _is_repeated() -> bool:
+    """Whether this is a worker that runs what other processes run, too."""
+    loading = sys.modules.get("torch.utils.data")
+    if loading is not None and loading.get_worker_info() is not None:
+        return True
+    frame = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__mp_main__":
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
 
 
 class Key:
@@ -34,7 +48,16 @@ class Key:
 
     @classmethod
     def generate(cls) -> "Key":
-        """Make a new key from the operating system's random source."""
+        """Make a new key from the operating system's random source.
+
+        Raises UsageError in a worker process that would have a key of its own: where a spawned worker runs the
+        main program's module again, and in the workers of PyTorch's DataLoader.
+        """
+        if _is_repeated():
+            raise UsageError(
+                "a worker process would make a key of its own, and encrypt with another key than the others",
+                hint="make the key once, key.save(PATH), and give workers the path, as in Key.load(PATH)",
+            )
         return cls(secrets.token_bytes(KEY_BYTES))
 
     @classmethod

@@ -16,7 +16,7 @@ from cipherlens.cli.commands.inspect import inspect
 from cipherlens.cli.console import emit, progress_bar, say, say_discarded, say_if_unchecked
 from cipherlens.cli.options.ciphers import CipherOptions
 from cipherlens.cli.options.images import ImageOptions, SelectionOptions
-from cipherlens.cli.options.keys import ClientKey, GivenKey, ask_passphrase, read_passphrase
+from cipherlens.cli.options.keys import ClientKey, GivenKey, ask_passphrase
 from cipherlens.cli.options.types import IMAGES, KEY, WORK, Discard, Flag, Json, OptionalWhole
 from cipherlens.data.partial import discard_leftovers
 from cipherlens.data.sealed.job import plan_job
@@ -27,6 +27,7 @@ from cipherlens.data.sources.registry import canonical_source
 from cipherlens.data.sources.subsets import parse_classes
 from cipherlens.errors import PartialResultError, UsageError
 from cipherlens.keys import Key
+from cipherlens.keys.passphrase import read_passphrase
 
 
 def keygen(

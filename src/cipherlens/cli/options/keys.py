@@ -9,13 +9,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cipherlens.cli.options.types import KEY, Flag
-from cipherlens.errors import KeyFailureError, UsageError
+from cipherlens.errors import UsageError
 from cipherlens.escaping import escape_terminal
 from cipherlens.keys import Key
 from cipherlens.keys.keyfile import is_protected
-
-_PASSPHRASE_LIMIT = 1 << 16
-"""Maximum characters of a passphrase file that are read. A limit on memory."""
+from cipherlens.keys.passphrase import read_passphrase
 
 
 @Parameter(name="*", group=KEY)
@@ -96,17 +94,3 @@ def ask_passphrase() -> str:
     if not passphrase or getpass("the same again: ") != passphrase:
         raise UsageError("no passphrase, or not twice the same", hint="run the command again")
     return passphrase
-
-
-def read_passphrase(path: Path | None) -> str | None:
-    """First line of the file, without the line break. Raises KeyFailureError if it cannot be read or is empty."""
-    if path is None:
-        return None
-    try:
-        with path.open(encoding="utf-8") as file:  # the user's own, which may be a pipe
-            lines = file.read(_PASSPHRASE_LIMIT).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise KeyFailureError(f"cannot read the passphrase file {path}: {error}") from None
-    if not lines or not lines[0]:
-        raise KeyFailureError(f"the passphrase file {path} is empty", hint="write the passphrase in its first line")
-    return lines[0]

@@ -1,0 +1,1 @@
+"""Where other libraries' users expect things: transforms of torchvision."""
