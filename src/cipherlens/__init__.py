@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from cipherlens.data.sealed.seal import seal
     from cipherlens.data.sealed.shards import SealOptions
     from cipherlens.data.sealed.unseal import unseal
+    from cipherlens.integrations import transforms
+    from cipherlens.integrations.exports import export
     from cipherlens.keyed import fold, lock
     from cipherlens.models import create_model
     from cipherlens.training.config import TrainConfig
@@ -57,6 +59,7 @@ _LAZY = {
     "attack": "cipherlens.api.attacking",
     "audit": "cipherlens.auditing.run",
     "create_model": "cipherlens.models",
+    "export": "cipherlens.integrations.exports",
     "fold": "cipherlens.keyed",
     "list_attacks": "cipherlens.api.listing",
     "lock": "cipherlens.keyed",
@@ -67,6 +70,8 @@ _LAZY = {
     "train": "cipherlens.api.training",
     "unseal": "cipherlens.data.sealed.unseal",
 }
+
+_MODULES = {"testing": "cipherlens.testing", "transforms": "cipherlens.integrations.transforms"}
 
 __all__ = [
     "AttackReport",
@@ -87,6 +92,7 @@ __all__ = [
     "audit",
     "create_cipher",
     "create_model",
+    "export",
     "fold",
     "list_attacks",
     "list_ciphers",
@@ -98,13 +104,14 @@ __all__ = [
     "seal",
     "testing",
     "train",
+    "transforms",
     "unseal",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "testing":
-        return import_module("cipherlens.testing")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name not in _LAZY:
         raise AttributeError(f"module 'cipherlens' has no attribute {name!r}")
     return getattr(import_module(_LAZY[name]), name)

@@ -29,7 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cl.seal(SOURCE, root / "sealed", hill, KEY)
     cl.seal(SOURCE, root / "plain", cl.create_cipher("identity"), KEY)
     bound = hill.bind(KEY, (3, 32, 32))
-    invert(bound).save(root / "map.safetensors", Target("hill", {"block": 4}, KEY.fingerprint))
+    invert(bound).save(root / "map.safetensors", Target("hill", hill.params, KEY.fingerprint))
     config = cl.TrainConfig(model="test_efficientnet", epochs=1, threads=1)
     cl.train(root / "sealed", config, out=root / "run")
     report = cl.audit(root / "sealed", plain=SOURCE, config=cl.AuditConfig(attacks=("known-plaintext",)))

@@ -18,7 +18,7 @@ FILE_NAME = "cipherlens.toml"
 _LIMIT = 1 << 20
 COMMAND_LINE_ONLY = frozenset(
     {
-        *("--key", "--passphrase-file", "--ask-passphrase", "--allow-open-key", "--keep-names"),
+        *("--key", "--passphrase-file", "--ask-passphrase", "--allow-open-key", "--keep-names", "--contains-key"),
         *("--from", "--to", "--from-passphrase-file", "--to-passphrase-file"),
         *("--cipher", "--block", "--orthogonal", "--grey", "--scramble", "--per-image", "--cipher-option"),
     }

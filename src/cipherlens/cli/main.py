@@ -14,6 +14,7 @@ from cipherlens.cli.commands import (
     classes,
     client,
     demo,
+    export,
     key,
     lock,
     predict,
@@ -39,7 +40,7 @@ app = App(
     group_parameters=Group("Options", sort_key=0),
     suppress_keyboard_interrupt=False,  # we say how to go on
 )
-GROUPS = (client, classes, train, test, adapt, predict, lock, attack, audit, reproduce)
+GROUPS = (client, classes, train, test, adapt, predict, lock, export, attack, audit, reproduce)
 for command in (*(command for group in GROUPS for command in group.COMMANDS), demo.demo):
     app.command(command)
 app.command(key.app)

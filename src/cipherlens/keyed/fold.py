@@ -17,6 +17,8 @@ from cipherlens.ciphers.base import BoundCipher
 from cipherlens.errors import PrecisionWarning, ShapeError, UsageError
 from cipherlens.keyed.blockmap import BlockMap, find_block_map
 
+FOLDED = "_folded_key"
+"""Attribute of a folded model with the key's fingerprint."""
 POOR_CONDITION = 500.0
 """Condition number above which float32 rounding may change logits by 1e-4 (measured: ConvMixer at 357, 6e-5)."""
 
@@ -62,7 +64,14 @@ def _fold(
     if found.moves:
         _move_positions(folded, name, found, bound)
     _fold_into(stem, found, patch, np.asarray(mean, np.float64), np.asarray(std, np.float64))
+    folded.__dict__[FOLDED] = bound.fingerprint
     return folded
+
+
+def get_folded_key(model: nn.Module) -> str | None:
+    """Fingerprint of the key that :func:`fold` put into a model; None where it has not made the model."""
+    found = model.__dict__.get(FOLDED)
+    return None if found is None else str(found)
 
 
 def _find_stem(model: nn.Module, bound: BoundCipher) -> tuple[str, nn.Conv2d]:

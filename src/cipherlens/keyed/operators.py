@@ -5,6 +5,8 @@ Operators use channels-last maps: a position is one row of channels, and rearran
 """
 
 import copy
+import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,6 +51,10 @@ class _Rearranged(torch.autograd.Function):
         return result.reshape(ctx.shape), None, None
 
 
+class KeyExportWarning(UserWarning):
+    """A locked model is traced, and what is traced holds its key's tables."""
+
+
 class KeyedOperator(nn.Module):
     """Base of all operators: keeps tables out of state dicts and out of ``repr``."""
 
@@ -65,7 +71,15 @@ class KeyedOperator(nn.Module):
         return copied
 
 
-def _check_size(found: Sequence[int], expected: Pair) -> None:
+def _check_use(found: Sequence[int], expected: Pair) -> None:
+    """Raise ShapeError for maps of another size; warn where torch.export writes the tables into a program."""
+    if torch.compiler.is_exporting():
+        warnings.warn(
+            "this program holds the key of a locked model: whoever gets it can decrypt; write it with cl.export, "
+            "which asks for consent, and says so in the file",
+            KeyExportWarning,
+            stacklevel=2,
+        )
     if tuple(found) != expected:
         raise ShapeError(
             f"the model is locked for maps of {expected[0]}x{expected[1]}, not {'x'.join(map(str, found))}",
@@ -99,8 +113,8 @@ class Gather(KeyedOperator):
 
     def _rearrange(self, maps: Tensor, dim: int) -> Tensor:
         before, found, after = maps.shape[:dim], maps.shape[dim : dim + 2], maps.shape[dim + 2 :]
-        _check_size(found, self.size)
-        rows = maps.reshape(before.numel(), self.size[0] * self.size[1], *after)
+        _check_use(found, self.size)
+        rows = maps.reshape(math.prod(before), self.size[0] * self.size[1], *after)
         taken = _Rearranged.apply(rows, self.index, self.inverse) if self.bijective else _select(rows, self.index)
         result: Tensor = taken.reshape(*before, *self.shape, *after)
         return result
@@ -173,7 +187,7 @@ class DeformConv(KeyedOperator):
         from torchvision.ops import deform_conv2d
 
         geometry = self.geometry
-        _check_size(maps.shape[-2:], geometry.size)
+        _check_use(maps.shape[-2:], geometry.size)
         with torch.autocast(maps.device.type, enabled=False):
             result: Tensor = deform_conv2d(
                 F.pad(maps.float(), self._extra),

@@ -38,6 +38,7 @@ def fold_run(run: Path, out: Path, sealed: SealedDataset, key: Key) -> RunRecord
         data=replace(record.data, dtype=sealed.spec.ct_dtype),
         normalization=Normalization((0.0,) * channels, (1.0,) * channels),
         provenance=sealed.spec.to_json(),
+        folded=True,
     )
     weights = {name: _fold_weights(record, run / name, bound) for name in (BEST, LAST) if (run / name).exists()}
     with write_derived(out, folded, history, "that of the run it was folded from") as partial:

@@ -79,7 +79,7 @@ class RunRecord:
 
     ``picture`` is the normalisation of the adaptation network's output, where it started from a map that reads
     images. ``owners`` are those of a run on images under several keys. ``normalization`` and ``provenance`` are
-    then the first owner's, and ``config`` has its adaptation network.
+    then the first owner's, and ``config`` has its adaptation network. ``folded``: its first layer holds a key.
     """
 
     config: TrainConfig
@@ -88,10 +88,13 @@ class RunRecord:
     provenance: dict[str, Any]
     picture: Normalization | None = None
     owners: tuple[Owner, ...] = ()
+    folded: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object."""
         more: dict[str, Any] = {} if self.picture is None else {"picture": self.picture.to_json()}
+        if self.folded:
+            more["folded"] = True
         if self.owners:
             more["owners"] = [owner.to_json() for owner in self.owners]
         return {
@@ -144,6 +147,7 @@ def read_record(folder: Path) -> RunRecord:
             dict(values["provenance"]),
             None if values.get("picture") is None else Normalization.from_json(values["picture"]),
             _read_owners(values.get("owners", ())),
+            values.get("folded", False) is True,
         )
         used = [record.normalization, *(owner.normalization for owner in record.owners)]
         if any(len(found.mean) != record.data.shape[0] for found in (*used, record.picture or used[0])):

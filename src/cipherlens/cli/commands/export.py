@@ -1,0 +1,58 @@
+"""``cipherlens export``: a trained model for other tools."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from cipherlens.cli.console import emit, say
+from cipherlens.cli.options.keys import GivenKey
+from cipherlens.cli.options.types import KEY, Flag, Json
+
+
+def export(
+    run: Path,
+    /,
+    *,
+    out: Path,
+    format: Literal["onnx", "torch-export", "safetensors"] = "onnx",
+    weights: Literal["best", "last"] = "best",
+    keys: GivenKey = GivenKey(),
+    contains_key: Annotated[Flag, Parameter(group=KEY)] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a run for other tools: any batch size, compared with the original, with its facts as metadata.
+
+    Parameters
+    ----------
+    run
+        Run folder.
+    out
+        File to write: .onnx, .pt2 or .safetensors.
+    format
+        ONNX, a program of torch.export, or the weights alone.
+    weights
+        Those of the best epoch, or of the last one.
+    contains_key
+        Agree to a file in which the key can be read: of a locked or folded model, or of one that reads images
+        first. It says so in its name, and is readable by you only.
+    """
+    from cipherlens.integrations.exports import export as write
+
+    done = write(run, out, format=format, weights=weights, key=keys.load(), contains_key=contains_key)
+    if done.contains_key:
+        say(f"note: whoever gets {done.path} can decrypt the images")
+    error = "" if done.relative_error is None else f", logits within {done.relative_error:.1e} of the largest"
+    emit(
+        {
+            "path": str(done.path),
+            "format": format,
+            "contains_key": done.contains_key,
+            "relative_error": done.relative_error,
+        },
+        as_json,
+        [f"{done.path}: {format}{error}"],
+    )
+
+
+COMMANDS = (export,)

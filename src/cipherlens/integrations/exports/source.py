@@ -1,0 +1,114 @@
+"""What is exported: a module from stored images to logits, its facts, and where in it a key can be read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from cipherlens.ciphers.structure import Shape
+from cipherlens.data.sealed.spec import CipherSpec
+from cipherlens.errors import KeyFailureError, UsageError
+from cipherlens.holders import CLIENT, FIELD, PROVIDER
+from cipherlens.keyed import LockedModel
+from cipherlens.keyed.fold import get_folded_key
+from cipherlens.keyed.operators import KeyedOperator
+from cipherlens.keys import Key
+from cipherlens.training.engine.loop import Forward
+from cipherlens.training.run.load import Run, load_run
+from cipherlens.training.run.record import read_record
+
+TABLES = "the key's tables between its layers"
+FIRST_LAYER = "the key in its first layer"
+FRONT_END = "a front end that decrypts"
+
+
+@dataclass(frozen=True)
+class Source:
+    """``module`` takes images of ``shape`` (C, H, W) and ``dtype``. ``secrets`` say where it holds the key."""
+
+    module: nn.Module
+    shape: Shape
+    dtype: str
+    facts: dict[str, Any]
+    secrets: tuple[str, ...]
+
+    def draw(self, count: int) -> Tensor:
+        """Random images to trace and compare with, always the same."""
+        generator = torch.Generator().manual_seed(count)
+        if self.dtype == "uint8":
+            return torch.randint(0, 256, (count, *self.shape), generator=generator, dtype=torch.uint8)
+        return torch.rand(count, *self.shape, generator=generator)
+
+    def describe(self, contains_key: bool) -> dict[str, Any]:
+        """The metadata of a file."""
+        holder = CLIENT if contains_key else PROVIDER
+        return self.facts | {
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "contains_key": contains_key,
+            FIELD: holder,
+        }
+
+
+class StoredImages(nn.Module):
+    """A run's model in front of which its normalisation stands; in float32."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.model = run.model.cpu()
+        self._forward = Forward(self.model, run.normalization, torch.device("cpu"), "float32", run.config.views)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Stored images (N, C, H, W) -> logits (N, classes), or (N, classes, H, W)."""
+        return self._forward(images)
+
+
+def find_source(
+    model: nn.Module | Run | Path | str, key: Key | None, weights: Literal["best", "last"], shape: Shape | None
+) -> Source:
+    """The source that a caller names: a module, a loaded run, or a run folder.
+
+    Raises KeyFailureError for a locked run without its key, UsageError for a module whose shape is not given.
+    """
+    if isinstance(model, nn.Module):
+        if shape is None:
+            raise UsageError("a module does not say what it takes", hint="give shape=(channels, height, width)")
+        return Source(model.eval(), shape, "float32", _name_key(model), _find_secrets(model))
+    folded = False
+    if not isinstance(model, Run):
+        folded = read_record(Path(model)).folded
+        model = _load(Path(model), key, weights)
+    secrets = _find_secrets(model.model)
+    secrets += (FRONT_END,) * model.config.can_decrypt + (FIRST_LAYER,) * (folded and FIRST_LAYER not in secrets)
+    return Source(StoredImages(model).eval(), model.shape, model.dtype, _describe_run(model), secrets)
+
+
+def _load(path: Path, key: Key | None, weights: Literal["best", "last"]) -> Run:
+    record = read_record(path)
+    if record.config.lock is None:
+        return load_run(path, weights, owner=None if key is None else key.fingerprint if record.owners else None)
+    if key is None:
+        raise KeyFailureError(
+            f"the model is locked with key {record.provenance.get('key_fingerprint')}",
+            hint="give the client's key, and agree that the file will hold it",
+            parameters=("key",),
+        )
+    return load_run(path, weights, CipherSpec.from_json(record.provenance).bind(key))
+
+
+def _find_secrets(model: nn.Module) -> tuple[str, ...]:
+    locked = any(isinstance(part, KeyedOperator) for part in model.modules())
+    return (TABLES,) * locked + (FIRST_LAYER,) * (get_folded_key(model) is not None)
+
+
+def _name_key(model: nn.Module) -> dict[str, Any]:
+    fingerprint = model.fingerprint if isinstance(model, LockedModel) else get_folded_key(model)
+    return {} if fingerprint is None else {"key_fingerprint": fingerprint}
+
+
+def _describe_run(run: Run) -> dict[str, Any]:
+    named = ("cipher", "params", "key_fingerprint")
+    found = {name: run.provenance[name] for name in named if name in run.provenance}
+    return {"model": run.config.model, "classes": list(run.classes), **found}
