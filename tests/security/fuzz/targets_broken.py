@@ -66,7 +66,7 @@ WAYS: tuple[tuple[str, Callable[[Path], object]], ...] = (
     ("crash", _connect),
     ("crash", lambda root: (root.parents[1] / "written-outside").write_bytes(b"x")),
     ("crash", lambda root: (root / "file").rename(root.parents[1] / "moved-outside")),
-    ("crash", lambda _: b"x" * 1_600_000_000),
+    ("crash", lambda _: b"x" * 320_000_000),
     ("accepted", lambda _: None),
     ("crash", _loop),
     ("crash", _read_pipe),

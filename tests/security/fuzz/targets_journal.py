@@ -32,7 +32,8 @@ def resume(out: Path, key: Any, source: str = SOURCE, progress: Any = None) -> N
     from cipherlens.data.sealed import seal as sealing
 
     known = hashlib.sha256(source.encode()).hexdigest()[:32]  # a random one would make other inputs every time
-    with patch.object(job, "draw_id", lambda: known), patch.object(job, "SHARD_BYTES", SHARD_BYTES):
+    moment = patch.object(sealing, "tell_time", lambda: "2026-01-01T00:00:00Z")
+    with patch.object(job, "draw_id", lambda: known), patch.object(job, "SHARD_BYTES", SHARD_BYTES), moment:
         sealing.seal(source, out, create_cipher("hill", block=4), key, progress=progress)
 
 
