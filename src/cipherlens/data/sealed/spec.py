@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from cipherlens.ciphers import BoundCipher, Cipher, create_cipher
-from cipherlens.ciphers.structure import KeyStructure, Kind
+from cipherlens.ciphers.structure import KeyStructure
 from cipherlens.data.decoding import MAX_PIXELS, Rules
 from cipherlens.data.images import Preprocess
 from cipherlens.errors import DataError, KeyFailureError, UsageError
@@ -74,7 +74,7 @@ class CipherSpec:
     @property
     def holder(self) -> Holder:
         """Who may hold the images: the client only, where the cipher leaves them as they are."""
-        return CLIENT if self.structure().kind is Kind.NOTHING else PROVIDER
+        return CLIENT if set(self.cipher.split("+")) == {PLAIN} else PROVIDER
 
     def preprocess(self, max_pixels: int = MAX_PIXELS) -> Preprocess:
         """What is done with an image before it is encrypted. Raises DataError for an impossible record."""
