@@ -9,6 +9,7 @@ import pytest
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed import job, rotation
+from cipherlens.data.sealed import seal as sealing
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.rotation import JOURNAL, discard_rotation, rotate_key
 from cipherlens.data.sealed.seal import seal
@@ -96,7 +97,7 @@ def test_sets_of_version_one_become_sets_of_version_two(tmp_path):
         unseal(root, tmp_path / f"{name}-before", old)
         rotate_key(root, old, NEW)
         manifest = SealedDataset.open(root, NEW).manifest
-        assert len(manifest.spec.id) == 32 and manifest.counter == 1
+        assert len(manifest.spec.id) == 32 and manifest.counter == 2
         unseal(root, tmp_path / f"{name}-after", NEW)
         assert read_files(tmp_path / f"{name}-before") == read_files(tmp_path / f"{name}-after") != {}
 
@@ -151,13 +152,95 @@ def test_readers_see_one_state_or_an_error(sealed):
 def test_an_unfinished_rotation_belongs_to_its_keys_and_its_state(sealed, tmp_path):
     shutil.copytree(sealed, tmp_path / "other")
     interrupt(sealed)
-    with pytest.raises(KeyFailureError):
+    with pytest.raises(KeyFailureError, match="an unfinished rotation to key"):
         rotate_key(sealed, OLD, OTHER)
     # An adversary moves the journal and the shards to another state of data under the same keys.
     seal(SOURCE + "&seed=9", tmp_path / "more", HILL, OLD, PADDED)
     shutil.copy(sealed / JOURNAL, tmp_path / "more" / JOURNAL)
-    with pytest.raises(DataError, match="other settings or another source"):
+    with pytest.raises(DataError, match="unfinished rotation of another state"):
         rotate_key(tmp_path / "more", OLD, NEW)
+
+
+def kill_before_removing(sealed, monkeypatch):
+    def stop(*_):
+        raise Stop
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(rotation, "_remove_unnamed", stop)
+        rotate_key(sealed, OLD, NEW)
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+def test_old_shards_stay_until_the_new_ones_are_known_to_be_whole(damage, sealed, monkeypatch):
+    kill_before_removing(sealed, monkeypatch)
+    path = sealed / "shards" / "train-00000-2.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x") if damage == "changed" else path.unlink()
+    before = read_files(sealed)
+    with pytest.raises(DataError, match=r"train-00000-2"):
+        rotate_key(sealed, OLD, NEW)
+    with pytest.raises(DataError, match=r"train-00000-2"):
+        discard_rotation(sealed)
+    assert read_files(sealed) == before and (sealed / "shards" / "train-00000.safetensors").exists()
+
+
+def test_an_old_manifest_put_back_loses_nothing(sealed):
+    old = (sealed / "manifest.json").read_bytes()
+    rotate_key(sealed, OLD, NEW)
+    (sealed / "manifest.json").write_bytes(old)
+    shards = sorted((sealed / "shards").iterdir())
+    for attempt in (lambda: rotate_key(sealed, OLD, NEW), lambda: discard_rotation(sealed)):
+        with pytest.raises(DataError):
+            attempt()
+    assert sorted((sealed / "shards").iterdir()) == shards
+
+
+@pytest.mark.parametrize("place", ["link", "file", "nothing"])
+def test_shards_elsewhere_are_not_removed(place, sealed, tmp_path, call):
+    """A stranger's folder whose shards are a link to those of another set."""
+    rotate_key(sealed, OLD, NEW)
+    seal(SOURCE, tmp_path / "mine", HILL, OTHER, PADDED)
+    before = read_files(tmp_path / "mine")
+    shutil.rmtree(sealed / "shards")
+    if place == "link":
+        (sealed / "shards").symlink_to(tmp_path / "mine" / "shards")
+    if place == "file":
+        (sealed / "shards").write_text("x")
+    assert call("key", "rotate", sealed, "--discard")[0] == 4
+    with pytest.raises(DataError):
+        rotate_key(sealed, OLD, NEW)
+    assert read_files(tmp_path / "mine") == before
+
+
+def test_the_journal_of_a_finished_rotation_is_cleared_by_the_next(sealed, monkeypatch):
+    kill_before_removing(sealed, monkeypatch)
+    assert rotate_key(sealed, NEW, OTHER).counter == 3
+    assert all(path.name.endswith("-3.safetensors") for path in (sealed / "shards").iterdir())
+    assert not (sealed / JOURNAL).exists()
+
+
+def test_an_altered_journal_says_how_to_give_up(sealed):
+    interrupt(sealed)
+    lines = (sealed / JOURNAL).read_bytes().splitlines(keepends=True)
+    (sealed / JOURNAL).write_bytes(b"".join([lines[0], lines[1].replace(b'"n": ', b'"n": 1')]))
+    with pytest.raises(DataError, match="was altered") as found:
+        rotate_key(sealed, OLD, NEW)
+    assert "--discard" in str(found.value) and "remove" not in str(found.value)
+    assert discard_rotation(sealed)
+    assert rotate_key(sealed, OLD, NEW).counter == 2
+
+
+def test_encrypt_beside_a_rotation_advises_no_removal(sealed, monkeypatch):
+    read = sealing.read_manifest
+
+    def read_and_rotate(root, key=None):
+        monkeypatch.undo()
+        found = read(root, key)
+        rotate_key(root, OLD, NEW)
+        return found
+
+    monkeypatch.setattr(sealing, "read_manifest", read_and_rotate)
+    with pytest.raises(DataError, match="was changed meanwhile"):
+        seal(SOURCE, sealed, HILL, OLD, PADDED)
 
 
 def test_discard_leaves_the_set_as_it_was(sealed, call):

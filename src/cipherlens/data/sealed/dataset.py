@@ -130,6 +130,8 @@ class SealedSplit:
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[NDArray[Any], Any]]:
         """Several items at once, in this order; PyTorch's DataLoader asks for whole batches in this way."""
+        if not len(indices):
+            return []
         chosen = np.array([self._place(index) for index in indices], np.int64)
         images = self.read(chosen)
         if self._masks is None:

@@ -9,7 +9,7 @@ import hmac
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,11 +24,28 @@ from cipherlens.untrusted import JSON_LIMIT, describe, parse_json, read_untruste
 FILE_NAME = "journal.jsonl"
 
 
+@dataclass(frozen=True)
+class Words:
+    """What a job is called, and what helps where its journal is unusable."""
+
+    another: str
+    finish: str
+    begin_anew: str
+
+
+_SEALING = Words(
+    "holds an unfinished job with other settings or another source, or the source has changed",
+    "finish it with its own command and source, or choose another destination",
+    "remove the unfinished data set and encrypt it again",
+)
+
+
 class Journal:
     """Append-only record of a spec and its finished shards, of a sealing job or (``name``) of another."""
 
-    def __init__(self, root: Path, key: Key, name: str = FILE_NAME) -> None:
+    def __init__(self, root: Path, key: Key, name: str = FILE_NAME, words: "Words | None" = None) -> None:
         self._path = root / name
+        self._words = words or _SEALING
         self._key = key
         self._place: dict[str, Any] = {}
         self._lines = 0
@@ -36,6 +53,14 @@ class Journal:
     def exists(self) -> bool:
         """Whether an unfinished job is recorded; a link in its place, which is refused later, counts too."""
         return os.path.lexists(self._path)
+
+    def name_key(self) -> str | None:
+        """The fingerprint in the first line, which nothing authenticates; None where there is none."""
+        try:
+            line = read_untrusted(self._path, JSON_LIMIT, self._path.parent).partition(b"\n")[0]
+            return str(parse_json(line)["fingerprint"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def start(self, spec: DatasetSpec) -> None:
         """Begin a new job."""
@@ -57,7 +82,7 @@ class Journal:
         try:
             lines = read_untrusted(self._path, JSON_LIMIT, self._path.parent).split(b"\n")
         except OSError as error:
-            raise DataError(f"cannot read {self._path}: {describe(error)}", hint=_BEGIN_ANEW) from None
+            raise DataError(f"cannot read {self._path}: {describe(error)}", hint=self._words.begin_anew) from None
         if lines[-1]:  # truncated by a kill: drop it, so that the next record starts on a new line
             with self._open(os.O_RDWR) as file:
                 file.truncate(os.fstat(file.fileno()).st_size - len(lines[-1]))
@@ -67,11 +92,7 @@ class Journal:
             return specs[0], {}
         spec = _find_spec(records[0].get("plan"), specs)
         if spec is None:
-            raise DataError(
-                f"{self._path.parent} holds an unfinished job with other settings or another source, "
-                "or the source has changed",
-                hint="finish it with its own command and source, or choose another destination",
-            )
+            raise DataError(f"{self._path.parent} {self._words.another}", hint=self._words.finish)
         self._place, self._lines = _name_place(records[0]["plan"]), len(records)
         try:
             shards = [parse(record.get("shard"), Shard) for record in records[1:]]
@@ -114,10 +135,7 @@ class Journal:
         return record
 
     def _altered(self) -> DataError:
-        return DataError(f"{self._path} was altered", hint=_BEGIN_ANEW)
-
-
-_BEGIN_ANEW = "remove the unfinished data set and encrypt it again"
+        return DataError(f"{self._path} was altered", hint=self._words.begin_anew)
 
 
 def _name_place(plan: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.output_lock import hold_folder
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.journal import Journal
+from cipherlens.data.sealed.journal import Journal, Words
 from cipherlens.data.sealed.manifest import (
     SHARDS,
     Manifest,
@@ -34,13 +34,15 @@ from cipherlens.data.sealed.shards import (
     require_places,
     write_shard,
 )
-from cipherlens.data.sealed.spec import DatasetSpec
+from cipherlens.data.sealed.spec import RESTORE, DatasetSpec
 from cipherlens.data.sealed.workers import run_in_processes
-from cipherlens.errors import DataError, UsageError
+from cipherlens.errors import DataError, KeyFailureError, UsageError
 from cipherlens.files import commit
 from cipherlens.keys import Key
 
 JOURNAL = "rotation.jsonl"
+_GIVE_UP = "give it up with: cipherlens key rotate SEALED --discard"
+_WORDS = Words("holds an unfinished rotation of another state of it", _GIVE_UP, _GIVE_UP)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ def discard_rotation(sealed: str | Path) -> list[Path]:
     root = Path(sealed)
     read_manifest(root)
     with hold_folder(root):
-        return _remove_unnamed(root, read_manifest(root))
+        removed = _remove_unnamed(root, read_manifest(root))
+        remove_temporary(root)
+        return removed
 
 
 def _rotate(
@@ -99,7 +103,9 @@ def _rotate(
     """The manifest under the new key, written; and how many of its shards an earlier run had made."""
     if Journal(root, old).exists():
         raise DataError(f"{root} holds an unfinished sealing job", hint="finish it with: cipherlens encrypt")
-    journal = Journal(root, new, JOURNAL)
+    journal = Journal(root, new, JOURNAL, _WORDS)
+    if journal.exists() and journal.name_key() == old.fingerprint:  # of the rotation to this key, which is finished
+        _remove_unnamed(root, before)
     spec, done = _resume(root, before, new, journal)
     tasks, reused = _plan(before), len(done)
     todo = [task for task in tasks if task.file not in done]
@@ -117,7 +123,7 @@ def _rotate(
                 progress(finished, total)
     finally:
         remove_temporary(root)
-    after = Manifest(spec, tuple(done[task.file] for task in tasks), tell_time(), before.counter + 1)
+    after = Manifest(spec, tuple(done[task.file] for task in tasks), tell_time(), _count_on(before))
     write_manifest(root, after, new)
     return after, reused
 
@@ -134,9 +140,19 @@ def _resume(root: Path, before: Manifest, new: Key, journal: Journal) -> tuple[D
     if not journal.exists():
         journal.start(wanted)
         return wanted, {}
+    if journal.name_key() not in (None, new.fingerprint):
+        raise KeyFailureError(
+            f"{root} holds an unfinished rotation to key {journal.name_key()}",
+            hint=f"finish it with that key, or {_GIVE_UP}",
+        )
     spec, done = journal.resume((wanted,))
     unnamed = SealedDataset(root, Manifest(spec))
     return spec, {name: shard for name, shard in done.items() if unnamed.is_intact(shard)}
+
+
+def _count_on(before: Manifest) -> int:
+    """The next state's counter; a data set of format version 1 has none, and counts as the first state."""
+    return max(before.counter, 1) + 1
 
 
 def _plan(before: Manifest) -> list[_Task]:
@@ -146,7 +162,7 @@ def _plan(before: Manifest) -> list[_Task]:
     for shard in before.shards:
         number = counts[shard.split]
         counts[shard.split] += 1
-        tasks.append(_Task(shard, f"{shard.split}-{number:05d}-{before.counter + 1}.safetensors"))
+        tasks.append(_Task(shard, f"{shard.split}-{number:05d}-{_count_on(before)}.safetensors"))
     return tasks
 
 
@@ -199,13 +215,20 @@ def _make_in_worker(task: _Task) -> tuple[Shard, Path]:
 
 
 def _remove_unnamed(root: Path, manifest: Manifest) -> list[Path]:
-    """Remove shards of this data set's splits that its manifest does not name, and then the journal."""
+    """Remove shards of this data set's splits that its manifest does not name, and then the journal.
+
+    Before anything is removed, those that it names are compared. Raises DataError where one is missing or damaged.
+    """
+    if (root / SHARDS).is_symlink() or not (root / SHARDS).is_dir():
+        raise DataError(f"{root / SHARDS} is no folder of this data set", hint=RESTORE)
     splits = "|".join(map(re.escape, manifest.spec.counts))
     pattern = re.compile(rf"\.?({splits})-[0-9]{{5,}}(-[0-9]+)?\.safetensors(\.[0-9a-f]{{16}}\.tmp)?")
     named = {shard.file for shard in manifest.shards}
     found = sorted(path for path in (root / SHARDS).iterdir() if pattern.fullmatch(path.name))
     removed = [path for path in (*found, root / JOURNAL) if path.name not in named and os.path.lexists(path)]
     removed = [path for path in removed if path.is_symlink() or not path.is_dir()]  # a folder is somebody else's
+    if removed:
+        SealedDataset(root, manifest).verify()
     for path in removed:
         path.unlink()
     return removed

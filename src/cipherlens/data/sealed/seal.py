@@ -136,6 +136,8 @@ def _find_finished(out: Path, job: Job, key: Key) -> Manifest | None:
     sealed = SealedDataset(out, manifest)
     damaged = sum(not sealed.is_intact(shard) for shard in manifest.shards)
     if damaged:
+        if read_manifest(out) != manifest:  # for example, its key was rotated
+            raise DataError(f"{out} was changed meanwhile", hint="run the same command again")
         raise DataError(
             f"{out} is damaged: {damaged} of its shards do not match the manifest",
             hint="remove it and encrypt again",

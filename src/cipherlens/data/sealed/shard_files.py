@@ -25,6 +25,8 @@ class FileMark:
     inode: int
     bytes: int
     changed_ns: int
+    touched_ns: int
+    """Of the file's own entry: no program can set this time back."""
 
 
 def read_shard(
@@ -48,7 +50,7 @@ def read_shard(
         raise
     except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
         raise DataError(f"shard {shard.file} cannot be read: {describe(error)}", hint=RESTORE) from None
-    mark = FileMark(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    mark = FileMark(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
     if mark != compared and hashlib.sha256(content.data).hexdigest() != shard.sha256:
         raise DataError(f"shard {shard.file} is damaged (hash does not match)", hint=RESTORE)
     return content, mark
