@@ -1,6 +1,7 @@
 """Models as files of other tools: the same logits at any batch size, and a key only with consent."""
 
 import json
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def test_a_locked_run_needs_its_key_and_consent(runs: Path, tmp_path: Path, call
     code, _, err = call("export", runs / "run-locked", *out, *key)
     assert code == 2 and "the key's tables" in err and "--contains-key" in err
     code, _, err = call("export", runs / "run-locked", *out, *key, "--contains-key")
-    assert code == 0 and "can decrypt" in err
+    assert code == 0 and "holds the key's tables" in err
     path = tmp_path / "model.contains-key.onnx"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and not (tmp_path / "model.onnx").exists()
     facts = read_metadata(path)
@@ -158,10 +159,51 @@ def test_modules(tmp_path: Path) -> None:
         cl.export(folded, tmp_path / "folded.onnx", shape=(3, 32, 32))
 
 
+def test_no_wrapper_hides_a_folded_key(runs: Path, tmp_path: Path) -> None:
+    model = timm.create_model("convnext_atto", num_classes=4).eval()
+    folded = cl.fold(model, HILL.bind(KEY, (3, 32, 32)))
+    averaged = torch.optim.swa_utils.AveragedModel(folded)
+    loaded = load_run(runs / "run-folded")
+    wrapped = (torch.nn.Sequential(folded), torch.nn.DataParallel(folded), averaged, loaded.model)
+    for one in wrapped:
+        with pytest.raises(UsageError, match="first layer"):
+            cl.export(one, tmp_path / "x.safetensors", format="safetensors", shape=(3, 32, 32))
+    with pytest.raises(UsageError, match="first layer"):
+        cl.export(loaded, tmp_path / "x.safetensors", format="safetensors")
+    shutil.copytree(runs / "run-folded", tmp_path / "old")
+    record = json.loads((tmp_path / "old" / "config.json").read_text())
+    assert record.pop("folded") is True
+    (tmp_path / "old" / "config.json").write_text(json.dumps(record))
+    with pytest.raises(UsageError, match="first layer"):
+        cl.export(tmp_path / "old", tmp_path / "x.safetensors", format="safetensors")
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_the_caller_s_model_stays_as_it_is(tmp_path: Path) -> None:
+    model = cl.create_model("preresnet20", 10).train().bfloat16()
+    cl.export(model, tmp_path / "x.safetensors", format="safetensors", shape=(3, 32, 32))
+    assert model.training and next(model.parameters()).dtype == torch.bfloat16
+    with pytest.raises(UsageError, match="no folder"):
+        cl.export(model, tmp_path / "nowhere" / "x.safetensors", format="safetensors", shape=(3, 32, 32))
+
+
+def test_weights_have_the_model_s_names(runs: Path, tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    done = cl.export(runs / "run", tmp_path / "x.safetensors", format="safetensors")
+    model = cl.create_model("preresnet20", 10)
+    with safe_open(done.path, "pt") as file:
+        model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        facts = file.metadata()
+    assert len(json.loads(facts["normalization"])["mean"]) == 3
+
+
 def test_exporting_by_hand_warns() -> None:
     locked = cl.lock(cl.create_model("preresnet20", 10).eval(), PERMUTATION.bind(KEY, (3, 32, 32)))
     with pytest.warns(KeyExportWarning, match="holds the key"):
         torch.export.export(locked, (torch.zeros(2, 3, 32, 32),))
+    with pytest.raises(UsageError, match="TorchScript"):
+        torch.jit.trace(locked, torch.zeros(2, 3, 32, 32))
     with pytest.raises(TypeError, match="cannot be pickled"):
         torch.save(locked, "nowhere")
 

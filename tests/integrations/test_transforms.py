@@ -139,6 +139,21 @@ def test_what_is_refused(key_file: Path) -> None:
         encrypt(torch.zeros(32, 32, dtype=torch.uint8))
 
 
+def test_nothing_of_a_sample_goes_out_in_the_clear(key_file: Path) -> None:
+    encrypt = cl.transforms.Encrypt(key_file, PERMUTATION)
+    tensor, picture = torch.from_numpy(PHOTOS[0]), Image.fromarray(PHOTOS[0].transpose(1, 2, 0))
+    boxes = tv_tensors.BoundingBoxes([[0, 0, 4, 4]], format="XYXY", canvas_size=(32, 32))
+    for sample in (PHOTOS[0], (tensor, tensor), (tensor, picture), (picture, picture), {"a": [tensor, PHOTOS[0]]}):
+        with pytest.raises(UsageError, match="is not clear"):
+            encrypt(sample)
+    with pytest.raises(UsageError, match="boxes"):
+        encrypt(tv_tensors.Image(tensor), boxes)
+    with pytest.raises(ShapeError, match="whole numbers"):
+        encrypt(tv_tensors.Image(tensor), tv_tensors.Mask(torch.zeros(32, 32)))
+    empty = tv_tensors.Mask(torch.zeros(0, 32, 32, dtype=torch.uint8))
+    assert encrypt(tv_tensors.Image(tensor), empty)[1].shape == (0, 32, 32)
+
+
 def test_ciphertexts_of_another_shape(key_file: Path) -> None:
     cipher = cl.create_cipher("stream")
     ct = cl.transforms.Encrypt(key_file, cipher)(torch.from_numpy(PHOTOS))
@@ -182,6 +197,28 @@ def test_a_worker_makes_no_key_of_its_own(context: str, module: str, item: str, 
     (tmp_path / "program.py").write_text(TRAP.format(context=context, module=module, item=item))
     done = run(tmp_path / "program.py")
     assert done.returncode and "make a key of its own" in done.stderr
+
+
+OWN_WORKERS = """
+import cipherlens as cl
+
+KEY = cl.Key.generate()
+
+if __name__ == "__main__":
+    from cipherlens.data.sealed import job
+
+    job.SHARD_BYTES = 20_000
+    options = cl.SealOptions(workers=2)
+    print(cl.seal("synthetic:tiny?n=40&test=20&size=16", "set", cl.create_cipher("hill"), KEY, options).images)
+    cl.SealedDataset.open("set", KEY).verify()
+"""
+
+
+def test_our_own_workers_get_the_program_s_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "program.py").write_text(OWN_WORKERS)
+    done = run(tmp_path / "program.py")
+    assert done.returncode == 0 and "60" in done.stdout, done.stderr
 
 
 def test_forked_workers_have_the_key_of_the_program(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -26,6 +27,7 @@ from cipherlens.keys.passphrase import read_passphrase
 
 KeyFile = str | os.PathLike[str]
 _PIL_MODES = ("L", "RGB")
+_PLACES = tuple(getattr(tv_tensors, name) for name in ("BoundingBoxes", "KeyPoints") if hasattr(tv_tensors, name))
 
 
 class _Keyed(v2.Transform):  # type: ignore[misc]  # torchvision is not typed
@@ -45,6 +47,20 @@ class _Keyed(v2.Transform):  # type: ignore[misc]  # torchvision is not typed
         self._passphrase_file = None if passphrase_file is None else Path(passphrase_file).absolute()
         self._bound: dict[Shape, BoundCipher] = {}
         self.fingerprint = self._load().fingerprint
+
+    def check_inputs(self, flat_inputs: list[Any]) -> None:
+        """Raise UsageError for a sample of which a part would stay as it is: it would go out in the clear."""
+        plain = [item for item in flat_inputs if type(item) is Tensor and item.ndim >= 3]
+        pictures = [item for item in flat_inputs if isinstance(item, Image.Image)]
+        named = [item for item in flat_inputs if isinstance(item, tv_tensors.Image | tv_tensors.Video)]
+        arrays = [item for item in flat_inputs if isinstance(item, np.ndarray) and item.ndim >= 2]
+        if arrays or len(plain) > 1 or len(pictures) > 1 or (plain and (named or pictures)):
+            raise UsageError(
+                "which of these are images, and which are masks, is not clear",
+                hint="pass one image, or wrap each as tv_tensors.Image or tv_tensors.Mask",
+            )
+        if any(isinstance(item, _PLACES) for item in flat_inputs):
+            raise UsageError("boxes and points are not encrypted", hint="encrypt the image alone")
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """The channels of the sample's image, which its masks move with."""
@@ -86,6 +102,10 @@ class _Keyed(v2.Transform):  # type: ignore[misc]  # torchvision is not typed
                 f"{self.cipher.name} does more than move pixels, so a mask cannot follow",
                 hint="choose pixel-permutation, or encrypt the image alone",
             )
+        if not mask.numel():
+            return mask
+        if mask.is_floating_point():
+            raise ShapeError("a mask has whole numbers", hint="pass classes, as in mask.long()")
         if mask.min() < 0 or mask.max() > 255:
             raise ShapeError("a mask has classes 0 to 254, and 255 where there is none")
         flat = mask.as_subclass(Tensor).reshape(-1, *shape[1:]).to(torch.uint8).cpu().numpy()

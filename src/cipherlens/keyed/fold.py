@@ -17,8 +17,8 @@ from cipherlens.ciphers.base import BoundCipher
 from cipherlens.errors import PrecisionWarning, ShapeError, UsageError
 from cipherlens.keyed.blockmap import BlockMap, find_block_map
 
-FOLDED = "_folded_key"
-"""Attribute of a folded model with the key's fingerprint."""
+_FOLDED = "_folded_key"
+"""Attribute of a folded model's layers with the key's fingerprint."""
 POOR_CONDITION = 500.0
 """Condition number above which float32 rounding may change logits by 1e-4 (measured: ConvMixer at 357, 6e-5)."""
 
@@ -64,14 +64,23 @@ def _fold(
     if found.moves:
         _move_positions(folded, name, found, bound)
     _fold_into(stem, found, patch, np.asarray(mean, np.float64), np.asarray(std, np.float64))
-    folded.__dict__[FOLDED] = bound.fingerprint
+    mark_folded(folded, bound.fingerprint)
     return folded
 
 
+def mark_folded(model: nn.Module, fingerprint: str) -> None:
+    """Note at every layer that the model holds the key of this fingerprint, so that no wrapper hides it."""
+    for part in model.modules():
+        part.__dict__[_FOLDED] = fingerprint
+
+
 def get_folded_key(model: nn.Module) -> str | None:
-    """Fingerprint of the key that :func:`fold` put into a model; None where it has not made the model."""
-    found = model.__dict__.get(FOLDED)
-    return None if found is None else str(found)
+    """Fingerprint of the key that is folded into a model, or into a part of it; None where there is none.
+
+    Weights that were copied into another model are not recognised.
+    """
+    found = (part.__dict__.get(_FOLDED) for part in model.modules())
+    return next((str(fingerprint) for fingerprint in found if fingerprint is not None), None)
 
 
 def _find_stem(model: nn.Module, bound: BoundCipher) -> tuple[str, nn.Conv2d]:

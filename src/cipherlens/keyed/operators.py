@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cipherlens.ciphers.rearrangement import invert_order
 from cipherlens.ciphers.structure import Order
-from cipherlens.errors import ShapeError
+from cipherlens.errors import ShapeError, UsageError
 from cipherlens.keyed.tables import Geometry, deform_offsets, window_index
 
 Pair = tuple[int, int]
@@ -72,18 +72,25 @@ class KeyedOperator(nn.Module):
 
 
 def _check_use(found: Sequence[int], expected: Pair) -> None:
-    """Raise ShapeError for maps of another size; warn where torch.export writes the tables into a program."""
+    """Raise ShapeError for maps of another size."""
+    _check_tracing()
+    if tuple(found) != expected:
+        raise ShapeError(
+            f"the model is locked for maps of {expected[0]}x{expected[1]}, not {'x'.join(map(str, found))}",
+            hint="give images of the size it was locked for, or lock it again with a cipher bound to this size",
+        )
+
+
+def _check_tracing() -> None:
+    """Warn where torch.export writes the tables into a program, and raise UsageError where TorchScript does."""
+    if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+        raise UsageError("a locked model cannot be traced by TorchScript", hint="write it with cl.export")
     if torch.compiler.is_exporting():
         warnings.warn(
             "this program holds the key of a locked model: whoever gets it can decrypt; write it with cl.export, "
             "which asks for consent, and says so in the file",
             KeyExportWarning,
             stacklevel=2,
-        )
-    if tuple(found) != expected:
-        raise ShapeError(
-            f"the model is locked for maps of {expected[0]}x{expected[1]}, not {'x'.join(map(str, found))}",
-            hint="give images of the size it was locked for, or lock it again with a cipher bound to this size",
         )
 
 
@@ -212,4 +219,5 @@ class FlatLinear(KeyedOperator):
 
     def forward(self, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Features (N, C * H * W), weight (outputs, C * H * W) -> (N, outputs)."""
+        _check_tracing()
         return F.linear(features, weight.index_select(1, self.columns), bias)

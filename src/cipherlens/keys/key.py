@@ -20,11 +20,20 @@ FINGERPRINT_BYTES = 16
 _SALT = b"cipherlens/v1"
 
 
-def _is_repeated() -> bool:
-    """Whether this is a worker that runs what other processes run, too."""
+def _own_key() -> UsageError:
+    return UsageError(
+        "a worker process would make a key of its own, and encrypt with another key than the others",
+        hint="make the key once, key.save(PATH), and give workers the path, as in Key.load(PATH)",
+    )
+
+
+def _is_loaders_worker() -> bool:
     loading = sys.modules.get("torch.utils.data")
-    if loading is not None and loading.get_worker_info() is not None:
-        return True
+    return loading is not None and loading.get_worker_info() is not None
+
+
+def _is_repeated() -> bool:
+    """Whether a spawned worker is running the main program's module again."""
     frame = sys._getframe()
     while frame is not None:
         if frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == "__mp_main__":
@@ -39,26 +48,26 @@ class Key:
     Create one with :meth:`generate`, read one with :meth:`load`. Two keys are equal if their bytes are.
     """
 
-    __slots__ = ("__secret",)
+    __slots__ = ("__repeated", "__secret")
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != KEY_BYTES:
             raise UsageError(f"a key is {KEY_BYTES} bytes, not {len(secret)}", hint="use Key.generate()")
         self.__secret = bytes(secret)
+        self.__repeated = False
 
     @classmethod
     def generate(cls) -> "Key":
         """Make a new key from the operating system's random source.
 
-        Raises UsageError in a worker process that would have a key of its own: where a spawned worker runs the
-        main program's module again, and in the workers of PyTorch's DataLoader.
+        No worker process has a key of its own: in the workers of PyTorch's DataLoader UsageError is raised. Where a
+        spawned worker runs the main program's module again, it is raised when the key is used there.
         """
-        if _is_repeated():
-            raise UsageError(
-                "a worker process would make a key of its own, and encrypt with another key than the others",
-                hint="make the key once, key.save(PATH), and give workers the path, as in Key.load(PATH)",
-            )
-        return cls(secrets.token_bytes(KEY_BYTES))
+        if _is_loaders_worker():
+            raise _own_key()
+        made = cls(secrets.token_bytes(KEY_BYTES))
+        made.__repeated = _is_repeated()
+        return made
 
     @classmethod
     def load(
@@ -94,10 +103,12 @@ class Key:
 
     def to_bytes(self) -> bytes:
         """Return the 32 secret bytes. Whoever sees them can decrypt everything."""
+        if self.__repeated:
+            raise _own_key()
         return self.__secret
 
     def _derive(self, info: bytes, length: int) -> bytes:
-        return HKDF(algorithm=SHA256(), length=length, salt=_SALT, info=info).derive(self.__secret)
+        return HKDF(algorithm=SHA256(), length=length, salt=_SALT, info=info).derive(self.to_bytes())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Key) and hmac.compare_digest(self.__secret, other.to_bytes())

@@ -41,7 +41,7 @@ def export(
 
     done = write(run, out, format=format, weights=weights, key=keys.load(), contains_key=contains_key)
     if done.contains_key:
-        say(f"note: whoever gets {done.path} can decrypt the images")
+        say(f"note: {done.path} holds {' and '.join(done.secrets)}")
     error = "" if done.relative_error is None else f", logits within {done.relative_error:.1e} of the largest"
     emit(
         {

@@ -29,11 +29,16 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Exported:
-    """A file: its path, whether the key can be read in it, and its error (None: weights alone)."""
+    """A file: its path, what of a key it holds, and its error (None: weights alone)."""
 
     path: Path
-    contains_key: bool
+    secrets: tuple[str, ...]
     relative_error: float | None
+
+    @property
+    def contains_key(self) -> bool:
+        """Whether a key can be read in the file."""
+        return bool(self.secrets)
 
 
 def export(
@@ -56,7 +61,8 @@ def export(
     it. ``key`` is for locked runs, and for those of several owners. TorchScript is not supported.
 
     Raises UsageError for a key without consent, an existing file or a missing package, KeyFailureError for a locked
-    run without its key, CipherlensError where the file computes something else than the model.
+    run without its key, CipherlensError where the file computes something else than the model. Weights that were
+    copied by hand out of a folded run into another model are not recognised.
     """
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
@@ -64,16 +70,18 @@ def export(
     secrets = tuple(secret for secret in source.secrets if format != "safetensors" or secret != TABLES)
     if secrets and not contains_key:
         raise UsageError(
-            f"the file would hold {' and '.join(secrets)}: whoever gets it can decrypt",
+            f"the file would hold {' and '.join(secrets)}",
             hint="agree to that, or export the plain model",
             parameters=("contains_key",),
         )
     out = _choose_path(Path(path), format, bool(secrets))
     if os.path.lexists(out):
         raise UsageError(f"{out} exists already", hint="choose another name")
+    if not out.parent.is_dir():
+        raise UsageError(f"there is no folder {out.parent}", hint="make it first, or choose another place")
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore", KeyExportWarning)
-        content, run = FORMATS[format](source, source.describe(bool(secrets)))
+        content, run = FORMATS[format](source, source.describe(secrets))
         error = None if run is None else max(_compare(source, run, count) for count in _BATCHES)
     if error is not None and not error <= TOLERANCE:
         raise CipherlensError(
@@ -81,7 +89,7 @@ def export(
             hint="export it in another format",
         )
     write_secret(out, content) if secrets else write_new(out, content)
-    return Exported(out, bool(secrets), error)
+    return Exported(out, secrets, error)
 
 
 def _choose_path(path: Path, format: str, secret: bool) -> Path:

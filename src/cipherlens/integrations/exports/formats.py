@@ -64,7 +64,7 @@ def write_torch_export(source: Source, facts: dict[str, Any]) -> Written:
 
 def write_safetensors(source: Source, facts: dict[str, Any]) -> Written:
     """The weights alone, by their names; facts are its metadata."""
-    tensors = {name: tensor.contiguous() for name, tensor in source.module.state_dict().items()}
+    tensors = {name: tensor.clone().contiguous() for name, tensor in source.weights.state_dict().items()}
     return save(tensors, {name: _to_text(value) for name, value in facts.items()}), None
 
 

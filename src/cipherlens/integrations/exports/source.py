@@ -1,5 +1,6 @@
 """What is exported: a module from stored images to logits, its facts, and where in it a key can be read."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from cipherlens.training.run.load import Run, load_run
 from cipherlens.training.run.record import read_record
 
 TABLES = "the key's tables between its layers"
-FIRST_LAYER = "the key in its first layer"
+FIRST_LAYER = "the key in its first layer, for whoever has the plain model too"
 FRONT_END = "a front end that decrypts"
 
 
@@ -41,15 +42,16 @@ class Source:
             return torch.randint(0, 256, (count, *self.shape), generator=generator, dtype=torch.uint8)
         return torch.rand(count, *self.shape, generator=generator)
 
-    def describe(self, contains_key: bool) -> dict[str, Any]:
-        """The metadata of a file."""
-        holder = CLIENT if contains_key else PROVIDER
-        return self.facts | {
-            "shape": list(self.shape),
-            "dtype": self.dtype,
-            "contains_key": contains_key,
-            FIELD: holder,
-        }
+    @property
+    def weights(self) -> nn.Module:
+        """The module whose parameters have the model's own names."""
+        return self.module.model if isinstance(self.module, StoredImages) else self.module
+
+    def describe(self, secrets: tuple[str, ...]) -> dict[str, Any]:
+        """The metadata of a file that holds ``secrets``. A folded model is made to be given to a provider."""
+        holder = CLIENT if set(secrets) - {FIRST_LAYER} else PROVIDER
+        stored = {"shape": list(self.shape), "dtype": self.dtype}
+        return self.facts | stored | {"contains_key": bool(secrets), FIELD: holder}
 
 
 class StoredImages(nn.Module):
@@ -57,7 +59,7 @@ class StoredImages(nn.Module):
 
     def __init__(self, run: Run) -> None:
         super().__init__()
-        self.model = run.model.cpu()
+        self.model = _copy(run.model)
         self._forward = Forward(self.model, run.normalization, torch.device("cpu"), "float32", run.config.views)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -75,14 +77,16 @@ def find_source(
     if isinstance(model, nn.Module):
         if shape is None:
             raise UsageError("a module does not say what it takes", hint="give shape=(channels, height, width)")
-        return Source(model.eval(), shape, "float32", _name_key(model), _find_secrets(model))
-    folded = False
+        return Source(_copy(model), shape, "float32", _name_key(model), _find_secrets(model))
     if not isinstance(model, Run):
-        folded = read_record(Path(model)).folded
         model = _load(Path(model), key, weights)
-    secrets = _find_secrets(model.model)
-    secrets += (FRONT_END,) * model.config.can_decrypt + (FIRST_LAYER,) * (folded and FIRST_LAYER not in secrets)
+    secrets = _find_secrets(model.model) + (FRONT_END,) * model.config.can_decrypt
     return Source(StoredImages(model).eval(), model.shape, model.dtype, _describe_run(model), secrets)
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    """The model as it is exported; the caller's stays where, and as, it is."""
+    return copy.deepcopy(model).cpu().float().eval()
 
 
 def _load(path: Path, key: Key | None, weights: Literal["best", "last"]) -> Run:
@@ -111,4 +115,5 @@ def _name_key(model: nn.Module) -> dict[str, Any]:
 def _describe_run(run: Run) -> dict[str, Any]:
     named = ("cipher", "params", "key_fingerprint")
     found = {name: run.provenance[name] for name in named if name in run.provenance}
-    return {"model": run.config.model, "classes": list(run.classes), **found}
+    facts = {"model": run.config.model, "classes": list(run.classes), "normalization": run.normalization.to_json()}
+    return facts | found

@@ -14,6 +14,7 @@ from torch import nn
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.run_files import BEST, LAST
 from cipherlens.errors import DataError, KeyFailureError, ShapeError, unknown_name
+from cipherlens.keyed.fold import mark_folded
 from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.batches import ImageBatches, ImageSet, check_image_set, check_same_kind, has_masks
 from cipherlens.training.engine.hardware import choose_device, choose_precision
@@ -77,6 +78,8 @@ def load_run(
     if number is not None:
         tensors = select_owner(tensors, number)
     model = rebuild_model(record, tensors, WEIGHTS[weights], bound)
+    if record.holds_folded_key:
+        mark_folded(model, str(record.provenance.get("key_fingerprint")))
     return Run(
         config=record.config,
         classes=record.data.classes,

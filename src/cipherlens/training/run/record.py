@@ -13,7 +13,7 @@ from msgspec import Meta
 from torch import Tensor, nn
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.data.sealed.spec import Dtype
+from cipherlens.data.sealed.spec import PLAIN, Dtype
 from cipherlens.errors import CipherlensError, DataError, KeyFailureError, UsageError
 from cipherlens.files import write_atomic
 from cipherlens.holders import FIELD, choose_holder
@@ -106,6 +106,14 @@ class RunRecord:
             **more,
             FIELD: choose_holder(self.config.can_decrypt),
         }
+
+    @property
+    def holds_folded_key(self) -> bool:
+        """Whether its first layer holds a key. Earlier versions did not record it, but nothing else looks so."""
+        config, spec = self.config, self.normalization
+        bare = set(spec.mean) == {0.0} and set(spec.std) == {1.0} and config.precision == "float32"
+        sealed = self.provenance.get("cipher", PLAIN) != PLAIN
+        return self.folded or (sealed and bare and config.lock is None and config.adapt_block is None)
 
     def choose_owner(self, fingerprint: str | None) -> tuple["RunRecord", int | None]:
         """The record for images under one key, and its number (None: the run has one owner only).
