@@ -6,7 +6,6 @@ from typing import Any
 
 from cipher_results import section as describe_ciphers
 from ercnn_results import write_page
-from fuzz_results import section as describe_inputs
 from front_end_results import section as describe_front_ends
 from leakage_results import section as describe_leakage
 from locked_results import section
