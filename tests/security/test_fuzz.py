@@ -3,6 +3,7 @@
 More of them, and what to do with a failure: ``python -m tests.security.fuzz --help``.
 """
 
+import json
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,27 @@ def test_tracebacks_and_codes_are_noticed() -> None:
 
 def test_all_targets_are_tried() -> None:
     assert set(INPUTS) == set(TARGETS) - {"broken"}
+
+
+def test_a_record_grows_by_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Long work is done in parts, perhaps by several versions."""
+    record = tmp_path / "fuzz.json"
+    for seed, count in ((4, 2), (5, 3)):
+        main(
+            [
+                "--only",
+                "broken",
+                "--inputs",
+                str(count),
+                "--jobs",
+                "1",
+                "--seed",
+                str(seed),
+                "--record",
+                str(record),
+            ]
+        )
+    seeds = json.loads(record.read_text())["results"]["seeds"]
+    assert [seeds[seed]["inputs"] for seed in ("4", "5")] == [2, 3]
+    assert [len(seeds[seed]["failures"]) for seed in ("4", "5")] == [0, 1]
+    assert all("commit" in found and found["complete"] for found in seeds.values())

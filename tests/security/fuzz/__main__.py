@@ -60,9 +60,12 @@ def plan(inputs: int, through_cli: int, seed: int, only: str | None = None) -> l
 
 def add_to_record(path: Path, seed: int, counts: dict[str, Any]) -> None:
     """Write the counts of a seed into a record, beside those of other seeds; long work is done in parts."""
-    from cipherlens.records import write_record
+    from cipherlens.records import describe_environment, write_record
 
-    known = json.loads(path.read_text())["results"]["seeds"] if path.exists() else {}
+    old = json.loads(path.read_text()) if path.exists() else {"results": {"seeds": {}}, "environment": {}}
+    earlier = {"commit": old["environment"].get("commit")}
+    known = {number: earlier | found for number, found in old["results"]["seeds"].items()}
+    counts = {"commit": describe_environment()["commit"]} | counts
     limits = {"growth_bytes": GROWTH, "growth_decoding_bytes": DECODING, "growth_times_file": 4}
     results = {"limits": limits, "seeds": known | {str(seed): counts}}
     write_record(path, "python -m tests.security.fuzz --cli 0 --record FILE --seed SEED", results)
