@@ -7,6 +7,7 @@ from typing import Any
 from cipher_results import section as describe_ciphers
 from ercnn_results import write_page
 from front_end_results import section as describe_front_ends
+from fuzz_results import section as describe_inputs
 from leakage_results import section as describe_leakage
 from locked_results import section
 from record_tables import hardware, load, table
@@ -147,6 +148,7 @@ def main() -> None:
         section(),
         describe_front_ends(),
         describe_ciphers(),
+        describe_inputs(),
         speed(),
     ]
     (ROOT / "docs" / "results.md").write_text("\n".join(part for part in parts if part))
