@@ -6,6 +6,7 @@ from typing import Any
 
 from cipher_results import section as describe_ciphers
 from ercnn_results import write_page
+from export_results import section as describe_exports
 from front_end_results import section as describe_front_ends
 from fuzz_results import section as describe_inputs
 from leakage_results import section as describe_leakage
@@ -148,6 +149,7 @@ def main() -> None:
         section(),
         describe_front_ends(),
         describe_ciphers(),
+        describe_exports(),
         describe_inputs(),
         speed(),
     ]
