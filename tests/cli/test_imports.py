@@ -22,7 +22,8 @@ def test_submodules_shadow_no_function() -> None:
         "    assert not isinstance(value, types.ModuleType), name\n"
         "    assert value is None or callable(value), name\n"
         "modules = {name for name in cl.__all__ if isinstance(getattr(cl, name), types.ModuleType)}\n"
-        "assert modules == {'testing', 'transforms'}, modules\n"
+        "assert not modules, modules\n"
+        "assert cl.testing.check_cipher and cl.transforms.Encrypt\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
 
