@@ -126,13 +126,17 @@ def test_interrupted_it_goes_on(sealed, tmp_path):
     assert read_files(sealed) == read_files(tmp_path / "whole")
 
 
-def test_killed_after_the_manifest_the_old_shards_go(sealed, monkeypatch):
+def kill_before_removing(sealed, monkeypatch):
     def stop(*_):
         raise Stop
 
     with monkeypatch.context() as patch, pytest.raises(Stop):
         patch.setattr(rotation, "_remove_unnamed", stop)
         rotate_key(sealed, OLD, NEW)
+
+
+def test_killed_after_the_manifest_the_old_shards_go(sealed, monkeypatch):
+    kill_before_removing(sealed, monkeypatch)
     assert (sealed / JOURNAL).exists()
     SealedDataset.open(sealed, NEW).verify()
     report = rotate_key(sealed, OLD, NEW)
@@ -159,15 +163,6 @@ def test_an_unfinished_rotation_belongs_to_its_keys_and_its_state(sealed, tmp_pa
     shutil.copy(sealed / JOURNAL, tmp_path / "more" / JOURNAL)
     with pytest.raises(DataError, match="unfinished rotation of another state"):
         rotate_key(tmp_path / "more", OLD, NEW)
-
-
-def kill_before_removing(sealed, monkeypatch):
-    def stop(*_):
-        raise Stop
-
-    with monkeypatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(rotation, "_remove_unnamed", stop)
-        rotate_key(sealed, OLD, NEW)
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing"])
