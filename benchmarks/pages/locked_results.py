@@ -132,6 +132,7 @@ def speed() -> str:
 def section() -> str:
     parts = [
         experiment("privdl-access", "Classification with and without the key (PrivDL's first table)"),
+        experiment("privdl-access-110", "The same with PreResNet-110"),
         pretrained(),
         experiment("privdl-segmentation", "Segmentation with and without the key"),
         equality(),
