@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cipherlens.data.decoding import REMARKS, TURNED, Rules, decode
+from cipherlens.data.conversion import REMARKS, TURNED, Rules
+from cipherlens.data.decoding import decode
 from cipherlens.data.images import Item, Preprocess
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import DataError, UsageError

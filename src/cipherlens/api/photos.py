@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.data.decoding import REMARKS
+from cipherlens.data.conversion import REMARKS
 from cipherlens.data.extras import explain_missing
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed.job import find_image_folder

@@ -1,25 +1,12 @@
 """Decode, resize and pad one image. All of it runs on the client, before encryption."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from cipherlens.data.decoding import (
-    DEFAULT_RULES,
-    MAX_PIXELS,
-    ON_ERROR,
-    PILLOW_PIXELS,
-    TURNED,
-    Pixels,
-    Remark,
-    Rules,
-    decode,
-    decode_classes,
-    fit_channels,
-    ignore,
-)
+from cipherlens.data.conversion import DEFAULT_RULES, ON_ERROR, TURNED, Pixels, Remark, Rules, fit_channels, ignore
+from cipherlens.data.decoding import MAX_PIXELS, PILLOW_PIXELS, Content, decode, decode_classes
 from cipherlens.errors import DataError, ShapeError, UsageError
 
 IGNORED = 255
@@ -42,8 +29,8 @@ class Item:
 
     name: str
     label: int
-    content: bytes | Path | Pixels
-    mask: bytes | Pixels | None = None
+    content: Content | Pixels
+    mask: Content | Pixels | None = None
     variant: tuple[int, int] = (0, 0)
     ignored: int | None = None
 

@@ -1,11 +1,11 @@
-"""``cipherlens export``: a trained model for other tools."""
+"""``cipherlens export`` and ``export-data``: trained models and sealed data sets for other tools."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from cipherlens.cli.console import emit, say
+from cipherlens.cli.console import emit, progress_bar, say
 from cipherlens.cli.options.keys import GivenKey
 from cipherlens.cli.options.types import KEY, Flag, Json
 
@@ -55,4 +55,30 @@ def export(
     )
 
 
-COMMANDS = (export,)
+def export_data(
+    sealed: Path,
+    /,
+    *,
+    out: Path,
+    to: Literal["parquet", "webdataset"] = "parquet",
+    as_json: Json = False,
+) -> None:
+    """Write a sealed data set for other tools: ciphertexts, labels and masks, as they are.
+
+    Parameters
+    ----------
+    sealed
+        Sealed data set.
+    out
+        New folder.
+    to
+        Parquet files, which Hugging Face's datasets loads, or tar files for WebDataset.
+    """
+    from cipherlens.integrations.sealed_data import export_data as write
+
+    with progress_bar("writing") as progress:
+        count = write(sealed, out, to, progress)
+    emit({"out": str(out), "format": to, "images": count}, as_json, [f"{out}: {count} images, {to}"])
+
+
+COMMANDS = (export, export_data)

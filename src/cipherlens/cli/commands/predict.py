@@ -162,7 +162,7 @@ def _read_ciphertext(item: Item, run: "Run") -> NDArray[Any]:
     limit = _NPY_HEADER + int(np.prod(run.shape)) * np.dtype(run.dtype).itemsize
     try:
         content = read_untrusted(item.content, limit) if isinstance(item.content, Path) else item.content
-        ct = np.load(io.BytesIO(content[:limit]), allow_pickle=False)  # type: ignore[arg-type]
+        ct = np.load(io.BytesIO(content[:limit]), allow_pickle=False)  # type: ignore[arg-type,index]
     except Exception as error:  # of many kinds: the file may be anything
         raise DataError(f"{item.name} is not a ciphertext: {describe(error)}", hint="give a .npy file") from None
     if isinstance(ct, np.ndarray) and ct.ndim == 3:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from cipherlens.cli.options.types import IMAGES, SELECTION, Flag, OptionalWhole, Whole, parse_whole
-from cipherlens.data.decoding import MAX_PIXELS, Rules
+from cipherlens.data.conversion import Rules
+from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.images import Preprocess
 
 MaxPixels = Annotated[int, Parameter(name="--max-pixels", converter=parse_whole, group=IMAGES)]

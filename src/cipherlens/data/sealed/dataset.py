@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cipherlens.data.sealed.manifest import Manifest, Shard, read_manifest
 from cipherlens.data.sealed.shard_files import FileMark, parse_shard, read_shard
 from cipherlens.data.sealed.spec import RESTORE
+from cipherlens.data.sealed.tables import to_hf
 from cipherlens.data.sealed.tensors import parse_metadata
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
@@ -88,6 +89,13 @@ class SealedDataset:
         if name not in self.spec.counts:
             raise UsageError(f"no split {name!r}", hint=f"its splits: {', '.join(self.spec.counts)}")
         return SealedSplit(self, name)
+
+    def to_hf(self) -> Any:
+        """The ciphertexts as a ``datasets.DatasetDict`` in memory: image, label or mask, index.
+
+        Raises UsageError where the package ``datasets`` is missing.
+        """
+        return to_hf({split: map(self.load_shard, self.list_shards(split)) for split in self.splits}, self.spec)
 
     def list_shards(self, split: str) -> list[Shard]:
         """The shards of a split, in the order of their images."""

@@ -14,7 +14,7 @@ from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sources.augmented import choose_positions
 from cipherlens.data.sources.base import Source, require_split
 from cipherlens.data.sources.checks import check_class_names, check_labels
-from cipherlens.data.sources.registry import open_source
+from cipherlens.data.sources.registry import Given, open_source
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
 
@@ -42,7 +42,7 @@ def moves_masks(structure: KeyStructure) -> bool:
     return structure.scope is Scope.CHANNELS or structure.kind is Kind.NOTHING
 
 
-def plan_job(source: str, cipher: Cipher, key: Key, options: SealOptions) -> Job:
+def plan_job(source: Given, cipher: Cipher, key: Key, options: SealOptions) -> Job:
     """Plan a job before the first image is encrypted. ``source`` is canonical.
 
     Raises DataError for invalid class names or labels, with which the sealed data set could not be read.
@@ -111,7 +111,9 @@ def _first_shape(
     raise DataError("no image of the source can be decoded", hint="check the source")
 
 
-def find_image_folder(source: str) -> Path | None:
+def find_image_folder(source: Given) -> Path | None:
     """The folder of a canonical source that is an image folder; None for other sources."""
+    if not isinstance(source, str):
+        return None
     folder = Path(source.partition("?hold_out=")[0])
     return folder if folder.is_dir() and not any(folder.glob("*.parquet")) else None

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cipherlens.ciphers import Cipher
 from cipherlens.data.output_lock import hold_folder, list_content, refuse_inside
@@ -23,7 +24,7 @@ from cipherlens.data.sealed.manifest import (
 from cipherlens.data.sealed.shards import SealOptions, ShardMaker, make_shards, remove_temporary, require_places
 from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sources.folder import count_unopened
-from cipherlens.data.sources.registry import canonical_source
+from cipherlens.data.sources.registry import Given, canonical_source
 from cipherlens.errors import DataError, UsageError
 from cipherlens.files import commit
 from cipherlens.keys import Key
@@ -48,14 +49,17 @@ class SealReport:
 
 
 def seal(
-    source: str | Path,
+    source: Any,
     out: str | Path,
     cipher: Cipher,
     key: Key,
     options: SealOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SealReport:
-    """Encrypt ``source`` (as :func:`open_source` takes it) into the folder ``out``.
+    """Encrypt ``source`` into the folder ``out``: a name or path as :func:`open_source` takes it, or a data set.
+
+    A data set is a map-style one of Python (torchvision's too), a ``datasets.Dataset``, or a mapping with one for
+    each split (see ``cl.data.from_python`` and ``cl.data.from_hf``). With several ``workers`` it is pickled.
 
     After an interruption, the same call continues the job. After the end, it checks the data set and returns.
     ``progress`` is called with the number of finished images and of all images. Raises DataError for a bad image,
@@ -63,7 +67,7 @@ def seal(
     where another process writes to ``out``.
     """
     started, out = time.monotonic(), Path(out)
-    source = canonical_source(str(source))
+    source = canonical_source(source)
     unopened: dict[str, int] = {}
     if (folder := find_image_folder(source)) is not None:
         refuse_inside(out, folder)
@@ -80,7 +84,7 @@ def seal(
 
 
 def _seal_rest(
-    source: str,
+    source: Given,
     out: Path,
     job: Job,
     key: Key,

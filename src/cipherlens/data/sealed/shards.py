@@ -1,6 +1,7 @@
 """Make shards: decode, encrypt and write, in this process or in workers."""
 
 import hashlib
+import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.ciphers import BoundCipher, Cipher
-from cipherlens.data.decoding import TURNED
+from cipherlens.data.conversion import TURNED
 from cipherlens.data.images import IGNORED, Item, Preprocess, check_shape, pad_to
 from cipherlens.data.sealed.manifest import SHARDS, Shard, tag
 from cipherlens.data.sealed.spec import DatasetSpec
@@ -20,7 +21,7 @@ from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.data.sources.augmented import augment
 from cipherlens.data.sources.base import Source
 from cipherlens.data.sources.checks import check_labels
-from cipherlens.data.sources.registry import open_source
+from cipherlens.data.sources.registry import Given, name_source, open_source
 from cipherlens.data.sources.subsets import choose_hold_out, hold_out, select
 from cipherlens.errors import DataError, UsageError
 from cipherlens.escaping import escape_terminal
@@ -86,7 +87,7 @@ class ShardMaker:
     Shards are written below ``out``, which the parent has locked.
     """
 
-    source: str
+    source: Given
     out: Path
     spec: DatasetSpec
     options: SealOptions
@@ -223,12 +224,12 @@ def remove_temporary(out: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def tag_source(key: Key, spec: str, source: Source, options: SealOptions) -> tuple[str, str]:
+def tag_source(key: Key, given: Given, source: Source, options: SealOptions) -> tuple[str, str]:
     """Keyed digests of a source: of its name and files, and of its name only, as earlier versions wrote it.
 
-    ``spec`` is the source's canonical name. Names, sizes and times of the files show whether it has changed.
+    ``given`` is the canonical source. Names, sizes and times of the files show whether it has changed.
     """
-    named = [spec, options.keep_names]
+    named = [name_source(given), options.keep_names]
     return tag(key, [*named, source.files]), tag(key, named)
 
 
@@ -253,7 +254,24 @@ def make_shards(
         bound = maker.bind(key)
         yield from (maker.make(task, bound, source) for task in tasks)
         return
+    _check_pickled(maker)
     yield from run_in_processes(_make_in_worker, tasks, workers, _start_worker, (maker, key.to_bytes()))
+
+
+class _Nowhere:
+    def write(self, part: Any) -> None:
+        """Keep nothing."""
+
+
+def _check_pickled(maker: ShardMaker) -> None:
+    """Raise UsageError for a data set of Python that cannot be sent to workers."""
+    try:
+        pickle.Pickler(_Nowhere(), pickle.HIGHEST_PROTOCOL).dump(maker)
+    except Exception as error:  # of the data set's own code
+        raise UsageError(
+            f"the data set cannot be sent to worker processes: {error}",
+            hint="seal it with workers=1, or without functions that are defined inside others",
+        ) from None
 
 
 _worker: dict[str, Any] = {}

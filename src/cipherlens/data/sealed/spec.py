@@ -7,7 +7,8 @@ from msgspec import Meta
 
 from cipherlens.ciphers import BoundCipher, Cipher, create_cipher
 from cipherlens.ciphers.structure import KeyStructure
-from cipherlens.data.decoding import MAX_PIXELS, Rules
+from cipherlens.data.conversion import Rules
+from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.images import Preprocess
 from cipherlens.errors import DataError, KeyFailureError, UsageError
 from cipherlens.holders import CLIENT, PROVIDER, Holder

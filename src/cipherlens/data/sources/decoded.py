@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.data.decoding import REMARKS, Pixels
+from cipherlens.data.conversion import REMARKS, Pixels
 from cipherlens.data.images import Preprocess, check_shape
 from cipherlens.data.sources.base import Source, require_split
 
