@@ -18,6 +18,7 @@ from cipherlens.errors import CipherlensError
 from cipherlens.keys import Key
 
 if TYPE_CHECKING:
+    from cipherlens import data as data
     from cipherlens import testing as testing
     from cipherlens.api.adapting import adapt
     from cipherlens.api.attack_report import AttackReport
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from cipherlens.data.sealed.seal import seal
     from cipherlens.data.sealed.shards import SealOptions
     from cipherlens.data.sealed.unseal import unseal
+    from cipherlens.integrations import hub as hub
     from cipherlens.integrations import transforms as transforms
     from cipherlens.integrations.exports import export
     from cipherlens.keyed import fold, lock
@@ -72,7 +74,12 @@ _LAZY = {
 }
 
 # Rooms rather than names: they are reached as cipherlens.testing, and a star import does not bring them along.
-_MODULES = {"testing": "cipherlens.testing", "transforms": "cipherlens.integrations.transforms"}
+_MODULES = {
+    "data": "cipherlens.data",
+    "hub": "cipherlens.integrations.hub",
+    "testing": "cipherlens.testing",
+    "transforms": "cipherlens.integrations.transforms",
+}
 
 __all__ = [
     "AttackReport",

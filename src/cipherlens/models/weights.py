@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from cipherlens.data.run_files import PUBLISHED
 from cipherlens.errors import DataError, UsageError
 from cipherlens.models.adaptation.network import AdaptedModel, list_heads
 
@@ -19,10 +20,13 @@ PICKLE_SUFFIXES = (".pth", ".pt")
 def read_weights(path: Path | str) -> dict[str, Tensor]:
     """Tensors by name from a ``.safetensors`` or (weights only) ``.pth``/``.pt`` file, on the CPU.
 
-    Checkpoints with the tensors under ``state_dict`` or ``model``, or with a ``module.`` prefix, are unwrapped.
-    Raises UsageError for another suffix, DataError for a missing or damaged file.
+    Of a folder, as timm and the Hugging Face hub have them, ``model.safetensors`` is read. Checkpoints with the
+    tensors under ``state_dict`` or ``model``, or with a ``module.`` prefix, are unwrapped. Raises UsageError for
+    another suffix, DataError for a missing or damaged file.
     """
     path = Path(path)
+    if path.is_dir():
+        path /= PUBLISHED
     if path.suffix != ".safetensors" and path.suffix not in PICKLE_SUFFIXES:
         raise UsageError(f"cannot read weights from {path.name}", hint="give a .safetensors or .pth file")
     try:

@@ -66,7 +66,7 @@ def predict(
         Most pixels of a picture; a larger one is refused.
     """
     items = list_images(images)  # checked before torch is loaded
-    from cipherlens.cli.runs import open_run
+    from cipherlens.training.run.load import open_run
     from cipherlens.training.run.load import predict as classify
 
     secret = keys.load()

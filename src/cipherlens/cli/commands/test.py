@@ -7,7 +7,7 @@ from cipherlens.api.datasets import check_same_scheme
 from cipherlens.cli.console import emit
 from cipherlens.cli.options.keys import GivenKey
 from cipherlens.cli.options.types import Flag, Json
-from cipherlens.cli.runs import open_run, open_sealed
+from cipherlens.cli.runs import open_sealed
 
 
 def test(
@@ -37,7 +37,7 @@ def test(
         Measure even if the images were sealed with another key or cipher, and a locked model with another
         --key or with none.
     """
-    from cipherlens.training.run.load import evaluate
+    from cipherlens.training.run.load import evaluate, open_run
 
     secret = keys.load()
     dataset = open_sealed(sealed, secret, check=not measure_wrong_key)

@@ -9,16 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from cipherlens.ciphers.structure import Shape
-from cipherlens.data.sealed.spec import CipherSpec
-from cipherlens.errors import KeyFailureError, UsageError
+from cipherlens.errors import UsageError
 from cipherlens.holders import CLIENT, FIELD, PROVIDER
 from cipherlens.keyed import LockedModel
 from cipherlens.keyed.fold import get_folded_key
 from cipherlens.keyed.operators import KeyedOperator
 from cipherlens.keys import Key
 from cipherlens.training.engine.loop import Forward
-from cipherlens.training.run.load import Run, load_run
-from cipherlens.training.run.record import read_record
+from cipherlens.training.run.load import Run, open_run
 
 TABLES = "the key's tables between its layers"
 FIRST_LAYER = "the key in its first layer, for whoever has the plain model too"
@@ -79,7 +77,7 @@ def find_source(
             raise UsageError("a module does not say what it takes", hint="give shape=(channels, height, width)")
         return Source(_copy(model), shape, "float32", _name_key(model), _find_secrets(model))
     if not isinstance(model, Run):
-        model = _load(Path(model), key, weights)
+        model = open_run(Path(model), weights, key)[0]
     secrets = _find_secrets(model.model) + (FRONT_END,) * model.config.can_decrypt
     return Source(StoredImages(model).eval(), model.shape, model.dtype, _describe_run(model), secrets)
 
@@ -87,19 +85,6 @@ def find_source(
 def _copy(model: nn.Module) -> nn.Module:
     """The model as it is exported; the caller's stays where, and as, it is."""
     return copy.deepcopy(model).cpu().float().eval()
-
-
-def _load(path: Path, key: Key | None, weights: Literal["best", "last"]) -> Run:
-    record = read_record(path)
-    if record.config.lock is None:
-        return load_run(path, weights, owner=None if key is None else key.fingerprint if record.owners else None)
-    if key is None:
-        raise KeyFailureError(
-            f"the model is locked with key {record.provenance.get('key_fingerprint')}",
-            hint="give the client's key, and agree that the file will hold it",
-            parameters=("key",),
-        )
-    return load_run(path, weights, CipherSpec.from_json(record.provenance).bind(key))
 
 
 def _find_secrets(model: nn.Module) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from cipherlens.files import write_atomic
 from cipherlens.holders import choose_holder
 from cipherlens.training.engine.metrics import EpochMetrics
 from cipherlens.training.engine.rounds import get_best
+from cipherlens.training.run.architecture import PREFIX, describe_kind
 from cipherlens.training.run.record import RunRecord
 
 WARNING = """\
@@ -42,6 +43,7 @@ def write_card(path: Path, record: RunRecord, history: Sequence[EpochMetrics], h
         results["best test epoch (best.safetensors)"] = _describe(get_best(history))
     settings = {**config.to_json(), "lr": config.peak_lr}
     parts = [
+        _write_metadata(record),
         "# " + escape_markdown(f"{config.model} on {record.provenance.get('cipher', 'unnamed')} images"),
         _tabulate(
             {
@@ -68,6 +70,14 @@ def write_card(path: Path, record: RunRecord, history: Sequence[EpochMetrics], h
         WARNING + (HAS_KEY if config.can_decrypt else NO_KEY),
     ]
     write_atomic(path, ("\n\n".join(parts) + "\n").encode())
+
+
+def _write_metadata(record: RunRecord) -> str:
+    """The first lines of a card, which the Hugging Face hub reads."""
+    config = record.config
+    library = "timm" if not describe_kind(config, len(record.owners)).startswith(PREFIX) else "cipherlens"
+    task = "image-segmentation" if record.data.masked else "image-classification"
+    return f"---\nlibrary_name: {library}\npipeline_tag: {task}\ntags:\n- cipherlens\n- {task}\n---"
 
 
 def _describe_data(record: RunRecord) -> str:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.data.run_files import BEST, LAST
+from cipherlens.data.run_files import BEST, LAST, PUBLISHED
+from cipherlens.data.sealed.spec import CipherSpec
 from cipherlens.errors import DataError, KeyFailureError, ShapeError, unknown_name
 from cipherlens.keyed.fold import mark_folded
+from cipherlens.keys import Key
 from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.batches import ImageBatches, ImageSet, check_image_set, check_same_kind, has_masks
 from cipherlens.training.engine.hardware import choose_device, choose_precision
@@ -66,15 +68,13 @@ def load_run(
     run on images under several keys, by fingerprint; KeyFailureError is raised for an unknown one.
     """
     path = Path(path)
-    if weights not in WEIGHTS:
-        raise unknown_name("weights", weights, WEIGHTS)
     (record, number), device = read_record(path).choose_owner(owner), choose_device()
     if record.config.lock is not None and bound is None and not plain:
         raise KeyFailureError(
             f"the model is locked with key {record.provenance.get('key_fingerprint')}",
             hint="give the pixel permutation of that key, or ask for the plain model",
         )
-    tensors = load_tensors(path / WEIGHTS[weights])
+    tensors = load_tensors(find_weights(path, weights))
     if number is not None:
         tensors = select_owner(tensors, number)
     model = rebuild_model(record, tensors, WEIGHTS[weights], bound)
@@ -92,6 +92,42 @@ def load_run(
         dtype=record.data.dtype,
         masked=record.data.masked,
     )
+
+
+def find_weights(path: Path, weights: Literal["best", "last"]) -> Path:
+    """The file of a run's best or last weights, or of the only ones. Raises UsageError for another name."""
+    if weights not in WEIGHTS:
+        raise unknown_name("weights", weights, WEIGHTS)
+    found = path / WEIGHTS[weights]
+    return path / PUBLISHED if (path / PUBLISHED).exists() and not found.exists() else found
+
+
+def open_run(
+    path: Path,
+    weights: Literal["best", "last"] = "best",
+    key: Key | None = None,
+    check: bool = True,
+    owner: str | None = None,
+) -> tuple[Run, BoundCipher | None]:
+    """A run and the cipher that it was locked to (None: not locked).
+
+    ``owner``: whose images a run for several keys is to be asked about, by fingerprint; by default the ``key``'s.
+
+    Raises KeyFailureError where a locked run is given no key or the wrong one. Without ``check`` it works under the
+    wrong one, and without any as the plain model.
+    """
+    record = read_record(path)
+    if record.config.lock is None:
+        chosen = key.fingerprint if key is not None and record.owners and owner is None else owner
+        return load_run(path, weights, owner=chosen), None
+    if key is None and check:
+        raise KeyFailureError(
+            f"the model is locked with key {record.provenance.get('key_fingerprint')}",
+            hint="give the client's key",
+            parameters=("key",),
+        )
+    bound = None if key is None else CipherSpec.from_json(record.provenance).bind(key, check)
+    return load_run(path, weights, bound, plain=not check), bound
 
 
 def predict(

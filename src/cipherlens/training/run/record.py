@@ -24,6 +24,7 @@ from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.batches import ImageSet, has_masks, read_targets
 from cipherlens.training.engine.normalization import Normalization
 from cipherlens.training.engine.owners import Owner
+from cipherlens.training.run.architecture import describe_architecture
 from cipherlens.training.run.checkpoint import check_weights, load_into, read_run_json
 
 RECORD = "config.json"
@@ -136,8 +137,11 @@ class RunRecord:
 
 
 def write_record(folder: Path, record: RunRecord) -> None:
-    """Write config.json, atomically."""
-    write_atomic(folder / RECORD, (json.dumps(record.to_json(), indent=1) + "\n").encode())
+    """Write config.json, atomically; timm can read it too, where it can build the model."""
+    data = record.data
+    facts = (record.config, data.classes, data.shape, record.normalization, len(record.owners))
+    values = record.to_json() | describe_architecture(*facts)
+    write_atomic(folder / RECORD, (json.dumps(values, indent=1) + "\n").encode())
 
 
 def read_record(folder: Path) -> RunRecord:
