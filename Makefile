@@ -15,8 +15,8 @@ test: $(VENV)/.dev
 # One thread per test process: two processes with two threads each would wait for each other.
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-# What takes minutes: kills and second writers at many moments.
-full: $(VENV)/.dev
+# What takes minutes or heavy packages: kills and second writers at many moments, Lightning, transformers.
+full: $(VENV)/.full
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m full
 
 # Mutated key files, sealed sets, runs, images, ...: make fuzz MINUTES=30
@@ -62,6 +62,10 @@ $(VENV)/.dev: pyproject.toml requirements/dev.txt | $(BIN)/python
 	$(BIN)/python $(ITSELF)
 	touch $@ $(VENV)/.demo
 
+$(VENV)/.full: requirements/full.txt | $(VENV)/.dev
+	$(BIN)/python $(INSTALL)/full.txt
+	touch $@
+
 $(VENV)/.release: requirements/release.txt | $(BIN)/python
 	$(BIN)/python $(INSTALL)/release.txt
 	touch $@
@@ -86,6 +90,8 @@ lock: | $(BIN)/python
 	$(COMPILE) pyproject.toml requirements/build.in -o requirements/client.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra train --extra audit -o requirements/demo.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra dev --extra frameworks -c requirements/dev.txt \
+		-o requirements/full.txt
 	$(COMPILE) requirements/release.in -c requirements/dev.txt -o requirements/release.txt
 
 # The tests with the lowest versions that pyproject.toml allows, in an environment of their own.

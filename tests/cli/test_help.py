@@ -16,7 +16,7 @@ from cipherlens.cli.main import GROUPS, app, demo
 
 COMMANDS = [*(command for group in GROUPS for command in group.COMMANDS), demo.demo]
 PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
-NAMES = [command.__name__.strip("_") for command in COMMANDS]
+NAMES = [command.__name__.strip("_").replace("_", "-") for command in COMMANDS]
 
 
 @pytest.mark.parametrize("name", NAMES)

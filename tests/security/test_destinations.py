@@ -93,7 +93,7 @@ def test_a_folder_of_the_user_s_beside_the_destination_stays(call, tmp_path):
     assert (tmp_path / ".locked.partial").is_dir()
 
 
-COMMANDS = ["encrypt", "decrypt", "train", "lock", "audit"]
+COMMANDS = ["encrypt", "decrypt", "train", "lock", "audit", "export-data"]
 
 
 def write_to(out: Path, command: str) -> list:
@@ -104,6 +104,7 @@ def write_to(out: Path, command: str) -> list:
         "decrypt": ["decrypt", MADE / "hill", out, *key],
         "train": ["train", MADE / "hill", "--out", out, "--model", "test_efficientnet", "--epochs", "1"],
         "lock": ["lock", MADE / "run-plain", "--out", out, *key],
+        "export-data": ["export-data", MADE / "hill", "--out", out],
         "audit": ["audit", MADE / "hill", "--plain", MADE / "photos", "--out", out, "--attacks", "covariance"],
     }[command]
 

@@ -83,6 +83,7 @@ COMMANDS = {
     "rotate by two": ("key", "rotate", "OUT", "--from", "KEY", "--to", "MADE/new.key", "--workers", "2"),
     "fold": ("fold", "MADE/run-embedding", "--sealed", "MADE/sealed", "--key", "KEY", "--out", "OUT"),
     "export": ("export", "MADE/run", "--out", "OUT.safetensors", "--format", "safetensors"),
+    "export-data": ("export-data", "MADE/sealed", "--out", "OUT"),
     "predict": ("predict", "MADE/run-masked", "MADE/many", "--masks", "OUT"),
     "demo": ("demo", "--photo", "MADE/photo.png", "--out", "OUT"),
     "reproduce": ("reproduce", "privdl-access", "--scale", "smoke", "--out", "OUT", "--threads", "1"),

@@ -19,6 +19,7 @@ from cipherlens.training.engine.metrics import EpochMetrics, Progress
 from cipherlens.training.fit import FitResult, fit
 from cipherlens.training.recipes import choose_norm_images
 from cipherlens.training.recipes import recommend as get_recipe
+from cipherlens.training.tracking import track
 
 Data = Sealed | Sequence[Sealed]
 
@@ -95,13 +96,18 @@ def train(
     hold_out: int | None = None,
     key: Key | None = None,
     progress: Callable[[Progress], None] | None = None,
+    callbacks: Sequence[Callable[[Progress], None]] = (),
+    tracker: str | None = None,
 ) -> TrainResult:
     """Train a model into the run folder ``out``; the same call continues an interrupted training.
 
     ``data`` is a sealed data set (or its folder), or several of the same classes under different keys, each of
     which gets an adaptation network of its own. ``config`` is by default what ``recommend`` says, with adaptation
     networks for several. Where its steps are few, ``norm_images`` are chosen. With the client's ``key`` the model
-    is locked to it (``config.lock``), and whoever calls this can read the key. ``progress`` is called meanwhile.
+    is locked to it (``config.lock``), and whoever calls this can read the key.
+
+    ``progress`` and ``callbacks`` are called meanwhile, some hundred times per epoch, with ``metrics`` at its end.
+    An exception from one ends the call. ``tracker`` names a tracker of accelerate (tensorboard, mlflow, ...).
 
     With ``plain`` the data is a source of photos. They are decoded as ``preprocess`` says. Every ``hold_out``-th of
     each class is for testing (None: every fifth, where the source has no splits).
@@ -140,20 +146,29 @@ def train(
     if config.can_decrypt:
         note_can_decrypt(out)
     public, seed = config.public, config.seed
-    result = fit(
-        config,
-        material.train_set,
-        material.test_set,
-        out,
-        material.provenance,
-        progress,
-        bound,
-        lambda: find_maps(datasets, choose_train_split(datasets[0]), public, seed),
-        material.owners,
-    )
+    with track(tracker, config, out) as send:
+        result = fit(
+            config,
+            material.train_set,
+            material.test_set,
+            out,
+            material.provenance,
+            _call_all([*([progress] if progress else []), *callbacks, send]),
+            bound,
+            lambda: find_maps(datasets, choose_train_split(datasets[0]), public, seed),
+            material.owners,
+        )
     note_remarks(getattr(material.train_set, "remarks", {}))
     learned = measure_training(out, material, bound)
     return TrainResult(config, result, material.provenance["cipher"], material.test_set is not None, learned)
+
+
+def _call_all(callbacks: Sequence[Callable[[Progress], None]]) -> Callable[[Progress], None]:
+    def call(event: Progress) -> None:
+        for callback in callbacks:
+            callback(event)
+
+    return call
 
 
 def _open_all(data: Data | None, key: Key | None) -> list[SealedDataset]:

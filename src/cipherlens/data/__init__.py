@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cipherlens.data.sources.hugging_face import from_hf
-    from cipherlens.data.sources.map_style import from_python
+    from cipherlens.data.sources.python.hugging_face import from_hf
+    from cipherlens.data.sources.python.map_style import from_python
 
 _LAZY = {"from_hf": "hugging_face", "from_python": "map_style"}
 
@@ -15,4 +15,4 @@ __all__ = ["from_hf", "from_python"]
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'cipherlens.data' has no attribute {name!r}")
-    return getattr(import_module(f"cipherlens.data.sources.{_LAZY[name]}"), name)
+    return getattr(import_module(f"cipherlens.data.sources.python.{_LAZY[name]}"), name)

@@ -88,7 +88,7 @@ def encrypt(
     Parameters
     ----------
     source
-        Image folder (a folder per class), image, Parquet file or folder, cifar10:PATH, cifar100:PATH,
+        Image folder (a folder per class), image, Parquet file or folder, cifar10:PATH, cifar100:PATH, hf:PATH,
         synthetic:NAME. FOLDER?hold_out=10 keeps every tenth image of each class for testing.
     destination
         New folder for the sealed data set.

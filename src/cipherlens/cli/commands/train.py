@@ -16,7 +16,7 @@ from cipherlens.cli.options.training import (
     PictureOptions,
     TrainingOptions,
 )
-from cipherlens.cli.options.types import IMAGES, Flag, Json, OptionalWhole
+from cipherlens.cli.options.types import IMAGES, WORK, Flag, Json, OptionalWhole
 from cipherlens.cli.runs import open_sealed
 from cipherlens.errors import UsageError
 
@@ -37,6 +37,7 @@ def train(
     front_end: FrontEndOptions = FrontEndOptions(),
     locking: LockOptions = LockOptions(),
     hardware: HardwareOptions = HardwareOptions(),
+    tracker: Annotated[str | None, Parameter(group=WORK)] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model on a sealed data set, without the key. The same command continues an interrupted run.
@@ -56,6 +57,8 @@ def train(
         are for this.
     hold_out
         As of encrypt.
+    tracker
+        Send the figures of each epoch to a tracker that is installed: tensorboard (into OUT/tracker), mlflow, ...
     """
     from cipherlens.api.training import recommend
     from cipherlens.api.training import train as run_training
@@ -83,6 +86,7 @@ def train(
             hold_out=hold_out,
             key=secret,
             progress=lambda event: show_progress(event, bar),
+            tracker=tracker,
         )
     _report(result, as_json)
 

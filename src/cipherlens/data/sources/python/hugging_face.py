@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl
 from cipherlens.data.sources.base import ALL, Source
 from cipherlens.data.sources.checks import describe_file
 from cipherlens.data.sources.folder import FolderSource
-from cipherlens.data.sources.map_style import MapStyleSource
 from cipherlens.data.sources.parquet import ParquetSource
+from cipherlens.data.sources.python.map_style import MapStyleSource
 from cipherlens.errors import DataError, UsageError, unknown_name
 
 IMAGES = ("image", "img")

@@ -1,0 +1,1 @@
+"""Data sets of Python as sources."""
