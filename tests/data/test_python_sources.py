@@ -201,6 +201,9 @@ def test_folders_of_hugging_face(hugging_face: datasets.DatasetDict, tmp_path: P
 def test_a_damaged_folder_of_hugging_face_is_refused(hugging_face: datasets.DatasetDict, tmp_path: Path) -> None:
     hugging_face.save_to_disk(str(tmp_path / "saved"))
     arrow = next((tmp_path / "saved" / "train").glob("*.arrow"))
-    arrow.write_bytes(arrow.read_bytes()[:200])
-    with pytest.raises(cl.CipherlensError):
-        open_folder(str(tmp_path / "saved"))
+    whole = arrow.read_bytes()
+    place = whole.rindex((12).to_bytes(8, "little") + bytes(8))  # a column's number of rows, in the last batch
+    for damaged in (whole[:200], whole[:place] + (-12).to_bytes(8, "little", signed=True) + whole[place + 8 :]):
+        arrow.write_bytes(damaged)
+        with pytest.raises(cl.CipherlensError, match="cannot be read"):
+            open_folder(str(tmp_path / "saved"))

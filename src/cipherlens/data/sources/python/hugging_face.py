@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+import pyarrow as pa
+
 from cipherlens.data.sources.base import ALL, Source
 from cipherlens.data.sources.checks import describe_file
 from cipherlens.data.sources.folder import FolderSource
@@ -132,12 +134,21 @@ def open_folder(spec: str) -> Source:
     return ParquetSource(tuple(files)) if files else FolderSource(root)
 
 
+def _validate(file: Path) -> None:
+    """Raise an error of pyarrow for a damaged file: used as it is, it can end the process."""
+    with pa.memory_map(str(file)) as mapped, pa.ipc.open_stream(mapped) as reader:
+        for batch in reader:
+            batch.validate(full=True)
+
+
 def _open_saved(root: Path, options: dict[str, str]) -> Source:
     try:
         from datasets import load_from_disk
     except ImportError:
         raise UsageError("folders of save_to_disk need the package datasets", hint=_INSTALL) from None
     try:
+        for file in root.rglob("*.arrow"):
+            _validate(file)
         source = from_hf(load_from_disk(str(root)), **options)
     except (DataError, UsageError):
         raise
