@@ -50,6 +50,7 @@ _LAZY = {
     "AttackResources": "cipherlens.api.attackers",
     "AuditConfig": "cipherlens.auditing.run",
     "AuditReport": "cipherlens.auditing.result",
+    "Client": "cipherlens.client",
     "EstimatedInverse": "cipherlens.ciphers.estimated_inverse",
     "Preprocess": "cipherlens.data.images",
     "SealOptions": "cipherlens.data.sealed.shards",

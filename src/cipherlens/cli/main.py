@@ -18,7 +18,9 @@ from cipherlens.cli.commands import (
     key,
     lock,
     predict,
+    query,
     reproduce,
+    serve,
     test,
     train,
 )
@@ -40,10 +42,11 @@ app = App(
     group_parameters=Group("Options", sort_key=0),
     suppress_keyboard_interrupt=False,  # we say how to go on
 )
-GROUPS = (client, classes, train, test, adapt, predict, lock, export, attack, audit, reproduce)
+GROUPS = (client, classes, train, test, adapt, predict, lock, export, attack, audit, serve, query, reproduce)
 for command in (*(command for group in GROUPS for command in group.COMMANDS), demo.demo):
     app.command(command)
 app.command(key.app)
+app.command(serve.token)
 app.register_install_completion_command()
 
 

@@ -16,7 +16,13 @@ from cipherlens.data.sealed.spec import PLAIN
 from cipherlens.errors import DataError, UsageError
 from cipherlens.schema import parse
 from cipherlens.training.config import TrainConfig
-from cipherlens.training.engine.batches import ImageSet, check_image_set, check_same_kind, has_masks
+from cipherlens.training.engine.batches import (
+    ImageSet,
+    check_image_set,
+    check_same_kind,
+    has_masks,
+    sample_roughness,
+)
 from cipherlens.training.engine.hardware import choose_device, describe_hardware, isolate
 from cipherlens.training.engine.metrics import EpochMetrics, Progress, write_metrics
 from cipherlens.training.engine.normalization import create_normalization
@@ -178,7 +184,10 @@ def _create_or_read_record(
     if out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir())):
         raise UsageError(f"{out} is not empty and not a run folder", hint="choose a new run folder")
     kind = owners[0].normalization if owners else create_normalization(config.normalize, train_set)
-    return RunRecord(config, data, kind, provenance, owners=owners)
+    sealed = provenance.get("cipher", PLAIN) != PLAIN and not owners
+    return RunRecord(
+        config, data, kind, provenance, owners=owners, roughness=sample_roughness(train_set) if sealed else 0.0
+    )
 
 
 def _read_history(checkpoint: Checkpoint | None) -> list[EpochMetrics]:

@@ -98,7 +98,7 @@ def _name_key(model: nn.Module) -> dict[str, Any]:
 
 
 def _describe_run(run: Run) -> dict[str, Any]:
-    named = ("cipher", "params", "key_fingerprint")
+    named = ("cipher", "params", "key_fingerprint", "plain_shape", "padded_shape", "size", "pad", "window")
     found = {name: run.provenance[name] for name in named if name in run.provenance}
     facts = {"model": run.config.model, "classes": list(run.classes), "normalization": run.normalization.to_json()}
     return facts | found

@@ -74,7 +74,7 @@ class MapStyleSource:
         name = f"{split} image {index}"
         if sample.label != known:
             raise DataError(f"{name} has label {sample.label}, and {known} in the list of labels", hint=_SAME)
-        return Item(name, known, _take_image(sample.image, name), sample.mask)
+        return Item(name, known, take_image(sample.image, name), sample.mask)
 
     def _sample(self, split: str, index: int) -> _Sample:
         try:
@@ -161,7 +161,7 @@ def _to_classes(mask: Any) -> NDArray[Any]:
     return classes.astype(np.uint8) if fits else classes
 
 
-def _take_image(image: Any, name: str) -> Any:
+def take_image(image: Any, name: str) -> Any:
     """An image as ``Item`` takes it. Raises DataError for one of another kind."""
     if isinstance(image, Image.Image | bytes | Path):
         return image

@@ -1,0 +1,64 @@
+"""Where a server listens, and what it takes at most; how a client reaches it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cyclopts import Group, Parameter
+
+from cipherlens.cli.options.types import Flag, Whole
+
+LINE = Group("The line", sort_key=20)
+LIMITS = Group("Limits", sort_key=21)
+
+
+@Parameter(name="*", group=LINE)
+@dataclass(frozen=True, kw_only=True)
+class PlaceOptions:
+    """Where a server listens."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; another than loopback needs TLS."""
+    port: Whole = 8000
+    """Port to listen on."""
+    tls_cert: Path | None = None
+    """Certificate, as PEM."""
+    tls_key: Path | None = None
+    """Its private key, as PEM."""
+    client_ca: Path | None = None
+    """Take only clients whose certificate this authority has signed."""
+    plain_http_to_others: Flag = False
+    """Listen beyond loopback without TLS: others on the way can read tokens and answers."""
+
+
+@Parameter(name="*", group=LIMITS)
+@dataclass(frozen=True, kw_only=True)
+class LimitOptions:
+    """What a server takes at most."""
+
+    max_batch: Whole = 32
+    """Images that are computed at once."""
+    max_wait: float = 2.0
+    """Milliseconds that the first image waits for others."""
+    max_queue: Whole = 512
+    """Images that may wait; more are refused with 429."""
+    timeout: float = 30.0
+    """Seconds after which a request is given up."""
+    max_body: Whole = 64
+    """Megabytes of a request."""
+
+
+@Parameter(name="*", group=LINE)
+@dataclass(frozen=True, kw_only=True)
+class ServerOptions:
+    """How a client reaches a server."""
+
+    model: str = "run"
+    """Name of the model on the server."""
+    token_file: Path | None = None
+    """File with the token in its first line."""
+    ca: Path | None = None
+    """Certificate of the authority that signed the server's, as PEM."""
+    sealed: Path | None = None
+    """A sealed data set of yours: a server that asks for another scheme gets nothing."""
+    batch: Whole = 32
+    """Images in a request."""

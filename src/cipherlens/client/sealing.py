@@ -1,0 +1,127 @@
+"""What a client decides before anything is sent: whether the server's scheme is its own, and the ciphertexts."""
+
+import logging
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cipherlens.data.images import Item, check_shape, pad_to
+from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.spec import PLAIN, CipherSpec
+from cipherlens.data.sources.python.map_style import take_image
+from cipherlens.errors import DataError, KeyFailureError, UsageError
+from cipherlens.keys import Key
+
+_notes = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The probability of each class for one image, the highest first."""
+
+    name: str
+    probabilities: dict[str, float]
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return next(iter(self.probabilities))
+
+
+@dataclass(frozen=True)
+class Sealer:
+    """Prepares and encrypts images as a model's images were; nothing of the key is in what it returns."""
+
+    scheme: CipherSpec
+    classes: tuple[str, ...]
+    key: Key
+
+    def seal(self, items: Sequence[Item]) -> NDArray[Any]:
+        """Sealed images (N, C, H, W). Raises DataError, naming the image, for one that cannot be decoded."""
+        preprocess, scheme = self.scheme.preprocess(), self.scheme
+        pixels = [preprocess.apply(item) for item in items]
+        for item, found in zip(items, pixels, strict=True):
+            check_shape(found, scheme.plain_shape, item.name, "the model's images")
+        # No two queries have the same image key.
+        ids = [f"query/{secrets.token_hex(16)}" for _ in items]
+        sealed = scheme.bind(self.key).encrypt(pad_to(np.stack(pixels), scheme.padded_shape), ids)
+        return np.asarray(sealed)
+
+    def rank(self, names: Sequence[str], probabilities: NDArray[np.float32]) -> list[Prediction]:
+        """Classes by name. Raises DataError for another number of classes."""
+        shares = probabilities.mean((2, 3)) if probabilities.ndim == 4 else probabilities
+        if shares.ndim != 2 or shares.shape[1] != len(self.classes) or not np.isfinite(shares).all():
+            raise DataError(
+                "the server's answer is not one number for each class", hint="is it the model you meant?"
+            )
+        order = np.argsort(-shares, axis=1, kind="stable")
+        return [
+            Prediction(name, {self.classes[i]: float(row[i]) for i in ranked})
+            for name, row, ranked in zip(names, shares, order, strict=True)
+        ]
+
+
+def choose_sealer(metadata: Any, key: Key, pinned: CipherSpec | None) -> Sealer:
+    """How to seal for a model, from its metadata. The server may lie, so its word alone is not followed.
+
+    Raises KeyFailureError where the model is for another key, or its scheme is not the ``pinned`` one. Without a
+    pinned scheme the server's is taken, if it changes pixels at all. Raises DataError for metadata of another kind.
+    """
+    try:
+        facts = metadata["parameters"]
+        scheme = CipherSpec.from_json(facts["scheme"])
+        classes = tuple(str(name) for name in facts["classes"])
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"the server does not say how images are sealed: {error}", hint="ask its provider"
+        ) from None
+    if scheme.key_fingerprint != key.fingerprint:
+        raise KeyFailureError(
+            f"the model is for key {scheme.key_fingerprint}, this key is {key.fingerprint}",
+            hint="give the key that its images were sealed with",
+        )
+    asked = scheme.create_cipher()
+    if pinned is not None and _list_facts(scheme) != _list_facts(pinned):
+        raise KeyFailureError(
+            f"the server asks for {asked!r}, your images are sealed with {pinned.create_cipher()!r}, or otherwise",
+            hint="nothing was sent; ask its provider",
+        )
+    if PLAIN in scheme.cipher.split("+") and pinned is None:
+        raise KeyFailureError(
+            "the server asks for images as they are", hint="nothing was sent; name your own scheme to agree"
+        )
+    if pinned is None:
+        _notes.info(
+            "the scheme %r is the server's word: name a sealed set of yours to hold it to that", scheme.cipher
+        )
+    return Sealer(scheme, classes, key)
+
+
+def read_scheme(given: "CipherSpec | SealedDataset | str | os.PathLike[str] | None", key: Key) -> CipherSpec | None:
+    """The client's own scheme: of a sealed data set of its own, whose MAC is checked with the key."""
+    if given is None or isinstance(given, CipherSpec):
+        return given
+    root = given.root if isinstance(given, SealedDataset) else Path(given)
+    return SealedDataset.open(root, key).spec
+
+
+def list_items(images: Sequence[Any]) -> list[Item]:
+    """Images as items: paths, encoded bytes, images of PIL, arrays (H, W, C) or tensors (C, H, W) of uint8."""
+    if isinstance(images, str | bytes | Path) or not len(images):
+        raise UsageError("give a list of images", hint="one image is a list of one: [image]")
+    return [
+        Item(str(image), -1, Path(image))
+        if isinstance(image, str | os.PathLike)
+        else Item(f"image {number}", -1, take_image(image, f"image {number}"))
+        for number, image in enumerate(images)
+    ]
+
+
+def _list_facts(scheme: CipherSpec) -> dict[str, Any]:
+    return CipherSpec.from_json(scheme.to_json()).to_json()

@@ -1,0 +1,189 @@
+"""The web application: routes of the Open Inference Protocol v2 in front of the models' queues."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from numpy.typing import NDArray
+from starlette.exceptions import HTTPException
+
+from cipherlens.service.batching import Batcher, Limits
+from cipherlens.service.contract import OUTPUTS, VERSION
+from cipherlens.service.errors import RequestError
+from cipherlens.service.figures import Figures
+from cipherlens.service.intake import read_body, run_unless_gone
+from cipherlens.service.models import ServedModel
+from cipherlens.service.protocol import LENGTH_HEADER, parse_request, unpack, write_answer
+from cipherlens.service.tokens import Guard, Token
+
+_VERSION = version("cipherlens")
+LOG = logging.getLogger("cipherlens.service")
+_OFF_LOOP = 1 << 18
+"""Bodies of more bytes are parsed in a thread, so that others need not wait. Chosen by hand."""
+
+
+class Server:
+    """The models, their queues, the tokens (None: everybody may ask), and what is counted."""
+
+    def __init__(self, models: Mapping[str, ServedModel], limits: Limits, guard: Guard | None) -> None:
+        self.models, self.limits, self.guard, self.figures = dict(models), limits, guard, Figures()
+        self.batchers: dict[str, Batcher] = {}
+
+    @asynccontextmanager
+    async def run(self, app: FastAPI) -> AsyncIterator[None]:
+        """Start the queues; at the end answer what was accepted."""
+        for name, model in self.models.items():
+            self.batchers[name] = Batcher(model.compute, self.limits, partial(self._count_batch, name))
+        yield
+        for batcher in self.batchers.values():
+            await batcher.close()
+
+    def _count_batch(self, name: str, images: int, waiting: int) -> None:
+        self.figures.batch.labels(name).observe(images)
+        self.figures.queue.labels(name).set(waiting)
+
+    def admit(self, request: Request, model: str | None = None) -> Token | None:
+        """The token of a request. Raises RequestError (401, 403, 429) where it may not ask."""
+        if self.guard is None:
+            return None
+        word, _, secret = request.headers.get("authorization", "").partition(" ")
+        token = self.guard.find(secret.strip()) if word.lower() == "bearer" else None
+        if token is None:
+            raise RequestError(401, "no token", "a valid token is needed: Authorization: Bearer TOKEN")
+        if model is not None and token.models and model not in token.models:
+            raise RequestError(403, "another model", "this token is not for this model")
+        wait = self.guard.wait(token)
+        if wait:
+            raise RequestError(429, "rate", "this token is used too often", wait)
+        return token
+
+    def find(self, name: str, version: str) -> ServedModel:
+        """A model by name. Raises RequestError (404) for another."""
+        if name not in self.models or version != VERSION:
+            raise RequestError(404, "unknown model", "there is no such model")
+        return self.models[name]
+
+    async def infer(self, request: Request, name: str, version: str) -> Response:
+        """Answer one request for a model."""
+        self.admit(request, name)
+        model = self.find(name, version)
+        body = await read_body(request, self.limits.body)
+        take = partial(
+            self._take, model, body, request.headers.get("content-encoding", ""), request.headers.get(LENGTH_HEADER)
+        )
+        asked, images = await asyncio.to_thread(take) if len(body) > _OFF_LOOP else take()
+        work = self.batchers[name].submit(images)
+        logits = await run_unless_gone(request, work, self.limits.seconds)
+        self.figures.images.labels(name).inc(len(images))
+        found = {"logits": lambda: logits, "probabilities": lambda: _softmax(logits)}
+        outputs = {wanted: found[wanted]() for wanted in asked.outputs or OUTPUTS}
+        content, headers = write_answer(name, VERSION, asked, outputs)
+        return Response(content, headers=headers)
+
+    def _take(self, model: ServedModel, body: bytes, encoding: str, length: str | None) -> tuple[Any, NDArray[Any]]:
+        asked = parse_request(unpack(body, encoding, self.limits.body), length)
+        return asked, model.contract.check(asked, self.limits.queue)
+
+
+def create_app(server: Server) -> FastAPI:
+    """The application: it may be mounted, or run by any ASGI server."""
+    app = FastAPI(title="cipherlens", version=_VERSION, docs_url=None, redoc_url=None, lifespan=server.run)
+
+    @app.exception_handler(RequestError)
+    async def refuse(request: Request, error: RequestError) -> Response:
+        server.figures.refused.labels(error.reason).inc()
+        more = {} if error.retry_after is None else {"Retry-After": f"{max(1, round(error.retry_after))}"}
+        return _answer({"error": error.message}, error.status, more)
+
+    @app.exception_handler(HTTPException)
+    async def say(request: Request, error: HTTPException) -> Response:
+        return _answer({"error": str(error.detail)}, error.status_code)
+
+    @app.exception_handler(Exception)
+    async def hide(request: Request, error: Exception) -> Response:
+        return _answer({"error": "internal error"}, 500)  # the log has the rest
+
+    app.add_middleware(Watch, server=server)
+
+    @app.get("/v2")
+    async def describe_server() -> Response:
+        return _answer({"name": "cipherlens", "version": _VERSION, "extensions": ["binary_tensor_data"]})
+
+    @app.get("/v2/health/live")
+    @app.get("/v2/health/ready")
+    async def is_there() -> Response:
+        return _answer({"live": True, "ready": True})
+
+    @app.get("/metrics")
+    async def show_figures(request: Request) -> Response:
+        server.admit(request)
+        return Response(server.figures.show(), media_type="text/plain; version=0.0.4")
+
+    @app.get("/v2/models/{name}")
+    @app.get("/v2/models/{name}/versions/{version}")
+    async def describe_model(request: Request, name: str, version: str = VERSION) -> Response:
+        server.admit(request, name)
+        return _answer(server.find(name, version).contract.describe())
+
+    @app.get("/v2/models/{name}/ready")
+    @app.get("/v2/models/{name}/versions/{version}/ready")
+    async def is_ready(request: Request, name: str, version: str = VERSION) -> Response:
+        server.admit(request, name)
+        server.find(name, version)
+        return _answer({"name": name, "ready": True})
+
+    @app.post("/v2/models/{name}/infer")
+    @app.post("/v2/models/{name}/versions/{version}/infer")
+    async def infer(request: Request, name: str, version: str = VERSION) -> Response:
+        return await server.infer(request, name, version)
+
+    return app
+
+
+class Watch:
+    """Counts and logs each request when it is answered."""
+
+    def __init__(self, app: Any, server: Server) -> None:
+        self._app, self._server = app, server
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Called by the web server."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), [0]
+
+        async def note(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                status[0] = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            self._note(scope, status[0], time.perf_counter() - started)
+
+    def _note(self, scope: Any, status: int, seconds: float) -> None:
+        name = scope.get("path_params", {}).get("name", "")
+        model = name if name in self._server.models else ""
+        self._server.figures.requests.labels(model, status).inc()
+        if model:
+            self._server.figures.seconds.labels(model).observe(seconds)
+        LOG.info(json.dumps({"model": model, "status": status, "seconds": round(seconds, 4)}))
+
+
+def _answer(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(json.dumps(content), status, headers, media_type="application/json")
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    shifted = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(1, keepdims=True), np.float32)

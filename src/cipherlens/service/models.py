@@ -1,0 +1,111 @@
+"""Models that are served: runs, and ONNX files that ``cipherlens export`` has written."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cipherlens.data.sealed.spec import CipherSpec
+from cipherlens.errors import CipherlensError, DataError, UsageError
+from cipherlens.keys import Key
+from cipherlens.service.contract import Contract
+from cipherlens.training.run.load import Run, open_run
+from cipherlens.training.run.record import RunRecord, read_record
+
+Compute = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""Function from images (N, C, H, W) to logits (N, classes), or (N, classes, H, W)."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model with its facts."""
+
+    contract: Contract
+    compute: Compute
+
+
+def open_models(
+    places: Sequence[str], key: Key | None = None, weights: Literal["best", "last"] = "last"
+) -> dict[str, ServedModel]:
+    """The models of ``[NAME=]PATH``, by name (by default that of the file): run folders, or .onnx files.
+
+    ``key`` is for locked runs, which need it. Raises UsageError for a name that is given twice, or a run for
+    several keys; KeyFailureError for a locked run without its key; DataError where nothing can be read.
+    """
+    found: dict[str, ServedModel] = {}
+    for place in places:
+        name, given, rest = place.partition("=")
+        path = Path(rest if given else place)
+        name = name if given else path.resolve().stem
+        if name in found or "/" in name or not name:
+            raise UsageError(f"{name!r} names two models, or none", hint="name them: NAME=PATH")
+        found[name] = _open_onnx(name, path) if path.suffix == ".onnx" else _open_run(name, path, key, weights)
+    return found
+
+
+def _open_run(name: str, path: Path, key: Key | None, weights: Literal["best", "last"]) -> ServedModel:
+    record = read_record(path)
+    if record.owners:
+        hint = "export one of them: cipherlens export RUN --key KEYFILE --out MODEL.onnx"
+        raise UsageError(f"{path} is for images under several keys", hint=hint)
+    run, _ = open_run(path, weights, key if record.config.lock is not None else None)
+    return ServedModel(_describe(name, run, record), _Forward(run))
+
+
+def _describe(name: str, run: Run, record: RunRecord) -> Contract:
+    try:
+        scheme = CipherSpec.from_json(run.provenance).to_json()
+    except DataError:  # a run of arrays: nobody says how they were sealed
+        scheme = {}
+    return Contract(name, run.shape, run.dtype, run.classes, scheme, run.masked, record.roughness)
+
+
+@dataclass(frozen=True)
+class _Forward:
+    run: Run
+
+    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.run.device)
+            logits: NDArray[np.float32] = self.run.forward(batch).cpu().numpy()
+        return logits
+
+
+def _open_onnx(name: str, path: Path) -> ServedModel:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UsageError("ONNX files need onnxruntime", hint="pip install 'cipherlens[onnx]'") from None
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        facts = {field: _parse(value) for field, value in session.get_modelmeta().custom_metadata_map.items()}
+        channels, height, width = (int(side) for side in facts["shape"])
+        shape, classes = (channels, height, width), tuple(map(str, facts.get("classes", ())))
+        contract = Contract(name, shape, str(facts["dtype"]), classes, _list_scheme(facts), platform="onnx")
+        contract.describe()
+    except CipherlensError:
+        raise
+    except Exception as error:  # onnxruntime raises many kinds
+        hint = "give a file that cipherlens export has written"
+        raise DataError(f"{path} is no model to serve: {error}", hint=hint) from None
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    return ServedModel(
+        contract, lambda images: np.asarray(session.run([outputs[0].name], {inputs[0].name: images})[0], np.float32)
+    )
+
+
+def _list_scheme(facts: dict[str, Any]) -> dict[str, Any]:
+    named = ("cipher", "params", "key_fingerprint", "plain_shape", "padded_shape", "size", "pad", "window")
+    return {name: facts[name] for name in named if name in facts}
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

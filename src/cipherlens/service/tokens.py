@@ -1,0 +1,128 @@
+"""Who may ask: tokens in a file, as hashes, with models, an end, and requests per second."""
+
+import datetime
+import hashlib
+import hmac
+import json
+import secrets
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from cipherlens.errors import DataError, UsageError
+from cipherlens.files import write_atomic
+from cipherlens.schema import Sha256
+from cipherlens.untrusted import JSON_LIMIT, describe, read_untrusted
+
+PREFIX = "clt_"
+"""Start of every token, by which scanners for secrets can know it."""
+_BYTES = 32
+Moment = Annotated[str, Meta(pattern="^([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$")]
+
+
+@dataclass(frozen=True)
+class Token:
+    """``models``: those it is for (empty: all). ``expires``: UTC (empty: never). ``rate``: requests per second."""
+
+    name: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]{1,64}$")]
+    sha256: Sha256
+    models: tuple[str, ...] = ()
+    expires: Moment = ""
+    rate: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
+
+    def is_over(self, now: datetime.datetime) -> bool:
+        """Whether its end has come."""
+        return bool(self.expires) and now >= datetime.datetime.fromisoformat(self.expires)
+
+
+def create_token(
+    file: Path, name: str, models: tuple[str, ...] = (), days: int | None = None, rate: float = 0.0
+) -> str:
+    """Add a token to ``file``, which holds its hash only, and return the token itself: it is shown once.
+
+    Raises UsageError for a name that is taken or has other characters than letters, digits, ``.``, ``_``, ``-``.
+    """
+    known = read_tokens(file) if file.exists() else []
+    if any(token.name == name for token in known):
+        raise UsageError(f"there is a token {name!r} already", hint="revoke it first, or choose another name")
+    if days is not None and days < 1:
+        raise UsageError("a token is valid for at least one day")
+    secret = PREFIX + secrets.token_urlsafe(_BYTES)
+    end = "" if days is None else _say(datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days))
+    token = Token(name, hash_token(secret), models, end, rate)
+    try:
+        msgspec.convert(asdict(token), Token)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"this cannot be a token: {error}") from None
+    _write(file, [*known, token])
+    return secret
+
+
+def revoke_token(file: Path, name: str) -> None:
+    """Take a token away; a running server notices. Raises UsageError for an unknown name."""
+    known = read_tokens(file)
+    if all(token.name != name for token in known):
+        raise UsageError(f"there is no token {name!r}", hint=f"there are: {', '.join(t.name for t in known)}")
+    _write(file, [token for token in known if token.name != name])
+
+
+def read_tokens(file: Path) -> list[Token]:
+    """The tokens of a file. Raises DataError where it is missing or damaged."""
+    try:
+        return msgspec.json.decode(read_untrusted(file, JSON_LIMIT), type=list[Token])
+    except (OSError, ValueError, msgspec.MsgspecError) as error:
+        raise DataError(
+            f"cannot read {file}: {describe(error)}", hint="make one: cipherlens token create"
+        ) from None
+
+
+def hash_token(secret: str) -> str:
+    """SHA-256, hexadecimal; a token is random, so that nothing slower is needed."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+@dataclass
+class Guard:
+    """The tokens of a file, which is read again when it changes, and their use so far."""
+
+    file: Path
+    _read: tuple[int, list[Token]] = (-1, [])
+    _use: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def find(self, secret: str) -> Token | None:
+        """The valid token, or None. All hashes are compared, each in constant time."""
+        given, found = hash_token(secret), None
+        for token in self._load():
+            if hmac.compare_digest(given, token.sha256):
+                found = token
+        return None if found is None or found.is_over(datetime.datetime.now(datetime.UTC)) else found
+
+    def wait(self, token: Token) -> float:
+        """Seconds until a token may be used again (0: now). Its requests are spread; a second's worth may burst."""
+        if not token.rate:
+            return 0.0
+        now, burst = time.monotonic(), max(1.0, token.rate)
+        left, last = self._use.get(token.name, (burst, now))
+        left = min(burst, left + (now - last) * token.rate)
+        self._use[token.name] = (left - 1 if left >= 1 else left, now)
+        return 0.0 if left >= 1 else (1 - left) / token.rate
+
+    def _load(self) -> list[Token]:
+        changed = self.file.stat().st_mtime_ns if self.file.exists() else 0
+        if changed != self._read[0]:
+            self._read = (changed, read_tokens(self.file) if changed else [])
+        return self._read[1]
+
+
+def _write(file: Path, tokens: list[Token]) -> None:
+    content = json.dumps([asdict(token) for token in tokens], indent=1) + "\n"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(file, content.encode())
+
+
+def _say(moment: datetime.datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
