@@ -90,6 +90,8 @@ lock: | $(BIN)/python
 	$(COMPILE) pyproject.toml requirements/build.in -o requirements/client.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra train --extra audit -o requirements/demo.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra dev -o requirements/dev.txt
+	$(COMPILE) pyproject.toml requirements/build.in --extra serve --extra onnx -c requirements/dev.txt \
+		-o requirements/serve.txt
 	$(COMPILE) pyproject.toml requirements/build.in --extra dev --extra frameworks -c requirements/dev.txt \
 		-o requirements/full.txt
 	$(COMPILE) requirements/release.in -c requirements/dev.txt -o requirements/release.txt

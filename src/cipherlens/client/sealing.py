@@ -75,9 +75,9 @@ def choose_sealer(metadata: Any, key: Key, pinned: CipherSpec | None) -> Sealer:
     """
     try:
         facts = metadata["parameters"]
-        scheme = CipherSpec.from_json(facts["scheme"])
-        classes = tuple(str(name) for name in facts["classes"])
-    except (KeyError, TypeError) as error:
+        scheme = CipherSpec.from_json(dict(facts["scheme"]))
+        classes = tuple(str(name) for name in list(facts["classes"]))
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"the server does not say how images are sealed: {error}", hint="ask its provider"
         ) from None

@@ -41,7 +41,7 @@ def read_answer(body: bytes, length: str | None, request_id: str, count: int) ->
         if answer.get("id") != request_id or shape[0] != count or prod(shape) != values.size:
             raise ValueError("it is for other images")
         return values.reshape(shape).astype(np.float32)
-    except (KeyError, IndexError, TypeError, ValueError, msgspec.MsgspecError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
         raise DataError(
             f"the server's answer cannot be used: {error}", hint="is it a server of cipherlens?"
         ) from None

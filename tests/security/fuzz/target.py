@@ -75,6 +75,8 @@ def warm_up() -> None:
     import cipherlens.auditing.run
     import cipherlens.auditing.summary
     import cipherlens.cli.main
+    import cipherlens.client
+    import cipherlens.service.app
     import cipherlens.training.fit  # noqa: F401
 
     torch.set_num_threads(1)

@@ -1,7 +1,8 @@
 """``cipherlens export`` and ``export-data``: trained models and sealed data sets for other tools."""
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -15,7 +16,7 @@ def export(
     /,
     *,
     out: Path,
-    format: Literal["onnx", "torch-export", "safetensors"] = "onnx",
+    format: Literal["onnx", "torch-export", "safetensors", "triton"] = "onnx",
     weights: Literal["best", "last"] = "best",
     keys: GivenKey = GivenKey(),
     contains_key: Annotated[Flag, Parameter(group=KEY)] = False,
@@ -28,9 +29,9 @@ def export(
     run
         Run folder.
     out
-        File to write: .onnx, .pt2 or .safetensors.
+        File to write: .onnx, .pt2 or .safetensors; for triton a new folder.
     format
-        ONNX, a program of torch.export, or the weights alone.
+        ONNX, a program of torch.export, the weights alone, or a model repository for Triton and KServe.
     weights
         Those of the best epoch, or of the last one.
     contains_key
@@ -38,8 +39,14 @@ def export(
         first. It says so in its name, and is readable by you only.
     """
     from cipherlens.integrations.exports import export as write
+    from cipherlens.integrations.exports.triton import export_repository as write_repository
 
-    done = write(run, out, format=format, weights=weights, key=keys.load(), contains_key=contains_key)
+    options: dict[str, Any] = {"weights": weights, "key": keys.load(), "contains_key": contains_key}
+    if format == "triton":
+        name = re.sub(r"[^A-Za-z0-9_-]", "-", run.resolve().name)
+        done = write_repository(run, out, name=name, **options)
+    else:
+        done = write(run, out, format=format, **options)
     if done.contains_key:
         say(f"note: {done.path} holds {' and '.join(done.secrets)}")
     error = "" if done.relative_error is None else f", logits within {done.relative_error:.1e} of the largest"

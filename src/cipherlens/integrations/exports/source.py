@@ -101,4 +101,4 @@ def _describe_run(run: Run) -> dict[str, Any]:
     named = ("cipher", "params", "key_fingerprint", "plain_shape", "padded_shape", "size", "pad", "window")
     found = {name: run.provenance[name] for name in named if name in run.provenance}
     facts = {"model": run.config.model, "classes": list(run.classes), "normalization": run.normalization.to_json()}
-    return facts | found
+    return facts | found | ({"masked": True} if run.masked else {})
