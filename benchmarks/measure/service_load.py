@@ -1,6 +1,6 @@
 """Load on one machine: a server in its own process, and requests that are checked one by one.
 
-Usage: ``python -m benchmarks.measure.service_load [--record results/service-load.json]``
+Usage: ``python benchmarks/measure/service_load.py [--record results/service-load.json]``
 """
 
 import argparse
@@ -145,7 +145,7 @@ def main() -> None:
         print(row)
     if arguments.record:
         write_record(
-            arguments.record, "python -m benchmarks.measure.service_load", {"in_flight": IN_FLIGHT, "rows": rows}
+            arguments.record, "python benchmarks/measure/service_load.py", {"in_flight": IN_FLIGHT, "rows": rows}
         )
 
 
