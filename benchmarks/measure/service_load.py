@@ -111,8 +111,8 @@ def measure(folder: Path, name: str) -> dict[str, Any]:
     alone = time_in_process(model, np.concatenate(images)[:32])
     wanted = [soften(model.compute(one)) for one in images]
     scheme = model.contract.scheme
-    facts = (scheme["key_fingerprint"], scheme["cipher"])
-    bodies = [write_request(one, f"{number}", *facts) for number, one in enumerate(images)]
+    said = {name: scheme[name] for name in ("key_fingerprint", "cipher")}
+    bodies = [write_request(one, f"{number}", said) for number, one in enumerate(images)]
     del model
     queue = str(IN_FLIGHT * max(size, 32))
     words = ("serve", f"run={run}", "--port", str(PORT), "--max-queue", queue, "--timeout", "300")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 
+from cipherlens.data.statistics import Statistics
 from cipherlens.service.batching import Limits
 from cipherlens.service.tokens import Guard, create_token, read_tokens, revoke_token
 from tests.service.conftest import SHAPE, add_up, running, serve_model
@@ -109,7 +110,10 @@ def test_what_is_refused(images: np.ndarray) -> None:
         (400, body + b"x", headers),
         (400, *binary(images, size=3)),
         (400, ask(images, tensor={"shape": [6, *SHAPE]}), {}),
-        (400, ask(images, tensor={"shape": [2**31, 2**31, 2**31, 3]}), {}),
+        (422, ask(images, tensor={"shape": [2**31, 2**31, 2**31, 3]}), {}),
+        (400, ask(images, tensor={"data": ["0.5"] * images.size}), {}),
+        (400, ask(images, tensor={"data": [[]] * images.size}), {}),
+        (409, ask(images, parameters={"model_id": "0" * 64}), {}),
         (400, ask(images, tensor={"data": [[1, 2], [3]]}), {}),
         (400, ask(images, tensor={"data": {"a": 1}}), {}),
         (400, ask(images, tensor={"datatype": "FP16"}), {}),
@@ -148,7 +152,7 @@ def test_plain_photos_are_noticed() -> None:
     rng = np.random.default_rng(0)
     rough = rng.random((2, *SHAPE), np.float32)
     smooth = np.linspace(0, 1, 64, dtype=np.float32).reshape(1, 1, 8, 8).repeat(3, axis=1)
-    with running(serve_model(roughness=0.8, scheme={"cipher": "hill"})) as client:
+    with running(serve_model(statistics=Statistics(0.8, 0, 1), scheme={"cipher": "hill"})) as client:
         assert post(client, ask(rough)).status_code == 200
         answer = post(client, ask(np.concatenate([rough, smooth])))
         assert answer.status_code == 422 and "image 2 is smooth" in answer.json()["error"]
@@ -234,7 +238,7 @@ def test_who_goes_away_is_not_computed(images: np.ndarray) -> None:
         return add_up(batch)
 
     body, headers = binary(images)
-    with running(serve_model(slow), limits=Limits(batch=1)) as client, ThreadPoolExecutor(1) as pool:
+    with running(serve_model(slow), limits=Limits(batch=5)) as client, ThreadPoolExecutor(1) as pool:
         first = pool.submit(post, client, body, headers=headers)
         time.sleep(0.1)
         with socket.create_connection(("127.0.0.1", client.base_url.port)) as line:
@@ -261,6 +265,95 @@ def test_a_slow_model_and_a_failing_one(images: np.ndarray) -> None:
         answer = post(client, body, "fail", headers=headers)
         assert answer.status_code == 500 and "secret" not in answer.text
         assert post(client, body, headers=headers).status_code == 200
+
+
+def test_numbers_in_lists_as_deep_as_the_shape(images: np.ndarray) -> None:
+    asked = ask(images, tensor={"data": images.tolist()})
+    with running(serve_model()) as client:
+        assert np.allclose(post(client, asked).json()["outputs"][0]["data"], add_up(images).reshape(-1), rtol=1e-6)
+
+
+def test_what_a_model_cannot_answer(images: np.ndarray) -> None:
+    """Values that no ciphertext has, logits that are no numbers, and too few of them."""
+    far = images * 1e20
+    models = (
+        serve_model(name="ranged", statistics=Statistics(0, 0, 1), scheme={"cipher": "hill"}),
+        serve_model(lambda batch: np.full((len(batch), 2), np.nan, np.float32), "nan"),
+        serve_model(lambda batch: add_up(batch)[:1], "few"),
+    )
+    with running(*models) as client:
+        for name, sent, status in (("ranged", far, 422), ("ranged", images, 200), ("nan", images, 422)):
+            body, headers = binary(sent)
+            assert post(client, body, name, headers=headers).status_code == status
+        assert post(client, body, "few", headers=headers).status_code == 500
+        assert client.get("/v2/health/ready").status_code == 200
+
+
+def test_a_large_request_is_computed_in_parts(images: np.ndarray) -> None:
+    sizes: list[int] = []
+
+    def compute(batch: np.ndarray) -> np.ndarray:
+        sizes.append(len(batch))
+        return add_up(batch)
+
+    many = images.repeat(7, axis=0)
+    body, headers = binary(many)
+    with running(serve_model(compute), limits=Limits(batch=4)) as client:
+        found = post(client, body, headers=headers).json()["outputs"][0]["data"]
+    assert np.allclose(found, add_up(many).reshape(-1), rtol=1e-6)
+    assert max(sizes) == 4 and sum(sizes) == 35
+
+
+def test_packed_nonsense_is_refused_at_once(images: np.ndarray) -> None:
+    """Small when packed, huge when read: other requests do not wait for it."""
+    floods = [b"[" + b"[]," * 5_000_000 + b"[]]", b"[" + b"0," * 8_000_000 + b"0]"]
+    with running(serve_model()) as client:
+        for flood in floods:
+            asked = ask(images)
+            asked["inputs"][0]["data"] = "@"
+            content = gzip.compress(json.dumps(asked).encode().replace(b'"@"', flood))
+            started = time.perf_counter()
+            assert post(client, content, headers={"content-encoding": "gzip"}).status_code == 400
+            assert time.perf_counter() - started < 2
+
+
+def test_who_leaves_the_queue_leaves_room(images: np.ndarray) -> None:
+    def slow(batch: np.ndarray) -> np.ndarray:
+        time.sleep(0.6)
+        return add_up(batch)
+
+    body, headers = binary(images[:1])
+    head = f"POST /v2/models/sum/infer HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n"
+    asked = f"{head}{LENGTH}: {headers[LENGTH]}\r\n\r\n".encode() + body
+    with running(serve_model(slow), limits=Limits(batch=1, queue=3)) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(post, client, body, headers=headers)
+        time.sleep(0.1)
+        lines = [socket.create_connection(("127.0.0.1", client.base_url.port)) for _ in range(3)]
+        for line in lines:
+            line.sendall(asked)
+        time.sleep(0.1)
+        assert post(client, body, headers=headers).status_code == 429
+        for line in lines:
+            line.close()
+        time.sleep(0.1)
+        assert post(client, body, headers=headers).status_code == 200
+        assert first.result().status_code == 200
+
+
+def test_a_damaged_file_of_tokens_lets_nobody_in(images: np.ndarray, tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    secret = create_token(file, "a")
+    whole, (body, headers) = file.read_bytes(), binary(images)
+    headers |= {"Authorization": f"Bearer {secret}"}
+    with running(serve_model(), guard=Guard(file)) as client:
+        for content, status in ((whole[:-9], 401), (whole, 200), (b"", 401)):
+            file.write_bytes(content)
+            assert post(client, body, headers=headers).status_code == status
+        file.unlink()
+        assert post(client, body, headers=headers).status_code == 401
+    other = create_token(tmp_path / "b.json", "till", ("till",))
+    with running(serve_model(), guard=Guard(tmp_path / "b.json")) as client:
+        assert client.get("/metrics", headers={"Authorization": f"Bearer {other}"}).status_code == 403
 
 
 def test_half_a_body(images: np.ndarray) -> None:

@@ -22,9 +22,10 @@ from cryptography.x509.oid import NameOID
 from PIL import Image
 
 import cipherlens as cl
-from cipherlens.client import AsyncClient, Client
-from cipherlens.client import client as client_module
-from cipherlens.service.models import open_models
+from cipherlens.client import AsyncClient, Client, asking
+from cipherlens.client.line import describe_line
+from cipherlens.service.contract import Contract
+from cipherlens.service.models import ServedModel, open_models
 from cipherlens.service.tokens import create_token
 from tests.integrations.conftest import HILL, KEY
 from tests.security.secrets.needles import encode_cipher, encode_secret
@@ -132,7 +133,7 @@ def test_the_story(runs: Path, photos: list[Path], authority: Path, tmp_path: Pa
     line = ("--port", port, "--tls-cert", authority / "cert.pem", "--tls-key", authority / "key.pem")
     with process(*places, *line, "--tokens", tmp_path / "tokens.json", "--key", tmp_path / "client.key", log=log):
         url, ca = f"https://127.0.0.1:{port}", authority / "cert.pem"
-        with httpx.Client(base_url=url, verify=Client(url, key=KEY, model="run", ca=ca)._options["verify"]) as web:
+        with httpx.Client(base_url=url, verify=describe_line(url, None, ca, None)["verify"]) as web:
             wait_until_ready(web)
         for place in places:
             wanted = decide(place, photos, KEY)
@@ -191,8 +192,11 @@ def test_no_key_and_no_photo_is_on_the_line(runs: Path, photos: list[Path]) -> N
         assert finder.search(bytes(seen)) == {"a row of a photo"}
 
 
+UNTOUCHED = ("identity", "identity twice", "one block")
 LIES: dict[str, dict[str, Any]] = {
     "identity": {"cipher": "identity", "params": {}},
+    "identity twice": {"cipher": "compose", "params": {"ciphers": [{"name": "identity"}, {"name": "identity"}]}},
+    "one block": {"cipher": "block-scrambling", "params": {"block": 32}},
     "another cipher": {"cipher": "pixel-permutation", "params": {}},
     "another block": {"params": {"block": 2, "orthogonal": False}},
     "another size": {"plain_shape": [3, 16, 16], "padded_shape": [3, 16, 16], "size": 16},
@@ -218,14 +222,18 @@ def test_a_server_that_lies_gets_nothing(lie: str, runs: Path, photos: list[Path
             Client(url, key=KEY, model="run", scheme=runs / "hill-set") as client,
         ):
             client.classify(photos)
-        if lie in ("identity", "another key"):  # refused without a scheme of one's own, too
+        if lie in (*UNTOUCHED, "another key"):  # refused without a scheme of one's own, too
             with pytest.raises(cl.CipherlensError), Client(url, key=KEY, model="run") as client:
                 client.classify(photos)
     assert not asked
 
 
-def test_a_server_that_is_killed(runs: Path, photos: list[Path], tmp_path: Path) -> None:
+def test_a_server_that_is_killed(
+    runs: Path, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """kill -9 in the middle, and a new server: each photo is answered, once, and rightly."""
+    monkeypatch.setattr(asking, "_ATTEMPTS", 200)
+    monkeypatch.setattr(asking, "_LONGEST_PAUSE", 0.5)
     port, log = find_port(), tmp_path / "log"
     arguments = (runs / "run", "--port", port, "--max-batch", 1)
     url = f"http://127.0.0.1:{port}"
@@ -242,6 +250,82 @@ def test_a_server_that_is_killed(runs: Path, photos: list[Path], tmp_path: Path)
     assert [answer.label for answer in found] == decide(str(runs / "run"), photos).tolist() * 5
 
 
+def test_a_model_that_changes(runs: Path, photos: list[Path]) -> None:
+    """Under the same name, with its classes in another order: the client notices, and asks the new one."""
+    scheme = cl.SealedDataset.open(runs / "hill-set").spec.to_json()
+
+    def compute(images: np.ndarray) -> np.ndarray:
+        return np.tile(np.float32([5, 0]), (len(images), 1))
+
+    def make(*classes: str) -> Any:
+        contract = Contract("run", (3, 32, 32), "float32", classes, scheme)
+        return ServedModel(contract, compute)
+
+    with running(make("cat", "dog")) as web, Client(str(web.base_url), key=KEY, model="run") as client:
+        assert {answer.label for answer in client.classify(photos)} == {"cat"}
+        web.server.models["run"] = make("dog", "cat")
+        assert {answer.label for answer in client.classify(photos)} == {"dog"}
+
+
+def test_answers_are_not_mixed(runs: Path, photos: list[Path], tmp_path: Path, call: Any) -> None:
+    """Another model, another photo under an old name, a line that was cut off, a missing folder."""
+    KEY.save(tmp_path / "client.key")
+    out, options = tmp_path / "answers", ("--key", tmp_path / "client.key", "--json")
+    models = open_models([f"run={runs / 'run'}", f"other={runs / 'run'}"])
+    with running(*models.values()) as web:
+        url = str(web.base_url)
+
+        def ask(*more: object) -> tuple[int, Any, str]:
+            code, text, err = call("query", url, *photos[:4], *options, *more)
+            return code, json.loads(text)["predictions"] if code == 0 else None, err
+
+        code, first, err = ask("--out", out)
+        assert code == 0 and len(out.read_text().splitlines()) == 5, err
+        assert ask("--out", out, "--model", "other")[0] == 2
+        assert ask("--out", out, "--top", 1)[0] == 2
+        out.write_text(out.read_text()[:-9])
+        photos[0].write_bytes(photos[7].read_bytes())
+        code, again, _ = ask("--out", out)
+        assert again == ask()[1] and [again[str(photo)] for photo in photos[1:4]] == [
+            first[str(photo)] for photo in photos[1:4]
+        ]
+        assert ask("--out", tmp_path / "nowhere" / "answers")[0] == 4
+        (tmp_path / "other").write_text("mine\n")
+        assert ask("--out", tmp_path / "other")[0] == 4 and (tmp_path / "other").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("token", ["clt_SECRET\nx", "", "clt_SECRETü", "a b"])
+def test_tokens_that_are_none_are_not_shown(token: str) -> None:
+    with pytest.raises(cl.CipherlensError, match="the token") as caught:
+        Client("http://127.0.0.1:1", key=KEY, token=token)
+    assert "SECRET" not in str(caught.value)
+
+
+def say(status: int, headers: dict[str, str], body: bytes) -> httpx.MockTransport:
+    """A server that says always the same."""
+    return httpx.MockTransport(lambda _: httpx.Response(status, headers=headers, stream=httpx.ByteStream(body)))
+
+
+def test_servers_that_mean_ill(photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Endless pauses, deep JSON, answers without end: an error, soon."""
+    monkeypatch.setattr(asking, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(asking, "_LONGEST_WISH", 0.001)
+    monkeypatch.setattr(asking, "_ANSWER_BYTES", 1 << 20)
+    for status, headers, body in (
+        (429, {"Retry-After": "86400000"}, b"{}"),
+        (429, {"Retry-After": "9" * 400}, b"{}"),
+        (200, {}, b"[" * 100_000),
+        (400, {}, b"[" * 100_000),
+        (200, {}, bytes(2 << 20)),
+        (200, {"Content-Encoding": "gzip"}, b"no gzip"),
+        (200, {}, b"{}"),
+    ):
+        client = Client("http://127.0.0.1:1", key=KEY)
+        client._http = httpx.Client(transport=say(status, headers, body), base_url="http://a")
+        with pytest.raises(cl.CipherlensError):
+            client.classify(photos[:1])
+
+
 def test_clients_certificates(
     runs: Path, authority: Path, tmp_path: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,7 +335,7 @@ def test_clients_certificates(
     with process(runs / "run", *line, log=tmp_path / "log"):
         with Client(url, key=KEY, model="run", ca=files[0], certificate=mine) as client:
             assert len(client.classify(photos[:2])) == 2
-        monkeypatch.setattr(client_module, "_FIRST_PAUSE", 0.001)
+        monkeypatch.setattr(asking, "_FIRST_PAUSE", 0.001)
         with pytest.raises(cl.CipherlensError), Client(url, key=KEY, model="run", ca=files[0]) as client:
             client.classify(photos[:2])
 
@@ -278,7 +362,7 @@ def test_what_a_server_refuses_to_start_with(runs: Path, tmp_path: Path, call: A
 
 
 def test_a_client_gives_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, photos: list[Path], call: Any) -> None:
-    monkeypatch.setattr(client_module, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(asking, "_FIRST_PAUSE", 0.001)
     KEY.save(tmp_path / "client.key")
     url = f"http://127.0.0.1:{find_port()}"
     code, _, err = call("query", url, photos[0], "--key", tmp_path / "client.key")

@@ -59,7 +59,10 @@ def run(arguments: list[str] | None = None) -> None:
 def execute(arguments: list[str]) -> int:
     """Run one command and return its exit code; messages go to stderr."""
     try:
-        named = [STDIN if argument == "-" and arguments[0] == "predict" else argument for argument in arguments]
+        named = [
+            STDIN if argument == "-" and arguments[0] in ("predict", "query") else argument
+            for argument in arguments
+        ]
         with show_notes(_list_options(arguments)):
             app(named, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:

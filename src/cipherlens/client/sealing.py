@@ -13,12 +13,19 @@ from numpy.typing import NDArray
 
 from cipherlens.data.images import Item, check_shape, pad_to
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.spec import PLAIN, CipherSpec
+from cipherlens.data.sealed.spec import CipherSpec
 from cipherlens.data.sources.python.map_style import take_image
 from cipherlens.errors import DataError, KeyFailureError, UsageError
 from cipherlens.keys import Key
 
 _notes = logging.getLogger(__name__)
+_NOTHING_SENT = "nothing was sent; ask its provider, or name your own sealed set (scheme) to agree"
+_REQUEST_BYTES = 16 << 20
+"""Ciphertexts of a request. Chosen by hand: a server takes 64 MB by default."""
+_MOST_VALUES = 1 << 24
+"""Values of an image that a server may ask for on its word alone. A limit on memory."""
+_FEWEST_BITS = 32.0
+"""Key space in bits that a scheme must have where the server alone names it. Chosen by hand."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,16 @@ class Sealer:
     scheme: CipherSpec
     classes: tuple[str, ...]
     key: Key
+    model_id: str
+    most: int
+    """Images that the server takes at once."""
+    pinned: bool
+
+    def fit(self, batch: int) -> int:
+        """Images for one request: at most ``batch``, what the server takes, and some megabytes."""
+        bound = self.scheme.bind(self.key)
+        size = int(np.prod(bound.ct_shape)) * np.dtype(bound.ct_dtype).itemsize
+        return max(1, min(batch, self.most, _REQUEST_BYTES // size))
 
     def seal(self, items: Sequence[Item]) -> NDArray[Any]:
         """Sealed images (N, C, H, W). Raises DataError, naming the image, for one that cannot be decoded."""
@@ -50,13 +67,16 @@ class Sealer:
             check_shape(found, scheme.plain_shape, item.name, "the model's images")
         # No two queries have the same image key.
         ids = [f"query/{secrets.token_hex(16)}" for _ in items]
-        sealed = scheme.bind(self.key).encrypt(pad_to(np.stack(pixels), scheme.padded_shape), ids)
-        return np.asarray(sealed)
+        plain = pad_to(np.stack(pixels), scheme.padded_shape)
+        sealed = np.asarray(scheme.bind(self.key).encrypt(plain, ids))
+        if not self.pinned and _show_plain(plain, sealed):
+            raise KeyFailureError("under the server's scheme an image stays as it is", hint=_NOTHING_SENT)
+        return sealed
 
     def rank(self, names: Sequence[str], probabilities: NDArray[np.float32]) -> list[Prediction]:
         """Classes by name. Raises DataError for another number of classes."""
         shares = probabilities.mean((2, 3)) if probabilities.ndim == 4 else probabilities
-        if shares.ndim != 2 or shares.shape[1] != len(self.classes) or not np.isfinite(shares).all():
+        if shares.ndim != 2 or shares.shape[1] != len(self.classes) or not (np.abs(shares - 0.5) <= 0.501).all():
             raise DataError(
                 "the server's answer is not one number for each class", hint="is it the model you meant?"
             )
@@ -77,7 +97,10 @@ def choose_sealer(metadata: Any, key: Key, pinned: CipherSpec | None) -> Sealer:
         facts = metadata["parameters"]
         scheme = CipherSpec.from_json(dict(facts["scheme"]))
         classes = tuple(str(name) for name in list(facts["classes"]))
-    except (KeyError, TypeError, ValueError) as error:
+        model_id, most = str(facts["model_id"])[:64], int(facts["max_images"])
+        if not classes or len(set(classes)) < len(classes) or most < 1:
+            raise ValueError("its classes are not distinct names")
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DataError(
             f"the server does not say how images are sealed: {error}", hint="ask its provider"
         ) from None
@@ -90,17 +113,15 @@ def choose_sealer(metadata: Any, key: Key, pinned: CipherSpec | None) -> Sealer:
     if pinned is not None and _list_facts(scheme) != _list_facts(pinned):
         raise KeyFailureError(
             f"the server asks for {asked!r}, your images are sealed with {pinned.create_cipher()!r}, or otherwise",
-            hint="nothing was sent; ask its provider",
-        )
-    if PLAIN in scheme.cipher.split("+") and pinned is None:
-        raise KeyFailureError(
-            "the server asks for images as they are", hint="nothing was sent; name your own scheme to agree"
+            hint=_NOTHING_SENT,
         )
     if pinned is None:
+        if int(np.prod(scheme.padded_shape)) > _MOST_VALUES or asked.key_bits(scheme.padded_shape) < _FEWEST_BITS:
+            raise KeyFailureError("the server asks for images as they are, or for huge ones", hint=_NOTHING_SENT)
         _notes.info(
             "the scheme %r is the server's word: name a sealed set of yours to hold it to that", scheme.cipher
         )
-    return Sealer(scheme, classes, key)
+    return Sealer(scheme, classes, key, model_id, most, pinned is not None)
 
 
 def read_scheme(given: "CipherSpec | SealedDataset | str | os.PathLike[str] | None", key: Key) -> CipherSpec | None:
@@ -121,6 +142,14 @@ def list_items(images: Sequence[Any]) -> list[Item]:
         else Item(f"image {number}", -1, take_image(image, f"image {number}"))
         for number, image in enumerate(images)
     ]
+
+
+def _show_plain(plain: NDArray[np.uint8], sealed: NDArray[Any]) -> bool:
+    """Whether one of the sealed images is the plain one."""
+    if sealed.shape != plain.shape:
+        return False
+    values = sealed.astype(np.float32) * (1 if sealed.dtype == np.uint8 else 255)
+    return bool((np.abs(values - plain) < 0.5).all((1, 2, 3)).any())
 
 
 def _list_facts(scheme: CipherSpec) -> dict[str, Any]:

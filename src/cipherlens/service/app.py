@@ -22,12 +22,15 @@ from cipherlens.service.figures import Figures
 from cipherlens.service.intake import read_body, run_unless_gone
 from cipherlens.service.models import ServedModel
 from cipherlens.service.protocol import LENGTH_HEADER, parse_request, unpack, write_answer
+from cipherlens.service.protocol import Request as Asked
 from cipherlens.service.tokens import Guard, Token
 
 _VERSION = version("cipherlens")
 LOG = logging.getLogger("cipherlens.service")
 _OFF_LOOP = 1 << 18
 """Bodies of more bytes are parsed in a thread, so that others need not wait. Chosen by hand."""
+_PARSED_AT_ONCE = 2
+"""Large bodies that are parsed at a time. A limit on memory."""
 
 
 class Server:
@@ -36,6 +39,7 @@ class Server:
     def __init__(self, models: Mapping[str, ServedModel], limits: Limits, guard: Guard | None) -> None:
         self.models, self.limits, self.guard, self.figures = dict(models), limits, guard, Figures()
         self.batchers: dict[str, Batcher] = {}
+        self._parsing = asyncio.Semaphore(_PARSED_AT_ONCE)
 
     @asynccontextmanager
     async def run(self, app: FastAPI) -> AsyncIterator[None]:
@@ -43,8 +47,7 @@ class Server:
         for name, model in self.models.items():
             self.batchers[name] = Batcher(model.compute, self.limits, partial(self._count_batch, name))
         yield
-        for batcher in self.batchers.values():
-            await batcher.close()
+        await asyncio.gather(*(batcher.close(self.limits.seconds) for batcher in self.batchers.values()))
 
     def _count_batch(self, name: str, images: int, waiting: int) -> None:
         self.figures.batch.labels(name).observe(images)
@@ -58,7 +61,7 @@ class Server:
         token = self.guard.find(secret.strip()) if word.lower() == "bearer" else None
         if token is None:
             raise RequestError(401, "no token", "a valid token is needed: Authorization: Bearer TOKEN")
-        if model is not None and token.models and model not in token.models:
+        if token.models and model not in token.models:
             raise RequestError(403, "another model", "this token is not for this model")
         wait = self.guard.wait(token)
         if wait:
@@ -72,29 +75,40 @@ class Server:
         return self.models[name]
 
     async def infer(self, request: Request, name: str, version: str) -> Response:
-        """Answer one request for a model."""
+        """Answer one request for a model. All of it, from the body's first byte on, has its time."""
         self.admit(request, name)
         model = self.find(name, version)
-        body = await read_body(request, self.limits.body)
-        take = partial(
-            self._take, model, body, request.headers.get("content-encoding", ""), request.headers.get(LENGTH_HEADER)
-        )
-        asked, images = await asyncio.to_thread(take) if len(body) > _OFF_LOOP else take()
-        work = self.batchers[name].submit(images)
-        logits = await run_unless_gone(request, work, self.limits.seconds)
-        self.figures.images.labels(name).inc(len(images))
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                asked = await self._take(model, request)
+                logits = await run_unless_gone(request, self.batchers[name].submit(asked.images))
+        except TimeoutError:
+            raise RequestError(504, "timeout", f"no answer within {self.limits.seconds:g} s") from None
+        self.figures.images.labels(name).inc(len(asked.images))
         found = {"logits": lambda: logits, "probabilities": lambda: _softmax(logits)}
         outputs = {wanted: found[wanted]() for wanted in asked.outputs or OUTPUTS}
         content, headers = write_answer(name, VERSION, asked, outputs)
         return Response(content, headers=headers)
 
-    def _take(self, model: ServedModel, body: bytes, encoding: str, length: str | None) -> tuple[Any, NDArray[Any]]:
-        asked = parse_request(unpack(body, encoding, self.limits.body), length)
-        return asked, model.contract.check(asked, self.limits.queue)
+    async def _take(self, model: ServedModel, request: Request) -> Asked:
+        body = await read_body(request, self.limits.body)
+        encoding, length = request.headers.get("content-encoding", ""), request.headers.get(LENGTH_HEADER)
+        contract, most = model.contract, self.limits.queue
+
+        def parse() -> Asked:
+            content = unpack(body, encoding, self.limits.body)
+            asked = parse_request(content, length, partial(contract.check_announced, most=most))
+            contract.check_values(asked.images, asked.parameters.allow_plain)
+            return asked
+
+        if len(body) <= _OFF_LOOP and not encoding:
+            return parse()
+        async with self._parsing:
+            return await asyncio.to_thread(parse)
 
 
 def create_app(server: Server) -> FastAPI:
-    """The application: it may be mounted, or run by any ASGI server."""
+    """The application, for any ASGI server."""
     app = FastAPI(title="cipherlens", version=_VERSION, docs_url=None, redoc_url=None, lifespan=server.run)
 
     @app.exception_handler(RequestError)
@@ -118,9 +132,13 @@ def create_app(server: Server) -> FastAPI:
         return _answer({"name": "cipherlens", "version": _VERSION, "extensions": ["binary_tensor_data"]})
 
     @app.get("/v2/health/live")
-    @app.get("/v2/health/ready")
     async def is_there() -> Response:
-        return _answer({"live": True, "ready": True})
+        return _answer({"live": True})
+
+    @app.get("/v2/health/ready")
+    async def is_prepared() -> Response:
+        ready = all(batcher.works for batcher in server.batchers.values())
+        return _answer({"ready": ready}, 200 if ready else 503)
 
     @app.get("/metrics")
     async def show_figures(request: Request) -> Response:
@@ -131,14 +149,15 @@ def create_app(server: Server) -> FastAPI:
     @app.get("/v2/models/{name}/versions/{version}")
     async def describe_model(request: Request, name: str, version: str = VERSION) -> Response:
         server.admit(request, name)
-        return _answer(server.find(name, version).contract.describe())
+        return _answer(server.find(name, version).contract.describe(server.limits.queue))
 
     @app.get("/v2/models/{name}/ready")
     @app.get("/v2/models/{name}/versions/{version}/ready")
     async def is_ready(request: Request, name: str, version: str = VERSION) -> Response:
         server.admit(request, name)
         server.find(name, version)
-        return _answer({"name": name, "ready": True})
+        ready = server.batchers[name].works
+        return _answer({"name": name, "ready": ready}, 200 if ready else 503)
 
     @app.post("/v2/models/{name}/infer")
     @app.post("/v2/models/{name}/versions/{version}/infer")

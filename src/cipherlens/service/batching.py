@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cipherlens.service.errors import RequestError
+from cipherlens.errors import UsageError
+from cipherlens.service.errors import RequestError, unfit
 
 Compute = Callable[[NDArray[Any]], NDArray[np.float32]]
 RETRY_SECONDS = 1.0
@@ -23,7 +24,7 @@ class Limits:
     """``batch``: images that are computed at once. ``wait``: seconds that the first waits for others.
 
     ``queue``: images that may wait; more are refused. ``seconds``: how long a request may take. ``body``: its
-    bytes.
+    bytes. Raises UsageError for a limit that lets nothing through.
     """
 
     batch: int = 32
@@ -32,8 +33,12 @@ class Limits:
     seconds: float = 30.0
     body: int = 64 << 20
 
+    def __post_init__(self) -> None:
+        if min(self.batch, self.queue, self.body) < 1 or not self.seconds > 0 or not self.wait >= 0:
+            raise UsageError("these limits let no request through", hint="limits are positive numbers")
 
-@dataclass
+
+@dataclass(eq=False)
 class _Waiting:
     images: NDArray[Any]
     answer: "asyncio.Future[NDArray[np.float32]]"
@@ -50,27 +55,44 @@ class Batcher:
         self._come, self._full = asyncio.Event(), asyncio.Event()
         self._task = asyncio.create_task(self._run())
 
+    @property
+    def works(self) -> bool:
+        """Whether its worker is there."""
+        return not self._task.done()
+
     async def submit(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Logits of images (n, C, H, W). Raises RequestError where the queue is full, or the model fails.
 
-        A request that is cancelled while it waits is not computed.
+        A request that is cancelled while it waits leaves the queue.
         """
-        if self._images + len(images) > max(self._limits.queue, len(images) * (not self._queue)):
+        if self._images + len(images) > self._limits.queue:
             raise RequestError(429, "overload", "the queue is full", RETRY_SECONDS)
         waiting = _Waiting(images, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
-        self._images += len(images)
-        self._come.set()
-        if self._images >= self._limits.batch:
-            self._full.set()
-        return await waiting.answer
+        self._count(len(images))
+        try:
+            return await waiting.answer
+        except asyncio.CancelledError:
+            with suppress(ValueError):  # it is being computed
+                self._queue.remove(waiting)
+                self._count(-len(images))
+            raise
 
-    async def close(self) -> None:
-        """End the worker; what still waits is answered first."""
-        while self._queue:
+    async def close(self, seconds: float) -> None:
+        """End the worker. What waits is answered first, for at most so many seconds; the rest is refused."""
+        end = asyncio.get_running_loop().time() + seconds
+        while self._queue and self.works and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(0.01)
         self._task.cancel()
-        self._pool.shutdown(wait=True)
+        for waiting in self._queue:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(RequestError(503, "stopping", "the server stops", RETRY_SECONDS))
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _count(self, images: int) -> None:
+        self._images += images
+        (self._come.set if self._queue else self._come.clear)()
+        (self._full.set if self._images >= self._limits.batch else self._full.clear)()
 
     async def _run(self) -> None:
         while True:
@@ -78,42 +100,45 @@ class Batcher:
             if self._images < self._limits.batch:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._full.wait(), self._limits.wait)
-            await self._compute_batch(self._take())
+            taken = self._take()
+            try:
+                await self._answer(taken)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # of the model: its text may show this machine
+                for one in taken:
+                    if not one.answer.done():
+                        one.answer.set_exception(RequestError(500, "failure", "the model failed on these images"))
+                told = {"message": "a model failed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(told)
 
     def _take(self) -> list[_Waiting]:
         taken, count = list[_Waiting](), 0
         while self._queue and (not taken or count + len(self._queue[0].images) <= self._limits.batch):
-            waiting = self._queue.popleft()
-            self._images -= len(waiting.images)
-            if not waiting.answer.cancelled():
-                taken.append(waiting)
-                count += len(waiting.images)
-        if not self._queue:
-            self._come.clear()
-        if self._images < self._limits.batch:
-            self._full.clear()
+            taken.append(self._queue.popleft())
+            count += len(taken[-1].images)
+        self._count(-count)
         return taken
 
-    async def _compute_batch(self, taken: list[_Waiting]) -> None:
+    async def _answer(self, taken: list[_Waiting]) -> None:
         if not taken:
             return
         images = taken[0].images if len(taken) == 1 else np.concatenate([one.images for one in taken])
-        self._measure(len(images), self._images)
-        try:
-            logits = await asyncio.get_running_loop().run_in_executor(self._pool, self._compute, images)
-        except Exception as error:  # of the model: its text may show this machine
-            for one in taken:
-                if not one.answer.done():
-                    one.answer.set_exception(RequestError(500, "failure", "the model failed on these images"))
-            raise_later(error)
-            return
-        start = 0
+        parts = []
+        for start in range(0, len(images), self._limits.batch):
+            if all(one.answer.done() for one in taken):
+                return
+            chunk = images[start : start + self._limits.batch]
+            self._measure(len(chunk), self._images)
+            parts.append(await asyncio.get_running_loop().run_in_executor(self._pool, self._compute, chunk))
+            if parts[-1].ndim < 2 or len(parts[-1]) != len(chunk):
+                raise ValueError(f"the model gave {parts[-1].shape} for {len(chunk)} images")
+        logits, start = np.concatenate(parts), 0
         for one in taken:
             part, start = logits[start : start + len(one.images)], start + len(one.images)
-            if not one.answer.done():
+            if one.answer.done():
+                continue
+            if np.isfinite(part).all():
                 one.answer.set_result(part)
-
-
-def raise_later(error: Exception) -> None:
-    """Give an error to the event loop's handler, which logs it; nobody outside sees it."""
-    asyncio.get_running_loop().call_exception_handler({"message": "the model failed", "exception": error})
+            else:
+                one.answer.set_exception(unfit("the model has no finite answer to these images"))

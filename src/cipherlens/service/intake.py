@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -31,21 +30,17 @@ async def read_body(request: Request, limit: int) -> bytes:
     return b"".join(parts)
 
 
-async def run_unless_gone(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
-    """The result of ``work``. It is cancelled where the client goes away, or ``seconds`` are over (504)."""
+async def run_unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``; it is cancelled where the client goes away, or this is cancelled."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_wait_for_end(request))
     try:
-        await asyncio.wait({task, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        if gone.done():
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
             raise RequestError(499, "gone", "the client has gone")
-        raise RequestError(504, "timeout", f"no answer within {seconds:g} s")
+        return task.result()
     finally:
+        task.cancel()
         gone.cancel()
 
 

@@ -1,6 +1,8 @@
 """Models that are served: runs, and ONNX files that ``cipherlens export`` has written."""
 
+import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +13,18 @@ import torch
 from numpy.typing import NDArray
 
 from cipherlens.data.sealed.spec import CipherSpec
+from cipherlens.data.statistics import Statistics
 from cipherlens.errors import CipherlensError, DataError, UsageError
 from cipherlens.keys import Key
+from cipherlens.schema import parse
 from cipherlens.service.contract import Contract
-from cipherlens.training.run.load import Run, open_run
-from cipherlens.training.run.record import RunRecord, read_record
+from cipherlens.training.run.load import Run, find_weights, open_run
+from cipherlens.training.run.record import read_record
 
 Compute = Callable[[NDArray[Any]], NDArray[np.float32]]
 """Function from images (N, C, H, W) to logits (N, classes), or (N, classes, H, W)."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 @dataclass(frozen=True)
@@ -39,13 +45,19 @@ def open_models(
     """
     found: dict[str, ServedModel] = {}
     for place in places:
-        name, given, rest = place.partition("=")
-        path = Path(rest if given else place)
-        name = name if given else path.resolve().stem
-        if name in found or "/" in name or not name:
+        name, path = _read_place(place)
+        if name in found or not _NAME.fullmatch(name):
             raise UsageError(f"{name!r} names two models, or none", hint="name them: NAME=PATH")
         found[name] = _open_onnx(name, path) if path.suffix == ".onnx" else _open_run(name, path, key, weights)
     return found
+
+
+def _read_place(place: str) -> tuple[str, Path]:
+    name, given, rest = place.partition("=")
+    path = Path(place).resolve()
+    if given and not path.exists():
+        return name, Path(rest)
+    return path.stem if path.suffix == ".onnx" else path.name, path
 
 
 def _open_run(name: str, path: Path, key: Key | None, weights: Literal["best", "last"]) -> ServedModel:
@@ -54,15 +66,13 @@ def _open_run(name: str, path: Path, key: Key | None, weights: Literal["best", "
         hint = "export one of them: cipherlens export RUN --key KEYFILE --out MODEL.onnx"
         raise UsageError(f"{path} is for images under several keys", hint=hint)
     run, _ = open_run(path, weights, key if record.config.lock is not None else None)
-    return ServedModel(_describe(name, run, record), _Forward(run))
-
-
-def _describe(name: str, run: Run, record: RunRecord) -> Contract:
     try:
         scheme = CipherSpec.from_json(run.provenance).to_json()
     except DataError:  # a run of arrays: nobody says how they were sealed
         scheme = {}
-    return Contract(name, run.shape, run.dtype, run.classes, scheme, run.masked, record.roughness)
+    digest = hashlib.sha256(find_weights(path, weights).read_bytes()).hexdigest()
+    facts = (scheme, run.masked, record.statistics, digest)
+    return ServedModel(Contract(name, run.shape, run.dtype, run.classes, *facts), _Forward(run))
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,7 @@ class _Forward:
 
     def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.run.device)
+            batch = torch.from_numpy(np.array(images)).to(self.run.device)  # a copy: what came in is read-only
             logits: NDArray[np.float32] = self.run.forward(batch).cpu().numpy()
         return logits
 
@@ -82,12 +92,15 @@ def _open_onnx(name: str, path: Path) -> ServedModel:
     except ImportError:
         raise UsageError("ONNX files need onnxruntime", hint="pip install 'cipherlens[onnx]'") from None
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        content = path.read_bytes()
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         facts = {field: _parse(value) for field, value in session.get_modelmeta().custom_metadata_map.items()}
         channels, height, width = (int(side) for side in facts["shape"])
         shape, classes = (channels, height, width), tuple(map(str, facts.get("classes", ())))
-        contract = Contract(name, shape, str(facts["dtype"]), classes, _list_scheme(facts), platform="onnx")
-        contract.describe()
+        statistics = parse(facts["statistics"], Statistics) if "statistics" in facts else None
+        more = (_list_scheme(facts), bool(facts.get("masked")), statistics, hashlib.sha256(content).hexdigest())
+        contract = Contract(name, shape, str(facts["dtype"]), classes, *more, platform="onnx")
+        contract.describe(1)
     except CipherlensError:
         raise
     except Exception as error:  # onnxruntime raises many kinds

@@ -5,6 +5,7 @@ bytes: little-endian, row-major, in the order of the inputs.
 """
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Annotated, Any
@@ -33,6 +34,7 @@ class Parameters(msgspec.Struct):
     binary_data_output: bool = False
     key_fingerprint: Annotated[str, Meta(max_length=64)] | None = None
     cipher: Annotated[str, Meta(max_length=256)] | None = None
+    model_id: Annotated[str, Meta(max_length=64)] | None = None
     allow_plain: bool = False
 
 
@@ -65,15 +67,19 @@ class Request:
     """A request whose only input is ``images``, as they came. ``binary``: which outputs go out as bytes."""
 
     id: str
-    name: str
-    datatype: str
     images: NDArray[Any]
     outputs: tuple[str, ...]
     binary: dict[str, bool]
     parameters: Parameters
 
 
+Check = Callable[[Input, Parameters, tuple[str, ...]], None]
+"""Function that raises RequestError where what a request announces does not fit."""
 _DECODER = msgspec.json.Decoder(_Request)
+_Byte = Annotated[int, Meta(ge=0, le=255)]
+_FLAT: dict[bool, Any] = {True: msgspec.json.Decoder(list[float]), False: msgspec.json.Decoder(list[_Byte])}
+_MOST_CHARACTERS, _BRACKETS = 32, 1 << 20
+"""Characters of a number in JSON with what is around it, and of the brackets of all. A limit on memory."""
 
 
 def unpack(body: bytes, encoding: str, limit: int) -> bytes:
@@ -94,24 +100,26 @@ def unpack(body: bytes, encoding: str, limit: int) -> bytes:
     return found
 
 
-def parse_request(body: bytes, length: str | None) -> Request:
-    """A request from a body and the value of ``LENGTH_HEADER``. Raises RequestError for any other content."""
+def parse_request(body: bytes, length: str | None, check: Check) -> Request:
+    """A request from a body and the value of ``LENGTH_HEADER``. Raises RequestError for any other content.
+
+    ``check`` is called before the values are read, so that nothing large is made of what does not fit.
+    """
     text, rest = _split(body, length)
     try:
         asked = _DECODER.decode(text)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise malformed(f"the request is not one of this protocol: {error}") from None
+        raise malformed(f"the request is not one of this protocol: {str(error)[:200]}") from None
     if len(asked.inputs) != 1:
         raise unfit(f"{len(asked.inputs)} inputs given, the model takes one")
-    images = _read_tensor(asked.inputs[0], rest)
     default = asked.parameters.binary_data_output
     wanted = {
         out.name: default if out.parameters.binary_data is None else out.parameters.binary_data
         for out in asked.outputs
     }
-    named = tuple(out.name for out in asked.outputs)
-    first = asked.inputs[0]
-    return Request(asked.id, first.name, first.datatype, images, named, wanted or {"": default}, asked.parameters)
+    check(asked.inputs[0], asked.parameters, tuple(wanted))
+    images = _read_tensor(asked.inputs[0], rest)
+    return Request(asked.id, images, tuple(wanted), wanted or {"": default}, asked.parameters)
 
 
 def _split(body: bytes, length: str | None) -> tuple[bytes, bytes]:
@@ -145,18 +153,27 @@ def _read_numbers(given: Input, dtype: np.dtype[Any], values: int) -> NDArray[An
     if given.datatype in _BINARY_ONLY:
         raise malformed(f"{given.datatype} exists in binary form only")
     raw = bytes(given.data)
-    if not raw or values > len(raw):  # each value takes a character: nothing larger than the body is allocated
-        raise malformed("an input has fewer values than its shape says")
+    if not values <= len(raw) <= _MOST_CHARACTERS * values + _BRACKETS:  # before memory is allocated
+        raise malformed("an input has another number of values than its shape says")
     try:
-        found = np.array(msgspec.json.decode(raw), np.float64 if dtype.kind == "f" else object)
-        if dtype.kind != "f" and not all(type(value) is int and 0 <= value <= 255 for value in found.flat):
-            raise unfit("UINT8 values are whole numbers from 0 to 255")
-    except (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError):
-        raise malformed("the data of an input are not numbers in a regular array") from None
+        found = _decode(raw, dtype.kind == "f", len(given.shape))
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        raise malformed("the data of an input are not numbers of its datatype in a regular array") from None
     if found.size != values:
         raise malformed(f"an input has {found.size:,} values, its shape says {values:,}")
     with np.errstate(over="ignore"):
         return found.astype(dtype).reshape(given.shape)
+
+
+def _decode(raw: bytes, real: bool, dimensions: int) -> NDArray[Any]:
+    """Numbers in a flat list, or in lists as deep as the shape."""
+    try:
+        return np.array(_FLAT[real].decode(raw))
+    except msgspec.ValidationError:
+        kind: Any = float if real else _Byte
+        for _ in range(dimensions):
+            kind = list[kind]
+        return np.array(msgspec.json.decode(raw, type=kind))
 
 
 def _widen(array: NDArray[Any], datatype: str) -> NDArray[Any]:

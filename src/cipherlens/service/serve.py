@@ -1,6 +1,5 @@
 """Run the application with uvicorn: TLS, client certificates, and loopback only without them."""
 
-import logging
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,9 @@ from cipherlens.errors import UsageError
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _GRACE_SECONDS = 60
 """How long accepted requests may take when the server is told to stop. Chosen by hand."""
+
+_CONNECTIONS = 1024
+"""Connections at a time; more are answered 503. A limit on memory."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Place:
             )
         if self.client_ca is not None and self.certificate is None:
             raise UsageError("clients' certificates need TLS", hint="give both", parameters=("tls_cert", "tls_key"))
+        if not 1 <= self.port <= 65_535:
+            raise UsageError(f"there is no port {self.port}", hint="ports are 1 to 65535", parameters=("port",))
         for file in (self.certificate, self.private_key, self.client_ca):
             if file is not None and not file.is_file():
                 raise UsageError(f"there is no file {file}", hint="check its name")
@@ -59,7 +63,6 @@ def serve(app: FastAPI, place: Place) -> None:
 
     Raises UsageError where the place is taken, or a certificate cannot be read.
     """
-    logging.getLogger("cipherlens.service").setLevel(logging.INFO)
     config = uvicorn.Config(
         app,
         host=place.host,
@@ -67,6 +70,7 @@ def serve(app: FastAPI, place: Place) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        limit_concurrency=_CONNECTIONS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         ssl_certfile=place.certificate,
         ssl_keyfile=place.private_key,

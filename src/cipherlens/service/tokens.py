@@ -4,8 +4,11 @@ import datetime
 import hashlib
 import hmac
 import json
+import logging
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -13,14 +16,17 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from cipherlens.data.output_lock import hold_folder
 from cipherlens.errors import DataError, UsageError
 from cipherlens.files import write_atomic
 from cipherlens.schema import Sha256
 from cipherlens.untrusted import JSON_LIMIT, describe, read_untrusted
 
+_LOG = logging.getLogger("cipherlens.service")
 PREFIX = "clt_"
 """Start of every token, by which scanners for secrets can know it."""
 _BYTES = 32
+_MOST_DAYS = 3650
 Moment = Annotated[str, Meta(pattern="^([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$")]
 
 
@@ -46,11 +52,19 @@ def create_token(
 
     Raises UsageError for a name that is taken or has other characters than letters, digits, ``.``, ``_``, ``-``.
     """
-    known = read_tokens(file) if file.exists() else []
+    with _changing(file) as known:
+        token, secret = _make(known, name, models, days, rate)
+        known.append(token)
+    return secret
+
+
+def _make(
+    known: list[Token], name: str, models: tuple[str, ...], days: int | None, rate: float
+) -> tuple[Token, str]:
     if any(token.name == name for token in known):
         raise UsageError(f"there is a token {name!r} already", hint="revoke it first, or choose another name")
-    if days is not None and days < 1:
-        raise UsageError("a token is valid for at least one day")
+    if days is not None and not 1 <= days <= _MOST_DAYS:
+        raise UsageError(f"a token is valid for 1 to {_MOST_DAYS} days")
     secret = PREFIX + secrets.token_urlsafe(_BYTES)
     end = "" if days is None else _say(datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days))
     token = Token(name, hash_token(secret), models, end, rate)
@@ -58,16 +72,15 @@ def create_token(
         msgspec.convert(asdict(token), Token)
     except msgspec.ValidationError as error:
         raise UsageError(f"this cannot be a token: {error}") from None
-    _write(file, [*known, token])
-    return secret
+    return token, secret
 
 
 def revoke_token(file: Path, name: str) -> None:
     """Take a token away; a running server notices. Raises UsageError for an unknown name."""
-    known = read_tokens(file)
-    if all(token.name != name for token in known):
-        raise UsageError(f"there is no token {name!r}", hint=f"there are: {', '.join(t.name for t in known)}")
-    _write(file, [token for token in known if token.name != name])
+    with _changing(file) as known:
+        if all(token.name != name for token in known):
+            raise UsageError(f"there is no token {name!r}", hint=f"there are: {', '.join(t.name for t in known)}")
+        known[:] = [token for token in known if token.name != name]
 
 
 def read_tokens(file: Path) -> list[Token]:
@@ -90,7 +103,8 @@ class Guard:
     """The tokens of a file, which is read again when it changes, and their use so far."""
 
     file: Path
-    _read: tuple[int, list[Token]] = (-1, [])
+    _seen: tuple[int, ...] = (-1,)
+    _tokens: list[Token] = field(default_factory=list)
     _use: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def find(self, secret: str) -> Token | None:
@@ -112,16 +126,29 @@ class Guard:
         return 0.0 if left >= 1 else (1 - left) / token.rate
 
     def _load(self) -> list[Token]:
-        changed = self.file.stat().st_mtime_ns if self.file.exists() else 0
-        if changed != self._read[0]:
-            self._read = (changed, read_tokens(self.file) if changed else [])
-        return self._read[1]
+        """The tokens; none while the file is missing or damaged, so that nobody gets in."""
+        try:
+            facts = self.file.stat()
+            seen: tuple[int, ...] = (facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+        except OSError:
+            seen = ()
+        if seen != self._seen:
+            self._seen = seen
+            try:
+                self._tokens = read_tokens(self.file)
+            except DataError as error:
+                self._tokens = []
+                _LOG.error("nobody can ask: %s", error.args[0])
+        return self._tokens
 
 
-def _write(file: Path, tokens: list[Token]) -> None:
-    content = json.dumps([asdict(token) for token in tokens], indent=1) + "\n"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(file, content.encode())
+@contextmanager
+def _changing(file: Path) -> Iterator[list[Token]]:
+    """The tokens of a file, which are written back; no two processes change them at a time."""
+    with hold_folder(file.parent / f".{file.name}.changing"):
+        known = read_tokens(file) if file.exists() else []
+        yield known
+        write_atomic(file, json.dumps([asdict(token) for token in known], indent=1).encode() + b"\n")
 
 
 def _say(moment: datetime.datetime) -> str:

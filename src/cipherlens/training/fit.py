@@ -21,7 +21,7 @@ from cipherlens.training.engine.batches import (
     check_image_set,
     check_same_kind,
     has_masks,
-    sample_roughness,
+    sample_statistics,
 )
 from cipherlens.training.engine.hardware import choose_device, describe_hardware, isolate
 from cipherlens.training.engine.metrics import EpochMetrics, Progress, write_metrics
@@ -185,9 +185,8 @@ def _create_or_read_record(
         raise UsageError(f"{out} is not empty and not a run folder", hint="choose a new run folder")
     kind = owners[0].normalization if owners else create_normalization(config.normalize, train_set)
     sealed = provenance.get("cipher", PLAIN) != PLAIN and not owners
-    return RunRecord(
-        config, data, kind, provenance, owners=owners, roughness=sample_roughness(train_set) if sealed else 0.0
-    )
+    statistics = sample_statistics(train_set) if sealed else None
+    return RunRecord(config, data, kind, provenance, owners=owners, statistics=statistics)
 
 
 def _read_history(checkpoint: Checkpoint | None) -> list[EpochMetrics]:

@@ -131,7 +131,11 @@ class AnswerTarget(Target):
     def _make_facts(self) -> dict[str, Any]:
         scheme = {"cipher": "hill", "params": {"block": 2, "orthogonal": False}, "size": None, "pad": False}
         shapes = {"plain_shape": list(SHAPE), "padded_shape": list(SHAPE), "window": None}
-        facts = {"scheme": {**scheme, **shapes, "key_fingerprint": self.key.fingerprint}, "classes": ["a", "b"]}
+        facts: dict[str, Any] = {
+            "scheme": {**scheme, **shapes, "key_fingerprint": self.key.fingerprint},
+            "classes": ["a", "b"],
+        }
+        facts |= {"model_id": "x", "max_images": 9}
         output = {"name": "probabilities", "shape": [2, 2], "datatype": "FP32", "data": [0.1, 0.9, 0.8, 0.2]}
         return {"metadata": {"name": "sum", "parameters": facts}, "answer": {"id": "a", "outputs": [output]}}
 

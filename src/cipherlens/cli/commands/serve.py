@@ -57,7 +57,10 @@ def serve(
         limits.max_batch, limits.max_wait / 1e3, limits.max_queue, limits.timeout, limits.max_body << 20
     )
     server = Server(open_models(models, keys.load(), weights), bounds, None if tokens is None else Guard(tokens))
-    logging.getLogger("cipherlens.service").addHandler(logging.StreamHandler(sys.stderr))
+    log = logging.getLogger("cipherlens.service")
+    log.setLevel(logging.INFO)
+    log.addHandler(logging.StreamHandler(sys.stderr))
+    log.propagate = False  # each request is one line
     say(*(f"{where.url}/v2/models/{name}" for name in server.models))
     if tokens is None:
         say("note: everybody who reaches this port may ask; --tokens FILE changes that")

@@ -1,7 +1,7 @@
 """What is exported: a module from stored images to logits, its facts, and where in it a key can be read."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,4 +101,7 @@ def _describe_run(run: Run) -> dict[str, Any]:
     named = ("cipher", "params", "key_fingerprint", "plain_shape", "padded_shape", "size", "pad", "window")
     found = {name: run.provenance[name] for name in named if name in run.provenance}
     facts = {"model": run.config.model, "classes": list(run.classes), "normalization": run.normalization.to_json()}
-    return facts | found | ({"masked": True} if run.masked else {})
+    more: dict[str, Any] = {"masked": True} if run.masked else {}
+    if run.statistics is not None:
+        more["statistics"] = asdict(run.statistics)
+    return facts | found | more

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cipherlens.data.images import IGNORED
-from cipherlens.data.roughness import measure_roughness
 from cipherlens.data.sources.base import pick_evenly
+from cipherlens.data.statistics import Statistics
 from cipherlens.errors import DataError, ShapeError
 
 READ_CHUNK = 1024
 """Images that are read at a time when a whole set is read. A limit on memory."""
 _SAMPLED = 256
-"""Images of which the roughness is measured. Chosen by hand."""
+"""Images of which statistics are measured. Chosen by hand."""
 READ_AHEAD = 2
 """Batches that are read ahead of training. Chosen by hand."""
 
@@ -117,10 +117,9 @@ def read_chunks(images: ImageSet) -> Iterator[Tensor]:
         yield read_images(images, np.arange(start, min(start + READ_CHUNK, len(images))))
 
 
-def sample_roughness(images: ImageSet) -> float:
-    """The smallest roughness of some images, evenly chosen."""
-    chosen = pick_evenly(len(images), _SAMPLED)
-    return float(measure_roughness(read_images(images, chosen).numpy()).min())
+def sample_statistics(images: ImageSet) -> Statistics:
+    """The statistics of some images, evenly chosen."""
+    return Statistics.of(read_images(images, pick_evenly(len(images), _SAMPLED)).numpy())
 
 
 class ImageBatches:

@@ -11,7 +11,7 @@ from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import ShapeError, UsageError
 from cipherlens.keyed import fold
 from cipherlens.keys import Key
-from cipherlens.training.engine.batches import sample_roughness
+from cipherlens.training.engine.batches import sample_statistics
 from cipherlens.training.engine.normalization import Normalization
 from cipherlens.training.keyed_runs.lock import read_finished
 from cipherlens.training.run.checkpoint import load_tensors, save_tensors
@@ -40,7 +40,7 @@ def fold_run(run: Path, out: Path, sealed: SealedDataset, key: Key) -> RunRecord
         normalization=Normalization((0.0,) * channels, (1.0,) * channels),
         provenance=sealed.spec.to_json(),
         folded=True,
-        roughness=sample_roughness(sealed.split(next(iter(sealed.splits)))),
+        statistics=sample_statistics(sealed.split(next(iter(sealed.splits)))),
     )
     weights = {name: _fold_weights(record, run / name, bound) for name in (BEST, LAST) if (run / name).exists()}
     with write_derived(out, folded, history, "that of the run it was folded from") as partial:

@@ -14,6 +14,7 @@ from torch import nn
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.run_files import BEST, LAST, PUBLISHED
 from cipherlens.data.sealed.spec import CipherSpec
+from cipherlens.data.statistics import Statistics
 from cipherlens.errors import DataError, KeyFailureError, ShapeError, unknown_name
 from cipherlens.keyed.fold import mark_folded
 from cipherlens.keys import Key
@@ -47,6 +48,7 @@ class Run:
     precision: str
     dtype: str = "uint8"
     masked: bool = False
+    statistics: Statistics | None = None
 
     @property
     def forward(self) -> Forward:
@@ -91,6 +93,7 @@ def load_run(
         precision=choose_precision(record.config.precision, device),
         dtype=record.data.dtype,
         masked=record.data.masked,
+        statistics=record.statistics,
     )
 
 

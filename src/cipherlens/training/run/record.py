@@ -3,8 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from math import inf
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.sealed.spec import PLAIN, Dtype
+from cipherlens.data.statistics import Statistics
 from cipherlens.errors import CipherlensError, DataError, KeyFailureError, UsageError
 from cipherlens.files import write_atomic
 from cipherlens.holders import FIELD, choose_holder
@@ -82,7 +82,7 @@ class RunRecord:
     ``picture`` is the normalisation of the adaptation network's output, where it started from a map that reads
     images. ``owners`` are those of a run on images under several keys. ``normalization`` and ``provenance`` are
     then the first owner's, and ``config`` has its adaptation network. ``folded``: its first layer holds a key.
-    ``roughness`` is the smallest of some training ciphertexts (see ``data/roughness.py``; 0: not measured).
+    ``statistics`` are those of some training ciphertexts (None: not measured).
     """
 
     config: TrainConfig
@@ -92,15 +92,15 @@ class RunRecord:
     picture: Normalization | None = None
     owners: tuple[Owner, ...] = ()
     folded: bool = False
-    roughness: float = 0.0
+    statistics: Statistics | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object."""
         more: dict[str, Any] = {} if self.picture is None else {"picture": self.picture.to_json()}
         if self.folded:
             more["folded"] = True
-        if self.roughness:
-            more["roughness"] = self.roughness
+        if self.statistics is not None:
+            more["statistics"] = asdict(self.statistics)
         if self.owners:
             more["owners"] = [owner.to_json() for owner in self.owners]
         return {
@@ -165,7 +165,7 @@ def read_record(folder: Path) -> RunRecord:
             None if values.get("picture") is None else Normalization.from_json(values["picture"]),
             _read_owners(values.get("owners", ())),
             values.get("folded", False) is True,
-            _read_number(values.get("roughness", 0.0)),
+            None if values.get("statistics") is None else parse(values["statistics"], Statistics),
         )
         used = [record.normalization, *(owner.normalization for owner in record.owners)]
         if any(len(found.mean) != record.data.shape[0] for found in (*used, record.picture or used[0])):
@@ -173,12 +173,6 @@ def read_record(folder: Path) -> RunRecord:
     except (CipherlensError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{folder / RECORD} is damaged: {error}", hint="copy the run again") from error
     return record
-
-
-def _read_number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf:
-        raise ValueError("the roughness is no number from 0 on")
-    return float(value)
 
 
 def _read_owners(values: Any) -> tuple[Owner, ...]:
