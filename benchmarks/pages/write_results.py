@@ -12,6 +12,7 @@ from fuzz_results import section as describe_inputs
 from leakage_results import section as describe_leakage
 from locked_results import section
 from record_tables import hardware, load, table
+from service_results import section as describe_service
 
 ROOT = Path(__file__).parents[2]
 HEAD = """# Results
@@ -150,6 +151,7 @@ def main() -> None:
         describe_front_ends(),
         describe_ciphers(),
         describe_exports(),
+        describe_service(),
         describe_inputs(),
         speed(),
     ]

@@ -1,0 +1,49 @@
+"""The part of docs/results.md on a server of sealed images."""
+
+from record_tables import hardware, load, table
+
+
+def section() -> str:
+    found = [part for part in (load_test(), photos()) if part]
+    return "## A server of sealed images\n\n" + "\n".join(found) if found else ""
+
+
+def load_test() -> str:
+    record = load("service-load.json")
+    if record is None:
+        return ""
+    rows = [
+        [
+            r["name"],
+            f"{r['requests']:,} of {r['images_a_request']}",
+            f"{r['lost']}, {r['wrong']}",
+            f"{r['relative_error']:.0e}",
+            f"{r['p50_ms']:.0f}, {r['p99_ms']:.0f}",
+            f"{r['images_per_second']:.0f}",
+            f"{r['ratio']:.2f}",
+        ]
+        for r in record["results"]["rows"]
+    ]
+    header = [
+        *("network", "requests of images", "lost, wrong", "largest error", "p50, p99 ms"),
+        *("images/s", "of in-process speed"),
+    ]
+    return (
+        f"Requests in binary form, {record['results']['in_flight']} in flight; server and client share a machine. "
+        "*Wrong*: another class than in this process. Errors are of probabilities, relative to the largest. "
+        "In-process speed is that of batches of 32, before the server starts.\n\n"
+        f"{table(header, rows)}\n\n{hardware(record)}\n"
+    )
+
+
+def photos() -> str:
+    record = load("service-photos.json")
+    if record is None:
+        return ""
+    r = record["results"]
+    return (
+        f"EfficientNet-Lite0 with ImageNet's weights, locked, in a server process with TLS and a token: of "
+        f"{r['photos']:,} sealed imagenette photos {r['same']:,} got the decision of the same network in the "
+        f"client's process, {r['right'] / r['photos']:.2%} the right class of 1,000. {r['photos_per_second']:.0f} "
+        f"photos/s with decoding and sealing.\n\n{hardware(record)}\n"
+    )
