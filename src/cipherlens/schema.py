@@ -11,7 +11,9 @@ from cipherlens.errors import CipherlensError
 T = TypeVar("T")
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-Side = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
+MAX_SIDE = 65_536
+"""Largest side of an image, and most images of a shard. A limit on memory."""
+Side = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE)]
 ImageShape = tuple[Side, Side, Side]
 """(channels, height, width)."""
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]

@@ -207,3 +207,133 @@ def test_a_damaged_folder_of_hugging_face_is_refused(hugging_face: datasets.Data
         arrow.write_bytes(damaged)
         with pytest.raises(cl.CipherlensError, match="cannot be read"):
             open_folder(str(tmp_path / "saved"))
+
+
+def open_sealed(root: Path, split: str) -> Any:
+    return cl.SealedDataset.open(root).split(split)
+
+
+@pytest.mark.parametrize("name", ["../../evil", "a/b", "train 1", "trän", "", "a-b", "x" * 70])
+def test_names_of_splits_that_cannot_be(name: str, tmp_path: Path) -> None:
+    with pytest.raises(cl.CipherlensError, match="name of a split"):
+        cl.seal({name: Made()}, tmp_path / "in" / "set", IDENTITY, KEY)
+    assert not list(tmp_path.rglob("*.safetensors"))
+    cl.seal({0: Made()}, tmp_path / "set", IDENTITY, KEY)  # type: ignore[dict-item]
+    assert cl.SealedDataset.open(tmp_path / "set").splits == {"0": 12}
+
+
+def test_small_images_can_be_read_again(tmp_path: Path) -> None:
+    """A shard has no more images than a manifest may say."""
+    cl.seal([(np.zeros((8, 8, 3), np.uint8), 0)] * 3, tmp_path / "set", IDENTITY, KEY)
+    assert len(open_sealed(tmp_path / "set", "all")) == 3
+
+
+def name_classes(made: Made, *classes: Any) -> Made:
+    made.classes = list(classes)  # type: ignore[attr-defined]
+    return made
+
+
+def test_labels_follow_the_names_of_classes(tmp_path: Path) -> None:
+    """One split lacks a class; names are tuples in some data sets; parts have the names of the whole."""
+    train = name_classes(Made(), "cat", "dog", "fox")
+    test = name_classes(Made(labels=[0, 1] * 3), "cat", "fox")
+    cl.seal({"train": train, "test": test}, tmp_path / "set", IDENTITY, KEY)
+    assert cl.SealedDataset.open(tmp_path / "set").spec.classes == ("cat", "dog", "fox")
+    assert open_sealed(tmp_path / "set", "test").labels.tolist() == [0, 2] * 3
+    assert open_sealed(tmp_path / "set", "train").labels.tolist() == LABELS
+    with pytest.raises(cl.CipherlensError, match="does not name its classes"):
+        cl.seal({"train": train, "test": Made()}, tmp_path / "no", IDENTITY, KEY)
+    tuples = name_classes(Made(), ("tench", "Tinca"), ("dog",), ("fox",))
+    whole = torch.utils.data.ConcatDataset([torch.utils.data.Subset(tuples, [5, 4]), tuples])
+    cl.seal(whole, tmp_path / "parts", IDENTITY, KEY, SealOptions(hold_out=0))
+    assert cl.SealedDataset.open(tmp_path / "parts").spec.classes == ("tench, Tinca", "dog", "fox")
+    assert open_sealed(tmp_path / "parts", "all").labels.tolist() == [2, 1, *LABELS]
+
+
+def test_names_of_another_task_are_not_those_of_masks(tmp_path: Path) -> None:
+    masked = name_classes(Made(labels=[PIXELS[i, :1] % 3 for i in range(12)]), "beagle", "boxer", "pug")
+    with pytest.raises(cl.CipherlensError, match="names the classes"):
+        cl.seal(masked, tmp_path / "set", IDENTITY, KEY)
+    cl.seal(cl.data.from_python(masked, ["sky", "road", "car"]), tmp_path / "set", IDENTITY, KEY)
+    assert np.array_equal(open_sealed(tmp_path / "set", "all").masks, PIXELS[:, 0] % 3)
+
+
+def test_what_has_changed_is_noticed(tmp_path: Path) -> None:
+    """Masks, and files behind paths, as well as images."""
+    path = tmp_path / "one.png"
+    Image.fromarray(PIXELS[0].transpose(1, 2, 0)).save(path)
+    options, masks = SealOptions(hold_out=0), [PIXELS[i, 0] % 3 for i in range(12)]
+    for number, (first, change) in enumerate(
+        (
+            (Made(lambda rows: path), lambda made: Image.fromarray(PIXELS[1].transpose(1, 2, 0)).save(path)),
+            (Made(labels=masks), lambda made: made.labelled.__setitem__(3, masks[4])),
+        )
+    ):
+        source = (lambda made=first: cl.data.from_python(made, ["a", "b", "c"]),)[0]
+        cl.seal(source(), tmp_path / str(number), IDENTITY, KEY, options)
+        change(first)
+        with pytest.raises(cl.CipherlensError, match="another source"):
+            cl.seal(source(), tmp_path / str(number), IDENTITY, KEY, options)
+
+
+def test_a_broken_sample_can_be_skipped(tmp_path: Path) -> None:
+    broken = Broken()
+    broken.targets = LABELS  # type: ignore[attr-defined]
+    options = SealOptions(hold_out=0, on_error="skip")
+    done = cl.seal(broken, tmp_path / "set", IDENTITY, KEY, options)
+    assert [name for name, _ in done.skipped] == ["all image 7"] and "torn file" in done.skipped[0][1]
+    assert open_sealed(tmp_path / "set", "all").index.tolist() == [i for i in range(12) if i != 7]
+
+
+def test_grey_has_three_channels_in_every_form(tmp_path: Path) -> None:
+    forms: list[Callable[[np.ndarray], Any]] = [
+        lambda rows: rows[:, :, 0],
+        lambda rows: rows[:, :, :1],
+        lambda rows: torch.from_numpy(rows[:, :, 0].copy())[None],
+        lambda rows: Image.fromarray(rows[:, :, 0]),
+    ]
+    for number, form in enumerate(forms):
+        cl.seal(Made(form), tmp_path / str(number), IDENTITY, KEY, SealOptions(hold_out=0))
+        assert np.array_equal(decrypt(tmp_path / str(number), "all"), PIXELS[:, :1].repeat(3, axis=1))
+
+
+def test_orientation_is_that_of_files_alone(tmp_path: Path) -> None:
+    """A file is turned upright; what a program has made of it is as it shows it."""
+    path, exif = tmp_path / "photo.jpg", Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(PIXELS[0].transpose(1, 2, 0)).resize((16, 32)).save(path, exif=exif)
+    for name, take, shape in (
+        ("file", lambda: path, (16, 32)),
+        ("opened", lambda: Image.open(path), (16, 32)),
+        ("made", lambda: Image.open(path).convert("RGB"), (32, 16)),
+    ):
+        cl.seal([(take(), 0)] * 2, tmp_path / name, IDENTITY, KEY)
+        assert decrypt(tmp_path / name, "all").shape[2:] == shape
+
+
+def test_what_hugging_face_would_change_is_refused(hugging_face: datasets.DatasetDict, tmp_path: Path) -> None:
+    train = hugging_face["train"]
+    with pytest.raises(cl.CipherlensError, match="has a transform"):
+        cl.seal(train.with_transform(lambda rows: rows), tmp_path / "set", IDENTITY, KEY)
+    with pytest.raises(cl.CipherlensError, match="mode L"):
+        cl.seal(train.cast_column("image", datasets.Image(mode="L")), tmp_path / "set", IDENTITY, KEY)
+    with pytest.raises(cl.CipherlensError, match="map-style"):
+        cl.seal(train.to_iterable_dataset(), tmp_path / "set", IDENTITY, KEY)
+
+
+def test_layouts_of_repositories(hugging_face: datasets.DatasetDict, tmp_path: Path) -> None:
+    """Other names of columns, by habit or by option; splits as folders."""
+    train = (
+        hugging_face["train"].rename_columns({"image": "img", "label": "kind"}).add_column("labels", LABELS[::-1])
+    )
+    for split, rows in (("train", train), ("test", train.select(range(4)))):
+        (tmp_path / "hub" / split).mkdir(parents=True)
+        rows.to_parquet(tmp_path / "hub" / split / "0000.parquet")
+    found = open_source(f"hf:{tmp_path / 'hub'}")
+    assert found.splits == {"train": 12, "test": 4}
+    assert found.read_labels("train").tolist() == LABELS[::-1]
+    asked = open_source(f"hf:{tmp_path / 'hub'}?label=kind")
+    assert (asked.read_labels("train").tolist(), asked.classes) == (LABELS, ("a", "b", "c"))
+    assert np.array_equal(asked.read("test", [2])[0].decode(), PIXELS[2])
+    with pytest.raises(cl.CipherlensError, match="column"):
+        open_source(f"hf:{tmp_path / 'hub'}?label=nosuch")

@@ -129,7 +129,13 @@ def test_the_hub_s_own_path(runs: Path, tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(cl.CipherlensError, match="the weights hold"):
         cl.hub.push_to_hub(runs / "run-reading", "me/model")
     folder = cl.hub.save_pretrained(runs / "run", tmp_path / "saved")
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo, **_: str(folder))
+    cache = tmp_path / "cache"  # as the hub's: links to files with other names
+    (cache / "blobs").mkdir(parents=True)
+    (cache / "snapshot").mkdir()
+    for number, file in enumerate(sorted(folder.iterdir())):
+        (cache / "blobs" / str(number)).write_bytes(file.read_bytes())
+        (cache / "snapshot" / file.name).symlink_to(f"../blobs/{number}")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda repo, **_: str(cache / "snapshot"))
     assert cl.hub.from_pretrained("me/model").classes
 
 
@@ -146,3 +152,46 @@ def test_the_card_has_metadata(runs: Path) -> None:
     card = (runs / "run-embedding" / "MODEL_CARD.md").read_text()
     assert card.startswith("---\nlibrary_name: timm\npipeline_tag: image-classification\n")
     assert (runs / "run-locked" / "MODEL_CARD.md").read_text().startswith("---\nlibrary_name: cipherlens\n")
+
+
+def test_saved_folders_are_runs(runs: Path, tmp_path: Path, call: Any) -> None:
+    """They can be locked and folded, and an audit knows which plain one a folded one is from."""
+    from cipherlens.attacks.model.keyed_runs import _is_folded_from
+
+    KEY.save(tmp_path / "key")
+    plain = cl.hub.save_pretrained(runs / "run-embedding", tmp_path / "plain")
+    fold = ("fold", plain, "--sealed", runs / "hill-set", "--key", tmp_path / "key", "--out", tmp_path / "folded")
+    assert call(*fold)[0] == 0
+    code, out, err = call("test", tmp_path / "folded", runs / "hill-set", "--json")
+    theirs = call("test", runs / "run-folded", runs / "hill-set", "--json")[1]
+    assert code == 0 and json.loads(out)["loss"] == pytest.approx(json.loads(theirs)["loss"]), err
+    assert _is_folded_from(tmp_path / "folded", plain)
+    other = cl.hub.save_pretrained(runs / "run-plain", tmp_path / "other")
+    assert call("lock", other, "--key", tmp_path / "key", "--out", tmp_path / "locked")[0] == 0
+    assert cl.hub.from_pretrained(tmp_path / "locked", key=KEY).classes
+
+
+def test_no_path_of_this_machine_is_saved(runs: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "mine" / "first.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes((runs / "run" / "last.safetensors").read_bytes())
+    config = cl.TrainConfig(model="preresnet20", epochs=1, threads=1, weights=str(weights))
+    cl.train(runs / "hill-set", config, out=tmp_path / "run")
+    folder = cl.hub.save_pretrained(tmp_path / "run", tmp_path / "out")
+    assert not any(str(tmp_path).encode() in file.read_bytes() for file in folder.iterdir())
+    assert cl.hub.from_pretrained(folder).config.weights == "first.safetensors"
+
+
+def test_networks_that_timm_would_build_otherwise_are_refused(tmp_path: Path) -> None:
+    """Swin's windows depend on the size of images, in timm in another way."""
+    from cipherlens.training.engine.normalization import Normalization
+    from cipherlens.training.run.architecture import describe_architecture
+
+    scale = Normalization((0.5,) * 3, (0.5,) * 3)
+    for name, side, known in (
+        ("swin_tiny_patch4_window7_224", 64, "cipherlens:resized:swin_tiny_patch4_window7_224"),
+        ("swin_tiny_patch4_window7_224", 224, "swin_tiny_patch4_window7_224"),
+        ("vit_tiny_patch16_224", 64, "vit_tiny_patch16_224"),
+    ):
+        found = describe_architecture(cl.TrainConfig(model=name), ("a", "b"), (3, side, side), scale, 0)
+        assert found["architecture"] == known

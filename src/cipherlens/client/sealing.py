@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cipherlens.data.images import Item, check_shape, pad_to
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.spec import CipherSpec
-from cipherlens.data.sources.python.map_style import take_image
+from cipherlens.data.sources.python.samples import take_image
 from cipherlens.errors import DataError, KeyFailureError, UsageError
 from cipherlens.keys import Key
 

@@ -88,10 +88,7 @@ def fit_channels(pixels: Pixels, rules: Rules, remark: Remark = ignore) -> Pixel
 def convert(opened: Opened, name: str, rules: Rules, remark: Remark) -> Pixels:
     """Pixels (rules.channels, H, W), upright. Raises DataError for an image that would lose what it holds."""
     image = opened.image
-    if _is_deep_colour(image):  # known as long as nothing is loaded
-        raise _refuse(name, "has 16 bits per colour, of which 8 would be lost", "convert it to 8 bits, or skip it")
-    if "transparency" in image.info and any(mode.startswith(_SCALED) for mode in _list_raw_modes(image)):
-        raise _refuse(name, "has a transparent grey of other than 8 bits", "convert it to 8 bits, or skip it")
+    refuse_lossy(image, name)
     # A second picture of a camera's JPEG (MPO) is no page: it holds depth, brightness or a preview.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         remark("frames")
@@ -107,8 +104,18 @@ def convert(opened: Opened, name: str, rules: Rules, remark: Remark) -> Pixels:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
+def refuse_lossy(image: Image.Image, name: str) -> None:
+    """Raise DataError for an image of which Pillow would lose bits: known as long as nothing is loaded."""
+    if _is_deep_colour(image):
+        raise _refuse(name, "has 16 bits per colour, of which 8 would be lost", "convert it to 8 bits, or skip it")
+    if "transparency" in image.info and any(mode.startswith(_SCALED) for mode in _list_raw_modes(image)):
+        raise _refuse(name, "has a transparent grey of other than 8 bits", "convert it to 8 bits, or skip it")
+
+
 def _turn_upright(image: Image.Image, remark: Remark) -> Image.Image:
     """Apply the orientation, as the only field of EXIF that matters; others may be of any type."""
+    if image.format is None:  # a program made it, and shows it as it is meant
+        return image
     image.load()  # Pillow turns a TIFF here, and takes its tag away
     way = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     if way is None:

@@ -1,6 +1,8 @@
 """``cl.hub``: trained models as folders of the Hugging Face hub, saved, loaded and uploaded."""
 
+import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -38,8 +40,13 @@ def save_pretrained(
     tensors = load_tensors(find_weights(run, weights))
     if not record.owners:
         rebuild_model(record, tensors, WEIGHTS[weights])
-    history = read_metrics(run)
-    with write_derived(out, record, history, "that of the run it was saved from") as partial:
+    history, config = read_metrics(run), record.config
+    places = (_hide_path(place) for place in (config.weights, config.public, config.inverse))
+    weights_file, public, inverse = places
+    config = replace(config, weights=weights_file, public=public, inverse=inverse)
+    with write_derived(
+        out, replace(record, config=config), history, "that of the run it was saved from"
+    ) as partial:
         save_tensors(partial / PUBLISHED, tensors)
     (out / CARD).replace(out / "README.md")
     return out
@@ -52,7 +59,11 @@ def from_pretrained(place: str | Path, *, key: Key | None = None, revision: str 
     read or fetched.
     """
     folder = Path(place)
-    return open_run(folder if folder.is_dir() else _fetch(str(place), revision), "best", key)[0]
+    if folder.is_dir():
+        return open_run(folder, "best", key)[0]
+    with tempfile.TemporaryDirectory() as copy:
+        _fetch(str(place), revision, Path(copy))
+        return open_run(Path(copy), "best", key)[0]
 
 
 def push_to_hub(
@@ -83,11 +94,20 @@ def push_to_hub(
             ) from error
 
 
-def _fetch(repo: str, revision: str | None) -> Path:
+def _hide_path(place: str | None) -> str | None:
+    """A file's name without its folders, which are of this machine."""
+    return None if place is None else Path(place).name
+
+
+def _fetch(repo: str, revision: str | None, copy: Path) -> None:
+    """Fetch a repository's files into the hub's cache, and copy them: there they are links."""
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(_FILES)))
+        found = Path(snapshot_download(repo, revision=revision, allow_patterns=list(_FILES)))
+        for file in found.iterdir():
+            if file.is_file():
+                shutil.copyfile(file, copy / file.name)
     except Exception as error:  # of many kinds
         raise DataError(
             f"there is no folder {repo}, and it cannot be fetched: {error}",

@@ -83,11 +83,11 @@ def find_keyed_runs(runs: Sequence[Path], wanted: Target) -> list[KeyedRun]:
 
 def _is_folded_from(run: Path, plain: Path) -> bool:
     """Whether all weights but those of one layer are the same."""
-    from cipherlens.data.run_files import LAST
     from cipherlens.training.run.checkpoint import load_tensors
+    from cipherlens.training.run.load import find_weights
 
     try:
-        ours, theirs = (load_tensors(folder / LAST) for folder in (run, plain))
+        ours, theirs = (load_tensors(find_weights(folder, "last")) for folder in (run, plain))
     except DataError:  # a run that serves for its accuracy alone
         return False
     if ours.keys() != theirs.keys():

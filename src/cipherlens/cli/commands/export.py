@@ -43,7 +43,7 @@ def export(
 
     options: dict[str, Any] = {"weights": weights, "key": keys.load(), "contains_key": contains_key}
     if format == "triton":
-        name = re.sub(r"[^A-Za-z0-9_-]", "-", run.resolve().name)
+        name = re.sub(r"[^A-Za-z0-9_-]+", "-", run.resolve().name).strip("-") or "model"
         done = write_repository(run, out, name=name, **options)
     else:
         done = write(run, out, format=format, **options)

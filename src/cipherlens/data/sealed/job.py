@@ -1,6 +1,6 @@
 """Plan a sealing job: it is fixed before the first image is encrypted."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from cipherlens.data.sources.checks import check_class_names, check_labels
 from cipherlens.data.sources.registry import Given, open_source
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
+from cipherlens.schema import MAX_SIDE, parse
 
 SHARD_BYTES = 16 << 20
 """Ciphertext per shard, about: large enough to read fast, small enough to redo. Chosen by hand."""
@@ -75,7 +76,7 @@ def plan_job(source: Given, cipher: Cipher, key: Key, options: SealOptions) -> J
         size=options.preprocess.size,
         pad=options.preprocess.pad,
         counts={split: len(indices) for split, indices in chosen.items()},
-        shard_images=max(1, SHARD_BYTES // per_image),
+        shard_images=min(MAX_SIDE, max(1, SHARD_BYTES // per_image)),
         source_tag=full_tag,
         masked=opened.masked,
         augment=options.augment,
@@ -83,12 +84,23 @@ def plan_job(source: Given, cipher: Cipher, key: Key, options: SealOptions) -> J
         hold_out=options.hold_out or 0,
         id=draw_id(),
     )
+    _check_readable(spec)
     tasks = [
         ShardTask(f"{split}-{number:05d}.safetensors", split, tuple(part.tolist()))
         for split, indices in chosen.items()
         for number, part in enumerate(_cut(indices, spec.shard_images))
     ]
     return Job(spec, cipher, tasks, opened, options, replace(spec, source_tag=named_tag))
+
+
+def _check_readable(spec: DatasetSpec) -> None:
+    """Raise UsageError for a plan that no manifest may have, such as a split with a space in its name."""
+    try:
+        parse(asdict(spec), DatasetSpec)
+    except ValueError as error:
+        raise UsageError(
+            f"this cannot be sealed: {error}", hint="split names have letters, digits, _ and -"
+        ) from None
 
 
 def _cut(indices: np.ndarray[Any, Any], size: int) -> list[np.ndarray[Any, Any]]:

@@ -28,6 +28,9 @@ from cipherlens.escaping import escape_terminal
 from cipherlens.files import write_temporary
 from cipherlens.keys import Key
 
+_READ_AT_ONCE = 32
+"""Images that are read from a source at a time. A limit on memory."""
+
 
 @dataclass(frozen=True)
 class SealOptions:
@@ -106,54 +109,81 @@ class ShardMaker:
 
     def make(self, task: ShardTask, bound: BoundCipher, source: Source) -> Made:
         """Decode, encrypt and write one shard."""
-        items = source.read(task.split, task.indices)
-        kept, images, masks, skipped, remarks = self._load(items)
-        labels = np.array([items[i].label for i in kept], np.int64)
+        read = self._load(source, task)
+        labels = np.array(read.labels, np.int64)
         check_labels(labels, self.spec.classes, self.spec.masked, task.split)
-        plain = np.stack(images) if images else np.empty((0, *self.spec.plain_shape), np.uint8)
+        plain = np.stack(read.images) if read.images else np.empty((0, *self.spec.plain_shape), np.uint8)
         tensors = {
             # Eight-byte numbers first, so that all are aligned.
             "labels": labels,
-            "index": np.array([task.indices[i] for i in kept], np.int64),
+            "index": np.array(read.positions, np.int64),
             "images": bound.encrypt(
-                pad_to(plain, self.spec.padded_shape),
-                name_images(self.spec.id, task.split, [task.indices[i] for i in kept]),
+                pad_to(plain, self.spec.padded_shape), name_images(self.spec.id, task.split, read.positions)
             ),
         }
         if self.spec.masked:
             tensors["masks"] = encrypt_masks(
-                bound, np.concatenate([*masks, np.empty((0, *plain.shape[2:]), np.uint8)])
+                bound, np.concatenate([*read.masks, np.empty((0, *plain.shape[2:]), np.uint8)])
             )
-        names = (
-            {str(i): escape_terminal(items[j].name) for i, j in enumerate(kept)}
-            if self.options.keep_names
-            else None
-        )
-        shard, temporary = write_shard(self.out, task.file, task.split, tensors, names, len(skipped))
-        return Made(shard, temporary, skipped, len(items), remarks)
+        kept = enumerate(read.names)
+        names = {str(i): escape_terminal(name) for i, name in kept} if self.options.keep_names else None
+        shard, temporary = write_shard(self.out, task.file, task.split, tensors, names, len(read.skipped))
+        return Made(shard, temporary, read.skipped, len(task.indices), read.remarks)
 
-    def _load(
-        self, items: list[Item]
-    ) -> tuple[list[int], list[Any], list[Any], list[tuple[str, str]], Counter[str]]:
-        kept, images, masks, skipped, remarks = [], [], [], list[tuple[str, str]](), Counter[str]()
-        for position, item in enumerate(items):
-            heard = set[str]()
-            try:
-                pixels = self.options.preprocess.apply(item, heard.add)
-                check_shape(pixels, self.spec.plain_shape, item.name)
-                if self.spec.masked:
-                    mask = self.options.preprocess.apply_to_mask(item)
-                    check_classes(mask, len(self.spec.classes), item.name)
-                    masks.append(mask)
-            except DataError as error:
-                if self.options.on_error == "stop":
-                    raise
-                skipped.append((item.name, str(error.args[0])))
-                continue
-            remarks.update(heard - {TURNED})
-            kept.append(position)
-            images.append(pixels)
-        return kept, images, masks, skipped, remarks
+    def _load(self, source: Source, task: ShardTask) -> "_Read":
+        """Read some images at a time, for a data set of Python gives them decoded."""
+        read = _Read()
+        for start in range(0, len(task.indices), _READ_AT_ONCE):
+            self._load_some(source, task.split, task.indices[start : start + _READ_AT_ONCE], read)
+        return read
+
+    def _load_some(self, source: Source, split: str, positions: tuple[int, ...], read: "_Read") -> None:
+        try:
+            items = source.read(split, positions)
+        except DataError as error:
+            if self.options.on_error == "stop":
+                raise
+            if len(positions) == 1:
+                read.skipped.append((f"{split} image {positions[0]}", str(error.args[0])))
+                return
+            for position in positions:
+                self._load_some(source, split, (position,), read)
+            return
+        for position, item in zip(positions, items, strict=True):
+            self._decode(position, item, read)
+
+    def _decode(self, position: int, item: Item, read: "_Read") -> None:
+        heard = set[str]()
+        try:
+            pixels = self.options.preprocess.apply(item, heard.add)
+            check_shape(pixels, self.spec.plain_shape, item.name)
+            if self.spec.masked:
+                mask = self.options.preprocess.apply_to_mask(item)
+                check_classes(mask, len(self.spec.classes), item.name)
+                read.masks.append(mask)
+        except DataError as error:
+            if self.options.on_error == "stop":
+                raise
+            read.skipped.append((item.name, str(error.args[0])))
+            return
+        read.remarks.update(heard - {TURNED})
+        read.positions.append(position)
+        read.images.append(pixels)
+        read.labels.append(item.label)
+        read.names.append(item.name)
+
+
+@dataclass
+class _Read:
+    """What was read for a shard."""
+
+    positions: list[int] = field(default_factory=list)
+    images: list[NDArray[np.uint8]] = field(default_factory=list)
+    masks: list[NDArray[np.uint8]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    remarks: Counter[str] = field(default_factory=Counter)
 
 
 def write_shard(

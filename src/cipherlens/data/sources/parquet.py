@@ -39,6 +39,13 @@ _MAX_BATCH = 1024  # small enough for the cache
 _HINT = "write the file again"
 
 
+class Columns(NamedTuple):
+    """Which columns hold the encoded images and the labels."""
+
+    image: str = "image"
+    label: str = "label"
+
+
 class ParquetSource:
     """Parquet files in the Hugging Face layout: columns ``image`` {bytes, path} and ``label`` or ``mask``.
 
@@ -48,24 +55,26 @@ class ParquetSource:
     inconsistent, or would be decoded to much more than their size.
     """
 
-    def __init__(self, files: tuple[Path, ...]) -> None:
+    def __init__(self, files: tuple[Path, ...], columns: Columns | None = None) -> None:
+        self._columns = columns = columns or Columns()
         self.files: tuple[FileFacts, ...] = tuple(sorted(map(describe_file, files)))
         self._files: dict[str, list[Path]] = {}
         for file in files:
-            name = file.name.split("-")[0]
-            self._files.setdefault(name if name in SPLIT_NAMES else ALL, []).append(file)
-        opened = {split: [_inspect(file) for file in group] for split, group in self._files.items()}
+            names = (file.name.split("-")[0], file.parent.name)
+            split = next((name for name in names if name in SPLIT_NAMES), ALL)
+            self._files.setdefault(split, []).append(file)
+        opened = {split: [_inspect(file, columns.image) for file in group] for split, group in self._files.items()}
         self._rows = {split: [rows for _, rows in group] for split, group in opened.items()}
         self.splits = {split: sum(rows) for split, rows in self._rows.items()}
         every = [schema for group in opened.values() for schema, _ in group]
-        self.masked = all(_is_masked(schema) for schema in every)
+        self.masked = all(_is_masked(schema, columns.label) for schema in every)
         metadata = every[0].metadata or {}
         self._ignored = _read_ignored(metadata) if self.masked else None
         self._labels = {split: self._load_labels(split) for split in self.splits}
         if self.masked:
             self.classes = _mask_class_names(metadata, self._ignored)
-        elif "label" in every[0].names:
-            self.classes = _label_names(metadata) or _number_classes(self._labels)
+        elif columns.label in every[0].names:
+            self.classes = _label_names(metadata, columns.label) or _number_classes(self._labels)
         else:
             self.classes = ()
         check_class_names(self.classes)
@@ -76,23 +85,30 @@ class ParquetSource:
         if self.masked:
             return np.full(self.splits[split], -1, np.int64)
         pairs = zip(self._files[split], self._rows[split], strict=True)
-        return np.concatenate([_read_labels(file, rows) for file, rows in pairs])
+        return np.concatenate([_read_labels(file, rows, self._columns.label) for file, rows in pairs])
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The rows at these positions."""
-        columns = ("image", "mask") if self.masked else ("image",)
+        image = self._columns.image
+        columns = (image, "mask") if self.masked else (image,)
         table = _load_split(tuple(self._files[split]), tuple(self._rows[split]), columns)
         rows = table.take(pa.array(indices, pa.int64()))
         labels = self._labels[split][np.asarray(indices, np.int64)].tolist()
         masks = rows["mask"].to_pylist() if self.masked else [None] * len(rows)
         return [
             Item(f"{split} image {i}", label, content or b"", mask, ignored=self._ignored)
-            for i, label, content, mask in zip(indices, labels, rows["image"].to_pylist(), masks, strict=True)
+            for i, label, content, mask in zip(indices, labels, rows[image].to_pylist(), masks, strict=True)
         ]
 
     def read_labels(self, split: str) -> NDArray[np.int64]:
         """The column ``label``; -1 where there is none."""
         return self._labels[split]
+
+
+def list_columns(path: Path) -> list[str]:
+    """The names of a file's columns. Raises DataError where it cannot be read."""
+    with _open_parquet(path) as opened:
+        return list(opened.parquet.schema_arrow.names)
 
 
 class _Opened(NamedTuple):
@@ -127,13 +143,15 @@ def _open_parquet(path: Path) -> Iterator[_Opened]:
         raise DataError(f"{path} is not a readable Parquet file: {reason}", hint=_HINT) from None
 
 
-def _inspect(path: Path) -> tuple[Any, int]:
+def _inspect(path: Path, image: str) -> tuple[Any, int]:
     """Schema and number of rows. Raises DataError without encoded images, and for an impossible number of rows."""
     with _open_parquet(path) as opened:
         schema, rows = opened.parquet.schema_arrow, opened.parquet.metadata.num_rows
-        if "image" not in schema.names:
-            raise DataError(f"{path} has no column 'image'", hint=f"its columns: {shorten(str(schema.names), 500)}")
-        _find_leaf(schema, "image")
+        if image not in schema.names:
+            raise DataError(
+                f"{path} has no column {image!r}", hint=f"its columns: {shorten(str(schema.names), 500)}"
+            )
+        _find_leaf(schema, image)
         if not 0 <= rows * _BYTES_PER_ROW <= opened.most:
             raise opened.too_large()
         return schema, rows
@@ -170,16 +188,16 @@ def _read_images(path: Path, rows: int, column: str) -> list[Any]:
         return [values.cast(pa.large_binary()) for values in plain]
 
 
-def _read_labels(path: Path, rows: int) -> NDArray[np.int64]:
+def _read_labels(path: Path, rows: int, label: str) -> NDArray[np.int64]:
     """The column ``label``, or all -1 without one. Raises DataError unless each row has a whole number."""
     with _open_parquet(path) as opened:
         schema = opened.parquet.schema_arrow
-        if "label" not in schema.names:
+        if label not in schema.names:
             return np.full(rows, -1, np.int64)
-        kind = schema.field("label").type
+        kind = schema.field(label).type
         if not pa.types.is_integer(kind):
             raise DataError(f"the labels of {path} are of type {shorten(str(kind))}, not integers", hint=_HINT)
-        parts = [batch.column("label") for batch in _read_batches(opened, "label")]
+        parts = [batch.column(label) for batch in _read_batches(opened, label)]
         labels = pa.chunked_array(parts, kind).cast(pa.int64())
         if labels.null_count or len(labels) != rows:
             raise DataError(f"{path} does not have a label for each of its {rows:,} rows", hint=_HINT)
@@ -204,9 +222,9 @@ def _read_batches(opened: _Opened, leaf: str) -> list[Any]:
     return batches
 
 
-def _is_masked(schema: Any) -> bool:
+def _is_masked(schema: Any, label: str) -> bool:
     """Whether masks are the targets: the schema names their classes, or there are no labels."""
-    return "mask" in schema.names and ("label" not in schema.names or b"classes" in (schema.metadata or {}))
+    return "mask" in schema.names and (label not in schema.names or b"classes" in (schema.metadata or {}))
 
 
 def _read_metadata(metadata: dict[bytes, bytes], name: bytes, default: Any) -> Any:
@@ -234,10 +252,10 @@ def _mask_class_names(metadata: dict[bytes, bytes], ignored: int | None) -> tupl
     return tuple(names[:-1] if ignored == len(names) - 1 else names)
 
 
-def _label_names(metadata: dict[bytes, bytes]) -> tuple[Any, ...]:
+def _label_names(metadata: dict[bytes, bytes], label: str) -> tuple[Any, ...]:
     """Class names of labels; empty where the metadata have none."""
     found = _read_metadata(metadata, b"huggingface", {})
-    for name in ("info", "features", "label", "names"):
+    for name in ("info", "features", label, "names"):
         if not isinstance(found, dict):
             raise DataError(f"the Parquet schema's huggingface has no {name!r} where it belongs", hint=_HINT)
         found = found.get(name, [] if name == "names" else {})

@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
-from cipherlens.data.run_files import BEST, LAST
 from cipherlens.data.sealed.spec import PLAIN
 from cipherlens.errors import UsageError
 from cipherlens.models import create_adaptation
@@ -21,6 +20,7 @@ from cipherlens.training.front_end.maps import read_maps, write_maps
 from cipherlens.training.front_end.start import set_front_end
 from cipherlens.training.run.checkpoint import load_tensors, save_tensors
 from cipherlens.training.run.derived import refuse_existing, write_derived
+from cipherlens.training.run.load import WEIGHTS, find_weights
 from cipherlens.training.run.record import RunRecord, read_record, rebuild_model
 
 _BACKBONE = "backbone."
@@ -47,8 +47,8 @@ def adapt_run(
     front_end = create_front_end(owner, images, inverse, adapted.picture)
     maps = None if record.picture is None else read_maps(run, record)
     with write_derived(out, adapted, history, "that of the run it was adapted from") as partial:
-        for name in (BEST, LAST):
-            weights = load_tensors(run / name)
+        for kind, name in WEIGHTS.items():
+            weights = load_tensors(find_weights(run, kind))
             if number is not None and not record.owners:  # the first owner gets a number now
                 weights = _number_first(weights)
             weights = join_weights(weights, front_end, number)

@@ -6,9 +6,8 @@ from pathlib import Path
 from torch import Tensor
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.data.run_files import BEST, LAST
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.errors import ShapeError, UsageError
+from cipherlens.errors import DataError, ShapeError, UsageError
 from cipherlens.keyed import fold
 from cipherlens.keys import Key
 from cipherlens.training.engine.batches import sample_statistics
@@ -16,6 +15,7 @@ from cipherlens.training.engine.normalization import Normalization
 from cipherlens.training.keyed_runs.lock import read_finished
 from cipherlens.training.run.checkpoint import load_tensors, save_tensors
 from cipherlens.training.run.derived import write_derived
+from cipherlens.training.run.load import WEIGHTS, find_weights
 from cipherlens.training.run.record import RunRecord, rebuild_model
 
 
@@ -42,7 +42,10 @@ def fold_run(run: Path, out: Path, sealed: SealedDataset, key: Key) -> RunRecord
         folded=True,
         statistics=sample_statistics(sealed.split(next(iter(sealed.splits)))),
     )
-    weights = {name: _fold_weights(record, run / name, bound) for name in (BEST, LAST) if (run / name).exists()}
+    found = {name: find_weights(run, kind) for kind, name in WEIGHTS.items()}
+    weights = {name: _fold_weights(record, path, bound) for name, path in found.items() if path.exists()}
+    if not weights:
+        raise DataError(f"{run} has no weights", hint="copy the run again")
     with write_derived(out, folded, history, "that of the run it was folded from") as partial:
         for name, tensors in weights.items():
             save_tensors(partial / name, tensors)

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-from cipherlens.data.run_files import BEST, LAST
 from cipherlens.data.sealed.spec import PLAIN, CipherSpec
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
@@ -11,6 +10,7 @@ from cipherlens.training.engine.metrics import EpochMetrics, read_metrics
 from cipherlens.training.engine.rounds import get_next
 from cipherlens.training.run.checkpoint import load_tensors, save_tensors
 from cipherlens.training.run.derived import write_derived
+from cipherlens.training.run.load import WEIGHTS, find_weights
 from cipherlens.training.run.record import RunRecord, read_record, rebuild_model
 
 
@@ -24,7 +24,7 @@ def lock_run(run: Path, out: Path, key: Key, inner: str) -> RunRecord:
     scheme = CipherSpec.from_json(record.provenance)
     scheme = replace(scheme, cipher="pixel-permutation", params={}, key_fingerprint=key.fingerprint)
     locked = replace(record, config=replace(record.config.keep_pixels(), lock=inner), provenance=scheme.to_json())
-    weights = {name: load_tensors(run / name) for name in (BEST, LAST)}
+    weights = {name: load_tensors(find_weights(run, kind)) for kind, name in WEIGHTS.items()}
     for name, tensors in weights.items():
         rebuild_model(locked, tensors, name, scheme.bind(key))  # proves that it can be locked
     with write_derived(out, locked, history, "that of the run it was locked from") as partial:

@@ -9,6 +9,8 @@ from cipherlens.training.engine.normalization import Normalization
 
 PREFIX = "cipherlens"
 """Start of the names that timm does not know."""
+_RESIZED_ALIKE = ("vit_", "deit_", "deit3_", "eva02_", "beit")
+"""Networks that timm builds for another size of images as we do; windows of others (swin) would differ."""
 _KEPT = ("first_conv", "classifier", "fixed_input_size")
 """What of timm's own configuration is about the architecture, not the weights."""
 
@@ -28,6 +30,9 @@ def describe_architecture(
 
     found = timm.get_pretrained_cfg(name)
     published = {} if found is None else found.to_dict()
+    size = tuple(published.get("input_size", shape))[1:]
+    if published.get("fixed_input_size") and size != shape[1:] and not name.startswith(_RESIZED_ALIKE):
+        return {"architecture": f"{PREFIX}:resized:{name}"}
     arguments: dict[str, Any] = {} if shape[0] == 3 else {"in_chans": shape[0]}
     if published.get("fixed_input_size"):
         arguments["img_size"] = list(shape[1:])

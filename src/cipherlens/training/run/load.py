@@ -27,7 +27,7 @@ from cipherlens.training.engine.owners import select_owner
 from cipherlens.training.run.checkpoint import load_tensors
 from cipherlens.training.run.record import read_record, rebuild_model
 
-WEIGHTS = {"best": BEST, "last": LAST}
+WEIGHTS: dict[Literal["best", "last"], str] = {"best": BEST, "last": LAST}
 
 
 @dataclass(frozen=True, slots=True)

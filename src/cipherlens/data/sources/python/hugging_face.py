@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from cipherlens.data.sources.base import ALL, Source
 from cipherlens.data.sources.checks import describe_file
-from cipherlens.data.sources.folder import FolderSource
-from cipherlens.data.sources.parquet import ParquetSource
+from cipherlens.data.sources.folder import SPLIT_NAMES, FolderSource
+from cipherlens.data.sources.parquet import Columns, ParquetSource, list_columns
 from cipherlens.data.sources.python.map_style import MapStyleSource
 from cipherlens.errors import DataError, UsageError, unknown_name
 
@@ -33,11 +33,16 @@ class _Rows:
         for name in (image, label):
             if name is not None and name not in features:
                 raise unknown_name("column", name, features)
+        if dataset.format["type"] == "custom":
+            raise UsageError("the data set has a transform, which would be left out", hint="apply it: dataset.map")
         pictures = [name for name, kind in features.items() if isinstance(kind, Image)]
         self._target = label or _find_target(features, pictures)
         self._image = image or _find_image(features, [name for name in pictures if name != self._target])
         kept = [name for name in (self._image, self._target) if name is not None]
         dataset = dataset.with_format(None).select_columns(kept)
+        modes = {features[name].mode for name in set(kept) & set(pictures)} - {None, "RGB"}
+        if modes:
+            raise UsageError(f"a column has images of mode {modes.pop()}, which would be left out", hint="cast it")
         for name in set(kept) & set(pictures):  # encoded, to be decoded like those of any other source
             dataset = dataset.cast_column(name, Image(decode=False))
         self._dataset = dataset
@@ -88,7 +93,8 @@ def _get_content(image: Any) -> Any:
 def is_hugging_face(dataset: Any) -> bool:
     """Whether an object is a ``datasets.Dataset``, or a mapping of such."""
     parts = dataset.values() if isinstance(dataset, Mapping) else [dataset]
-    return bool(parts) and all(hasattr(part, "features") and hasattr(part, "cast_column") for part in parts)
+    known = all(hasattr(part, "features") and hasattr(part, "cast_column") for part in parts)
+    return bool(parts) and known and all(hasattr(part, "__len__") for part in parts)
 
 
 def from_hf(
@@ -128,10 +134,25 @@ def open_folder(spec: str) -> Source:
         return _open_saved(root, options)
     files = sorted(root.glob("*.parquet")) or sorted(root.glob("*/*.parquet"))
     folders = {file.parent for file in files}
-    if len(folders) > 1:
+    if len(folders) > 1 and not {folder.name for folder in folders} <= set(SPLIT_NAMES):
         names = ", ".join(sorted(folder.name for folder in folders))
         raise UsageError(f"{root} holds several sets: {names}", hint=f"name one of them: hf:{root}/NAME")
-    return ParquetSource(tuple(files)) if files else FolderSource(root)
+    if files:
+        return ParquetSource(tuple(files), _choose_columns(files[0], options))
+    if options:
+        raise UsageError("a folder of images has no columns", hint="leave image and label away")
+    return FolderSource(root)
+
+
+def _choose_columns(file: Path, options: Mapping[str, str]) -> Columns:
+    """The columns of Parquet files: those that are named, or the usual ones."""
+    names = list_columns(file)
+    for name in options.values():
+        if name not in names:
+            raise unknown_name("column", name, names)
+    usual = {"image": IMAGES, "label": LABELS}
+    found = {kind: next((name for name in known if name in names), kind) for kind, known in usual.items()}
+    return Columns(**found | dict(options))
 
 
 def _validate(file: Path) -> None:
