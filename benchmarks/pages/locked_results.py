@@ -23,7 +23,7 @@ def experiment(name: str, title: str) -> str:
     header = [results["metric"], *(f"{model}, {m['epochs']} epochs" for model, m in models.items())]
     rows = [[name, *(show_figure(m["rows"].get(name)) for m in models.values())] for name in names]
     if published:
-        header.append("*published* (VGG-16, 200 epochs)")
+        header.append("*published*")
         for row in rows:
             row.append(f"*{published[row[0]]} %*" if row[0] in published else "")
     equal = "; ".join(
@@ -131,8 +131,11 @@ def speed() -> str:
 
 def section() -> str:
     parts = [
-        experiment("privdl-access", "Classification with and without the key (PrivDL's first table)"),
-        experiment("privdl-access-110", "The same with PreResNet-110"),
+        experiment(
+            "privdl-access",
+            "Classification with and without the key (PrivDL's first table, VGG-16; published after 200 epochs)",
+        ),
+        experiment("privdl-access-110", "The same with PreResNet-110 (of PrivDL's second table)"),
         pretrained(),
         experiment("privdl-segmentation", "Segmentation with and without the key"),
         equality(),

@@ -80,7 +80,7 @@ def _tabulate(results: dict[str, Any]) -> list[str]:
         for row, figure in measured["rows"].items():
             spread = f" ({figure['min']:.2%} to {figure['max']:.2%})" if figure["runs"] > 1 else ""
             published = results["published"].get(row)
-            beside = "" if published is None else f"   [published, VGG-16: {published} %]"
+            beside = "" if published is None else f"   [published: {published} %]"
             lines.append(f"  {row:32} {figure['mean']:7.2%}{spread}{beside}")
         equal = measured["equality"]
         lines.append(f"  with the key: {equal['same']} of {equal['of']} decisions equal to the plain model's")

@@ -88,7 +88,7 @@ class Contract:
 
     def check_values(self, images: NDArray[Any], allow_plain: bool) -> None:
         """Raise RequestError (422) for values that no ciphertext has."""
-        if images.dtype != np.uint8 and not np.isfinite(images).all():
+        if images.dtype != np.uint8 and not np.isfinite([images.min(), images.max()]).all():
             raise unfit("the images hold numbers that are not finite")
         if self.statistics is None or self.scheme.get("cipher") == PLAIN:
             return
