@@ -157,6 +157,7 @@ def test_starts_have_the_variances_of_natural_images(start, place):
     assert np.array_equal(other.matrices, inverse.matrices) == (start == "whitened")
 
 
+@pytest.mark.full
 def test_it_mends_a_map_and_leaves_a_right_one(place):
     """Colours mixed up by a third of their contrast come right; the true map stays, and has nothing to gain."""
     plain, ct = read(place, "plain", "train"), read(place, "plain", "train")

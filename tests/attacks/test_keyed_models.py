@@ -37,6 +37,7 @@ def test_a_locked_model_gives_the_permutation_away(inner: str, backend: str) -> 
     assert result.details["key_recovered"]
 
 
+@pytest.mark.full
 def test_vgg_with_pooling_too() -> None:
     torch.manual_seed(0)
     plain = cl.create_model("vgg16_cifar", 10).eval()

@@ -74,6 +74,7 @@ def test_the_worst_case_of_every_threat_model_comes_first() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_same_results_with_any_number_of_workers_and_in_any_order(sealed: Path) -> None:
     _, target = open_target(sealed, "pe", Key(bytes(range(32))))
     attacks = [ATTACKS[name] for name in ("minimum-difference", "known-plaintext", "chosen-plaintext")]

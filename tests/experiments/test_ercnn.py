@@ -243,6 +243,7 @@ def test_warming_up_moves_the_adaptation_network_and_the_classifier_alone(sealed
     assert (found["then"]["backbone.bn.running_mean"] != found["start"]["backbone.bn.running_mean"]).any()
 
 
+@pytest.mark.full
 def test_a_job_killed_in_its_third_round_ends_with_the_same_bytes(sealed, tmp_path):
     """A real kill -9, with a warm-up in each round, after which only some parameters have momentum."""
     options = {"model": "preresnet20", "rounds": 4, "epochs": 2, "warm-up": 1, "batch-size": 20, "threads": 1}

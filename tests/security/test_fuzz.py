@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reas
 SEED = 20261124
 INPUTS = {
     **{"key": 400, "manifest": 500, "shard": 350, "journal": 40, "run": 80, "image": 400, "parquet": 100},
-    **{"journal-2": 40, "rotation": 40, "map": 200, "cifar": 100, "toml": 80, "cli": 36, "process": 4},
+    **{"journal-2": 40, "rotation": 40, "map": 200, "cifar": 100, "toml": 80, "cli": 36, "process": 2},
     **{"request": 400, "answer": 300},
 }
 
