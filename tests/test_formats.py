@@ -13,7 +13,8 @@ from cipherlens.ciphers import create_cipher
 from cipherlens.data.sealed import job
 from cipherlens.data.sealed import seal as sealing
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.shards import SealOptions, name_images
+from cipherlens.data.sealed.reading import SealOptions
+from cipherlens.data.sealed.shards import name_images
 from cipherlens.data.sealed.unseal import decrypt_batch, unseal
 from cipherlens.keys import Key
 

@@ -17,8 +17,8 @@ from cipherlens.api.front_end import find_map
 from cipherlens.attacks.model.adaptation import AdaptationAttack
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.seal import seal
-from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.evaluation.harness import evaluate
 from cipherlens.evaluation.load import load_target
 from cipherlens.experiments.cells import load_or_make_key

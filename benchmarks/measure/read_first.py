@@ -24,8 +24,8 @@ from cipherlens.attacks.model.networks import load_prior_network
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.estimated_inverse import BlockInverse, EstimatedInverse, Target
 from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.seal import seal
-from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.unseal import save_png
 from cipherlens.data.sources.base import pick_evenly
 from cipherlens.data.sources.registry import open_source

@@ -16,8 +16,9 @@ import numpy as np
 
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.images import Preprocess
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.seal import plan_job, seal
-from cipherlens.data.sealed.shards import SealOptions, ShardTask
+from cipherlens.data.sealed.shards import ShardTask
 from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.data.sources.registry import canonical_source, open_source
 from cipherlens.keys import Key

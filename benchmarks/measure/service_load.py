@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 import cipherlens as cl
-from cipherlens.client.wire import LENGTH_HEADER, read_answer, write_request
+from cipherlens.client.wire import read_answer, write_request
+from cipherlens.inference import LENGTH_HEADER
 from cipherlens.records import write_record
 from cipherlens.service.models import ServedModel, open_models
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from cipherlens.ciphers.estimated_inverse import EstimatedInverse
     from cipherlens.data.images import Preprocess
     from cipherlens.data.sealed.dataset import SealedDataset
+    from cipherlens.data.sealed.reading import SealOptions
     from cipherlens.data.sealed.seal import seal
-    from cipherlens.data.sealed.shards import SealOptions
     from cipherlens.data.sealed.unseal import unseal
     from cipherlens.integrations import hub as hub
     from cipherlens.integrations import transforms as transforms
@@ -53,7 +53,7 @@ _LAZY = {
     "Client": "cipherlens.client",
     "EstimatedInverse": "cipherlens.ciphers.estimated_inverse",
     "Preprocess": "cipherlens.data.images",
-    "SealOptions": "cipherlens.data.sealed.shards",
+    "SealOptions": "cipherlens.data.sealed.reading",
     "SealedDataset": "cipherlens.data.sealed.dataset",
     "TrainConfig": "cipherlens.training.config",
     "TrainResult": "cipherlens.api.training",

@@ -14,8 +14,8 @@ import cipherlens as cl
 from cipherlens.attacks import get_attack
 from cipherlens.auditing.jobs import Job, Outcome, keep_best, plan_all_jobs
 from cipherlens.ciphers import create_cipher
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.seal import seal
-from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.attackers import load_targets
 from cipherlens.evaluation.harness import evaluate

@@ -14,8 +14,8 @@ from cipherlens.attacks import get_attack
 from cipherlens.auditing.jobs import plan_all_jobs
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.seal import seal
-from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sources.registry import open_source
 from cipherlens.evaluation.attackers import load_targets
 from cipherlens.evaluation.load import NO_IMAGES

@@ -15,8 +15,8 @@ from cipherlens.data.images import Item, Preprocess, draw_variant
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.job import plan_job
 from cipherlens.data.sealed.journal import Journal
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.seal import seal
-from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sources.augmented import augment
 from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import DataError, UsageError

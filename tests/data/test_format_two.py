@@ -12,8 +12,8 @@ from cipherlens.data.sealed import job
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.journal import Journal
 from cipherlens.data.sealed.manifest import Manifest, parse_manifest, write_manifest
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.seal import seal
-from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.unseal import unseal
 from cipherlens.errors import DataError
 from cipherlens.keys import Key

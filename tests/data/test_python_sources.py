@@ -12,7 +12,7 @@ import torchvision
 from PIL import Image
 
 import cipherlens as cl
-from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sources.python.hugging_face import open_folder
 from cipherlens.data.sources.registry import open_source
 from tests.data.python_sets import LABELS, PIXELS, Broken, Made

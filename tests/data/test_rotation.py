@@ -11,9 +11,9 @@ from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed import job, rotation
 from cipherlens.data.sealed import seal as sealing
 from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.rotation import JOURNAL, discard_rotation, rotate_key
 from cipherlens.data.sealed.seal import seal
-from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.unseal import unseal
 from cipherlens.errors import CipherlensError, DataError, KeyFailureError, UsageError
 from cipherlens.keys import Key

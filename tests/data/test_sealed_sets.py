@@ -20,8 +20,8 @@ from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed import job
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.job import plan_job
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.seal import seal
-from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.unseal import unseal
 from cipherlens.data.sources.base import pick_evenly
 from cipherlens.data.sources.registry import open_source

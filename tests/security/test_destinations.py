@@ -9,7 +9,8 @@ import pytest
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.sealed import shards
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.shards import SealOptions, ShardMaker
+from cipherlens.data.sealed.reading import SealOptions
+from cipherlens.data.sealed.shards import ShardMaker
 from cipherlens.data.sources.registry import canonical_source
 from cipherlens.errors import DataError
 from cipherlens.keys import Key

@@ -17,8 +17,8 @@ from PIL import Image
 from cipherlens.ciphers import create_cipher
 from cipherlens.data import images
 from cipherlens.data.images import IGNORED, Item, Preprocess, resize_and_crop
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.seal import seal
-from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.errors import DataError, UsageError
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n%%EndComments\nshowpage\n%%EOF\n"

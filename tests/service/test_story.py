@@ -283,6 +283,8 @@ def test_answers_are_not_mixed(runs: Path, photos: list[Path], tmp_path: Path, c
         assert code == 0 and len(out.read_text().splitlines()) == 5, err
         assert ask("--out", out, "--model", "other")[0] == 2
         assert ask("--out", out, "--top", 1)[0] == 2
+        elsewhere = call("query", "http://127.0.0.1:1", *photos[:4], *options, "--out", out)
+        assert elsewhere[0] == 2 and "another question" in elsewhere[2]
         out.write_text(out.read_text()[:-9])
         photos[0].write_bytes(photos[7].read_bytes())
         code, again, _ = ask("--out", out)

@@ -21,8 +21,8 @@ from cipherlens.ciphers.estimated_inverse import EstimatedInverse, PositionInver
 from cipherlens.ciphers.exact_inverse import invert  # noqa: E402
 from cipherlens.data.images import Preprocess  # noqa: E402
 from cipherlens.data.sealed.dataset import SealedDataset  # noqa: E402
+from cipherlens.data.sealed.reading import SealOptions  # noqa: E402
 from cipherlens.data.sealed.seal import seal  # noqa: E402
-from cipherlens.data.sealed.shards import SealOptions  # noqa: E402
 from cipherlens.data.synthetic import dataset as synthetic  # noqa: E402
 from cipherlens.errors import DataError, ShapeError, UsageError  # noqa: E402
 from cipherlens.evaluation.load import load_view  # noqa: E402

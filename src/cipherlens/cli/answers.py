@@ -26,6 +26,7 @@ class Answers:
 
     def __init__(self, file: Path | None, about: Mapping[str, Any], key: Key) -> None:
         self._file, self._about, self._secret = file, dict(about), key.subkey("answers").to_bytes()
+        self._hashes: dict[str, str] = {}
         self._known: dict[tuple[str, str], dict[str, float]] = {}
         if file is not None:
             self._open(file)
@@ -68,5 +69,8 @@ class Answers:
             write_atomic(file, (text.rpartition("\n")[0] + "\n").encode())
 
     def _name(self, item: Item) -> tuple[str, str]:
-        content = item.content.read_bytes() if isinstance(item.content, Path) else bytes(item.content)  # type: ignore[arg-type]
-        return item.name, hmac.digest(self._secret, content, "sha256").hex()[:32]
+        if item.name not in self._hashes:  # each photo is read once
+            content = item.content.read_bytes() if isinstance(item.content, Path) else item.content
+            assert isinstance(content, bytes)
+            self._hashes[item.name] = hmac.digest(self._secret, content, "sha256").hex()[:32]
+        return item.name, self._hashes[item.name]

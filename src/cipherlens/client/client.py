@@ -8,15 +8,10 @@ from typing import Any
 
 import httpx
 
-from cipherlens.client.asking import Answer, ModelChanged, Questions, choose_pause
+from cipherlens.client.asking import Answer, Conversation, Pause, Step, Work
 from cipherlens.client.line import describe_line
-from cipherlens.client.sealing import Prediction, list_items
-from cipherlens.data.images import Item
-from cipherlens.errors import CipherlensError
+from cipherlens.client.sealing import Prediction
 from cipherlens.keys import Key
-
-_ATTEMPTS_AFTER_CHANGE = 3
-"""How often images are sealed anew, where the server's model changes meanwhile. Chosen by hand."""
 
 
 class _Base:
@@ -42,7 +37,7 @@ class _Base:
         seconds: float = 60.0,
     ) -> None:
         self._line = describe_line(url, token, ca, certificate) | {"timeout": seconds}
-        self._questions = Questions(model, key, scheme, batch)
+        self._conversation = Conversation(model, key, scheme, batch)
 
 
 class Client(_Base):
@@ -59,10 +54,13 @@ class Client(_Base):
         scheme: then nothing was sent. Raises DataError for an image that cannot be decoded, CipherlensError where
         the server refuses, or cannot be reached after several attempts.
         """
-        items, found = list_items(images), list[Prediction]()
-        while len(found) < len(items):
-            found += self._classify_some(items[len(found) :])
-        return found
+        steps, result = self._conversation.classify(images), None
+        while True:
+            try:
+                step = steps.send(result)
+            except StopIteration as end:
+                return list(end.value)
+            result = self._do(step)
 
     def close(self) -> None:
         """Close its connections."""
@@ -74,37 +72,19 @@ class Client(_Base):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _classify_some(self, items: Sequence[Item]) -> list[Prediction]:
-        asking = self._questions
-        for _ in range(_ATTEMPTS_AFTER_CHANGE):
-            if asking.sealer is None:
-                asking.learn(self._send("GET", asking.place).content)
-            question = asking.write(items)
-            try:
-                answer = self._send("POST", f"{asking.place}/infer", question.body, question.headers)
-            except ModelChanged:
-                asking.sealer = None
-                continue
-            return asking.read(answer, question)
-        raise CipherlensError("the server's model changes all the time", hint="try again later")
-
-    def _send(
-        self, method: str, place: str, body: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> Answer:
-        attempt = 0
-        while True:
-            outcome: Answer | httpx.RequestError
-            try:
-                with self._http.stream(method, place, content=body, headers=headers) as response:
-                    outcome = Answer(response)
-                    for part in response.iter_raw():
-                        outcome.add(part)
-                if outcome.status == httpx.codes.OK:
-                    return outcome
-            except httpx.RequestError as error:
-                outcome = error
-            time.sleep(choose_pause(attempt, outcome))
-            attempt += 1
+    def _do(self, step: Step) -> Any:
+        if isinstance(step, Work):
+            return step.function()
+        if isinstance(step, Pause):
+            return time.sleep(step.seconds)
+        try:
+            with self._http.stream(step.method, step.place, content=step.body, headers=step.headers) as response:
+                answer = Answer(response)
+                for part in response.iter_raw():
+                    answer.add(part)
+                return answer
+        except httpx.RequestError as error:
+            return error
 
 
 class AsyncClient(_Base):
@@ -116,10 +96,13 @@ class AsyncClient(_Base):
 
     async def classify(self, images: Sequence[Any]) -> list[Prediction]:
         """As :meth:`Client.classify`. Images are prepared in a thread, those of a request at a time."""
-        items, found = list_items(images), list[Prediction]()
-        while len(found) < len(items):
-            found += await self._classify_some(items[len(found) :])
-        return found
+        steps, result = self._conversation.classify(images), None
+        while True:
+            try:
+                step = steps.send(result)
+            except StopIteration as end:
+                return list(end.value)
+            result = await self._do(step)
 
     async def close(self) -> None:
         """Close its connections."""
@@ -131,34 +114,17 @@ class AsyncClient(_Base):
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _classify_some(self, items: Sequence[Item]) -> list[Prediction]:
-        asking = self._questions
-        for _ in range(_ATTEMPTS_AFTER_CHANGE):
-            if asking.sealer is None:
-                asking.learn((await self._send("GET", asking.place)).content)
-            question = await asyncio.to_thread(asking.write, items)
-            try:
-                answer = await self._send("POST", f"{asking.place}/infer", question.body, question.headers)
-            except ModelChanged:
-                asking.sealer = None
-                continue
-            return asking.read(answer, question)
-        raise CipherlensError("the server's model changes all the time", hint="try again later")
-
-    async def _send(
-        self, method: str, place: str, body: bytes | None = None, headers: dict[str, str] | None = None
-    ) -> Answer:
-        attempt = 0
-        while True:
-            outcome: Answer | httpx.RequestError
-            try:
-                async with self._http.stream(method, place, content=body, headers=headers) as response:
-                    outcome = Answer(response)
-                    async for part in response.aiter_raw():
-                        outcome.add(part)
-                if outcome.status == httpx.codes.OK:
-                    return outcome
-            except httpx.RequestError as error:
-                outcome = error
-            await asyncio.sleep(choose_pause(attempt, outcome))
-            attempt += 1
+    async def _do(self, step: Step) -> Any:
+        if isinstance(step, Work):
+            return await asyncio.to_thread(step.function)
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.seconds)
+        sent = self._http.stream(step.method, step.place, content=step.body, headers=step.headers)
+        try:
+            async with sent as response:
+                answer = Answer(response)
+                async for part in response.aiter_raw():
+                    answer.add(part)
+                return answer
+        except httpx.RequestError as error:
+            return error

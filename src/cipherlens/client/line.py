@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cipherlens.errors import UsageError
+from cipherlens.inference import LOOPBACK
 
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,512}")
 
 
@@ -35,7 +35,7 @@ def describe_line(
         token = token.strip()
         if not _TOKEN.fullmatch(token):  # its text is not shown
             raise UsageError("the token is empty, or has signs that none has", hint="give it as it was shown")
-        if not secure and host not in _LOOPBACK:
+        if not secure and host not in LOOPBACK:
             raise UsageError("the token would go out unencrypted", hint="use https")
         headers["Authorization"] = f"Bearer {token}"
     verify: ssl.SSLContext | bool = True

@@ -5,12 +5,14 @@ import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cipherlens.ciphers import BoundCipher
 from cipherlens.data.images import Item, check_shape, pad_to
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.spec import CipherSpec
@@ -53,10 +55,13 @@ class Sealer:
     """Images that the server takes at once."""
     pinned: bool
 
+    @cached_property
+    def _bound(self) -> BoundCipher:
+        return self.scheme.bind(self.key)
+
     def fit(self, batch: int) -> int:
         """Images for one request: at most ``batch``, what the server takes, and some megabytes."""
-        bound = self.scheme.bind(self.key)
-        size = int(np.prod(bound.ct_shape)) * np.dtype(bound.ct_dtype).itemsize
+        size = int(np.prod(self._bound.ct_shape)) * np.dtype(self._bound.ct_dtype).itemsize
         return max(1, min(batch, self.most, _REQUEST_BYTES // size))
 
     def seal(self, items: Sequence[Item]) -> NDArray[Any]:
@@ -68,7 +73,7 @@ class Sealer:
         # No two queries have the same image key.
         ids = [f"query/{secrets.token_hex(16)}" for _ in items]
         plain = pad_to(np.stack(pixels), scheme.padded_shape)
-        sealed = np.asarray(scheme.bind(self.key).encrypt(plain, ids))
+        sealed = np.asarray(self._bound.encrypt(plain, ids))
         if not self.pinned and _show_plain(plain, sealed):
             raise KeyFailureError("under the server's scheme an image stays as it is", hint=_NOTHING_SENT)
         return sealed
@@ -110,7 +115,7 @@ def choose_sealer(metadata: Any, key: Key, pinned: CipherSpec | None) -> Sealer:
             hint="give the key that its images were sealed with",
         )
     asked = scheme.create_cipher()
-    if pinned is not None and _list_facts(scheme) != _list_facts(pinned):
+    if pinned is not None and scheme.to_json() != pinned.to_json():
         raise KeyFailureError(
             f"the server asks for {asked!r}, your images are sealed with {pinned.create_cipher()!r}, or otherwise",
             hint=_NOTHING_SENT,
@@ -150,7 +155,3 @@ def _show_plain(plain: NDArray[np.uint8], sealed: NDArray[Any]) -> bool:
         return False
     values = sealed.astype(np.float32) * (1 if sealed.dtype == np.uint8 else 255)
     return bool((np.abs(values - plain) < 0.5).all((1, 2, 3)).any())
-
-
-def _list_facts(scheme: CipherSpec) -> dict[str, Any]:
-    return CipherSpec.from_json(scheme.to_json()).to_json()

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.errors import DataError
+from cipherlens.inference import IMAGES, LENGTH_HEADER, PROBABILITIES
 
-LENGTH_HEADER = "Inference-Header-Content-Length"
 _DATATYPES = {"uint8": "UINT8", "float32": "FP32"}
-PROBABILITIES = "probabilities"
 
 
 def write_request(images: NDArray[Any], request_id: str, said: Mapping[str, str]) -> tuple[bytes, dict[str, str]]:
@@ -21,7 +20,7 @@ def write_request(images: NDArray[Any], request_id: str, said: Mapping[str, str]
     ``said``: for which model they are (key_fingerprint, cipher, model_id).
     """
     data = np.ascontiguousarray(images, images.dtype.newbyteorder("<")).tobytes()
-    tensor = {"name": "images", "shape": list(images.shape), "datatype": _DATATYPES[images.dtype.name]}
+    tensor = {"name": IMAGES, "shape": list(images.shape), "datatype": _DATATYPES[images.dtype.name]}
     asked = {
         "id": request_id,
         "parameters": dict(said),

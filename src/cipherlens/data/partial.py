@@ -50,6 +50,12 @@ def partial_folder(out: Path) -> Iterator[Path]:
             base.rmdir()
 
 
+def require_empty(out: Path) -> None:
+    """Raise UsageError where a destination is a file, or a folder that holds something."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is not empty", hint="choose a new destination")
+
+
 def discard_leftovers(parent: Path) -> list[Path]:
     """Remove the unfinished results of killed runs in ``parent`` and return their paths; those in use stay."""
     base, removed = name_base(parent), []

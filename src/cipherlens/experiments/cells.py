@@ -10,8 +10,8 @@ from cipherlens.attacks.base import to_unit
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
 from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.seal import seal
-from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.data.sources.base import pick_evenly
 from cipherlens.experiments.reporting import Reporter

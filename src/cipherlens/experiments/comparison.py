@@ -11,7 +11,7 @@ import numpy as np
 
 from cipherlens.ciphers import BoundCipher, create_cipher
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.spec import PLAIN
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.harness import evaluate

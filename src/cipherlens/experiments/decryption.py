@@ -12,7 +12,7 @@ from cipherlens.attacks.base import Attack
 from cipherlens.attacks.model.adaptation import AdaptationAttack
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sources.base import pick_evenly
 from cipherlens.data.sources.imagenet21k import Choice, choose_from
 from cipherlens.evaluation.harness import Evaluation, evaluate

@@ -10,7 +10,7 @@ import numpy as np
 from cipherlens.attacks.model.adaptation import AdaptationAttack
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.harness import evaluate
 from cipherlens.evaluation.load import load_target

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.sealed.dataset import SealedDataset, SealedSplit
-from cipherlens.data.sealed.shards import SealOptions
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sources.base import pick_evenly
 from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import UsageError

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cipherlens.data.output_lock import refuse_inside
-from cipherlens.data.partial import PRIVATE_FOLDER, move_into_place, partial_folder
+from cipherlens.data.partial import PRIVATE_FOLDER, move_into_place, partial_folder, require_empty
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sealed.tables import Tensors, describe_facts, make_table, name_split
-from cipherlens.errors import UsageError, unknown_name
+from cipherlens.errors import unknown_name
 from cipherlens.files import write_new
 from cipherlens.holders import CLIENT
 
@@ -44,8 +44,7 @@ def export_data(
         raise unknown_name("format", to, _WRITERS)
     dataset, out = SealedDataset.open(sealed), Path(out)
     refuse_inside(out, dataset.root)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is not empty", hint="choose a new destination")
+    require_empty(out)
     with partial_folder(out) as partial:
         folder = partial / "data"
         folder.mkdir(PRIVATE_FOLDER if dataset.spec.holder == CLIENT else _PUBLIC_FOLDER)

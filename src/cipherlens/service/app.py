@@ -10,20 +10,20 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
+import torch
 from fastapi import FastAPI, Request, Response
-from numpy.typing import NDArray
 from starlette.exceptions import HTTPException
 
+from cipherlens.inference import LENGTH_HEADER, LOGITS, PROBABILITIES
 from cipherlens.service.batching import Batcher, Limits
 from cipherlens.service.contract import OUTPUTS, VERSION
 from cipherlens.service.errors import RequestError
 from cipherlens.service.figures import Figures
 from cipherlens.service.intake import read_body, run_unless_gone
 from cipherlens.service.models import ServedModel
-from cipherlens.service.protocol import LENGTH_HEADER, parse_request, unpack, write_answer
 from cipherlens.service.protocol import Request as Asked
-from cipherlens.service.tokens import Guard, Token
+from cipherlens.service.protocol import parse_request, unpack, write_answer
+from cipherlens.service.tokens import Guard
 
 _VERSION = version("cipherlens")
 LOG = logging.getLogger("cipherlens.service")
@@ -53,10 +53,10 @@ class Server:
         self.figures.batch.labels(name).observe(images)
         self.figures.queue.labels(name).set(waiting)
 
-    def admit(self, request: Request, model: str | None = None) -> Token | None:
-        """The token of a request. Raises RequestError (401, 403, 429) where it may not ask."""
+    def admit(self, request: Request, model: str | None = None) -> None:
+        """Raise RequestError (401, 403, 429) where a request has no token by which it may ask."""
         if self.guard is None:
-            return None
+            return
         word, _, secret = request.headers.get("authorization", "").partition(" ")
         token = self.guard.find(secret.strip()) if word.lower() == "bearer" else None
         if token is None:
@@ -66,7 +66,6 @@ class Server:
         wait = self.guard.wait(token)
         if wait:
             raise RequestError(429, "rate", "this token is used too often", wait)
-        return token
 
     def find(self, name: str, version: str) -> ServedModel:
         """A model by name. Raises RequestError (404) for another."""
@@ -85,8 +84,8 @@ class Server:
         except TimeoutError:
             raise RequestError(504, "timeout", f"no answer within {self.limits.seconds:g} s") from None
         self.figures.images.labels(name).inc(len(asked.images))
-        found = {"logits": lambda: logits, "probabilities": lambda: _softmax(logits)}
-        outputs = {wanted: found[wanted]() for wanted in asked.outputs or OUTPUTS}
+        found = {LOGITS: logits, PROBABILITIES: torch.from_numpy(logits).softmax(1).numpy()}
+        outputs = {wanted: found[wanted] for wanted in asked.outputs or OUTPUTS}
         content, headers = write_answer(name, VERSION, asked, outputs)
         return Response(content, headers=headers)
 
@@ -201,8 +200,3 @@ class Watch:
 
 def _answer(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(json.dumps(content), status, headers, media_type="application/json")
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    shifted = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(1, keepdims=True), np.float32)

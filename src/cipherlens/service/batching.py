@@ -15,6 +15,7 @@ from cipherlens.errors import UsageError
 from cipherlens.service.errors import RequestError, unfit
 
 Compute = Callable[[NDArray[Any]], NDArray[np.float32]]
+"""Function from images (N, C, H, W) to logits (N, classes), or (N, classes, H, W)."""
 RETRY_SECONDS = 1.0
 """After how long a refused client may come again. Chosen by hand."""
 

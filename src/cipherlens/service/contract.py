@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from cipherlens.data.sealed.spec import PLAIN
 from cipherlens.data.statistics import Statistics
 from cipherlens.files import canonical_json
+from cipherlens.inference import IMAGES, LOGITS, PROBABILITIES
 from cipherlens.service.errors import RequestError, unfit
 from cipherlens.service.protocol import Input, Parameters
 
-IMAGES = "images"
-OUTPUTS = ("logits", "probabilities")
+OUTPUTS = (LOGITS, PROBABILITIES)
 VERSION = "1"
 _OIP = {"uint8": ("UINT8",), "float32": ("FP32", "FP16", "BF16")}
 """Datatypes in which images of a dtype may come."""

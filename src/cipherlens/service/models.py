@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +17,10 @@ from cipherlens.data.statistics import Statistics
 from cipherlens.errors import CipherlensError, DataError, UsageError
 from cipherlens.keys import Key
 from cipherlens.schema import parse
+from cipherlens.service.batching import Compute
 from cipherlens.service.contract import Contract
 from cipherlens.training.run.load import Run, find_weights, open_run
 from cipherlens.training.run.record import read_record
-
-Compute = Callable[[NDArray[Any]], NDArray[np.float32]]
-"""Function from images (N, C, H, W) to logits (N, classes), or (N, classes, H, W)."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 

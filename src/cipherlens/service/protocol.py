@@ -15,9 +15,9 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from cipherlens.inference import LENGTH_HEADER
 from cipherlens.service.errors import RequestError, malformed, unfit
 
-LENGTH_HEADER = "Inference-Header-Content-Length"
 DATATYPES = {"UINT8": "<u1", "FP16": "<f2", "FP32": "<f4", "BF16": "<u2"}
 """Datatypes of inputs, as NumPy reads their bytes. BF16 is the upper half of FP32."""
 _BINARY_ONLY = ("FP16", "BF16")

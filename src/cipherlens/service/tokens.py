@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from cipherlens.data.output_lock import hold_folder
+from cipherlens.data.sealed.manifest import Moment, tell_time
 from cipherlens.errors import DataError, UsageError
 from cipherlens.files import write_atomic
 from cipherlens.schema import Sha256
@@ -27,7 +28,6 @@ PREFIX = "clt_"
 """Start of every token, by which scanners for secrets can know it."""
 _BYTES = 32
 _MOST_DAYS = 3650
-Moment = Annotated[str, Meta(pattern="^([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$")]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _make(
     if days is not None and not 1 <= days <= _MOST_DAYS:
         raise UsageError(f"a token is valid for 1 to {_MOST_DAYS} days")
     secret = PREFIX + secrets.token_urlsafe(_BYTES)
-    end = "" if days is None else _say(datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days))
+    end = "" if days is None else tell_time(datetime.timedelta(days=days))
     token = Token(name, hash_token(secret), models, end, rate)
     try:
         msgspec.convert(asdict(token), Token)
@@ -149,7 +149,3 @@ def _changing(file: Path) -> Iterator[list[Token]]:
         known = read_tokens(file) if file.exists() else []
         yield known
         write_atomic(file, json.dumps([asdict(token) for token in known], indent=1).encode() + b"\n")
-
-
-def _say(moment: datetime.datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

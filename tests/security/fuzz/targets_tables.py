@@ -55,8 +55,8 @@ class SourceTarget(Target):
         from cipherlens.cli.commands.inspect import describe
         from cipherlens.data.images import Preprocess
         from cipherlens.data.sealed.dataset import SealedDataset
+        from cipherlens.data.sealed.reading import SealOptions
         from cipherlens.data.sealed.seal import seal
-        from cipherlens.data.sealed.shards import SealOptions
         from cipherlens.errors import CipherlensError
 
         out = root.with_name(f"{root.name}-out")

@@ -20,8 +20,8 @@ from cipherlens.cli.options.keys import ClientKey, GivenKey, ask_passphrase
 from cipherlens.cli.options.types import IMAGES, KEY, WORK, Discard, Flag, Json, OptionalWhole
 from cipherlens.data.partial import discard_leftovers
 from cipherlens.data.sealed.job import plan_job
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.seal import SealReport, seal
-from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.unseal import read_with_map, unseal
 from cipherlens.data.sources.registry import canonical_source
 from cipherlens.data.sources.subsets import parse_classes

@@ -14,8 +14,8 @@ from cipherlens.cli.console import emit, progress_bar, say
 from cipherlens.cli.options.types import Json, Whole
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.seal import seal
-from cipherlens.data.sealed.shards import SealOptions
 from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.data.sources.folder import IMAGE_SUFFIXES
 from cipherlens.data.sources.registry import open_source

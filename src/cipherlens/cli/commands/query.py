@@ -43,7 +43,7 @@ def query(
     if top < 1:
         raise UsageError("--top is at least 1")
     items, key = list_images(images), keys.load()
-    about = {"answers": FORMAT, "model": server.model, "key_fingerprint": key.fingerprint, "top": top}
+    about = {"answers": FORMAT, "url": url, "model": server.model, "key_fingerprint": key.fingerprint, "top": top}
     answers = Answers(out, about, key)
     todo = [item for item in items if item not in answers]
     token = None if server.token_file is None else _read_token(server.token_file)

@@ -9,9 +9,10 @@ from cyclopts import App, Parameter
 
 from cipherlens.cli.console import emit, say
 from cipherlens.cli.options.keys import GivenKey
-from cipherlens.cli.options.service import LINE, LimitOptions, PlaceOptions
+from cipherlens.cli.options.service import LINE, LimitOptions
 from cipherlens.cli.options.types import Json, OptionalWhole
 from cipherlens.errors import UsageError
+from cipherlens.service.place import Place
 
 token = App(name="token", help="Make and revoke the tokens of a server.")
 TokenFile = Annotated[Path, Parameter(name="--file")]
@@ -22,7 +23,7 @@ def serve(
     weights: Literal["best", "last"] = "last",
     tokens: Annotated[Path | None, Parameter(group=LINE)] = None,
     keys: GivenKey = GivenKey(),
-    place: PlaceOptions = PlaceOptions(),
+    place: Annotated[Place, Parameter(name="*", group=LINE, negative=())] = Place(),
     limits: LimitOptions = LimitOptions(),
 ) -> None:
     """Answer on sealed images over the Open Inference Protocol v2, until it is stopped.
@@ -41,16 +42,13 @@ def serve(
         from cipherlens.service.app import Server, create_app
         from cipherlens.service.batching import Limits
         from cipherlens.service.models import open_models
-        from cipherlens.service.serve import Place
         from cipherlens.service.serve import serve as run
         from cipherlens.service.tokens import Guard, read_tokens
     except ImportError as error:
         raise UsageError(
             f"a server needs the package {error.name}", hint="pip install 'cipherlens[serve]'"
         ) from None
-    where = Place(
-        place.host, place.port, place.tls_cert, place.tls_key, place.client_ca, place.plain_http_to_others
-    )
+    place.check()
     if tokens is not None:
         read_tokens(tokens)
     bounds = Limits(
@@ -61,10 +59,10 @@ def serve(
     log.setLevel(logging.INFO)
     log.addHandler(logging.StreamHandler(sys.stderr))
     log.propagate = False  # each request is one line
-    say(*(f"{where.url}/v2/models/{name}" for name in server.models))
+    say(*(f"{place.url}/v2/models/{name}" for name in server.models))
     if tokens is None:
         say("note: everybody who reaches this port may ask; --tokens FILE changes that")
-    run(create_app(server), where)
+    run(create_app(server), place)
 
 
 @token.command

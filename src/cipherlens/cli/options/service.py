@@ -1,33 +1,14 @@
-"""Where a server listens, and what it takes at most; how a client reaches it."""
+"""What a server takes at most; how a client reaches it."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from cyclopts import Group, Parameter
 
-from cipherlens.cli.options.types import Flag, Whole
+from cipherlens.cli.options.types import Whole
 
 LINE = Group("The line", sort_key=20)
 LIMITS = Group("Limits", sort_key=21)
-
-
-@Parameter(name="*", group=LINE)
-@dataclass(frozen=True, kw_only=True)
-class PlaceOptions:
-    """Where a server listens."""
-
-    host: str = "127.0.0.1"
-    """Address to listen on; another than loopback needs TLS."""
-    port: Whole = 8000
-    """Port to listen on."""
-    tls_cert: Path | None = None
-    """Certificate, as PEM."""
-    tls_key: Path | None = None
-    """Its private key, as PEM."""
-    client_ca: Path | None = None
-    """Take only clients whose certificate this authority has signed."""
-    plain_http_to_others: Flag = False
-    """Listen beyond loopback without TLS: others on the way can read tokens and answers."""
 
 
 @Parameter(name="*", group=LIMITS)

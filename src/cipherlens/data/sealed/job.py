@@ -9,7 +9,8 @@ import numpy as np
 from cipherlens.ciphers import Cipher
 from cipherlens.ciphers.structure import KeyStructure, Kind, Scope
 from cipherlens.data.sealed.manifest import draw_id
-from cipherlens.data.sealed.shards import SealOptions, ShardTask, complete, narrow, tag_source
+from cipherlens.data.sealed.reading import SealOptions
+from cipherlens.data.sealed.shards import ShardTask, complete, narrow, tag_source
 from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sources.augmented import choose_positions
 from cipherlens.data.sources.base import Source, require_split

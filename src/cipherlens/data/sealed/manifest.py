@@ -65,9 +65,9 @@ def draw_id() -> str:
     return secrets.token_hex(16)
 
 
-def tell_time() -> str:
-    """Now, in UTC, to the second."""
-    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def tell_time(ahead: datetime.timedelta = datetime.timedelta()) -> str:
+    """Now, or so much later, in UTC, to the second."""
+    return (datetime.datetime.now(datetime.UTC) + ahead).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def tag(key: Key, value: Any) -> str:

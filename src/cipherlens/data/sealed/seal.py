@@ -21,7 +21,8 @@ from cipherlens.data.sealed.manifest import (
     tell_time,
     write_manifest,
 )
-from cipherlens.data.sealed.shards import SealOptions, ShardMaker, make_shards, remove_temporary, require_places
+from cipherlens.data.sealed.reading import SealOptions
+from cipherlens.data.sealed.shards import ShardMaker, make_shards, remove_temporary, require_places
 from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sources.folder import count_unopened
 from cipherlens.data.sources.registry import Given, canonical_source

@@ -4,7 +4,7 @@ import hashlib
 import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.ciphers import BoundCipher, Cipher
-from cipherlens.data.conversion import TURNED
-from cipherlens.data.images import IGNORED, Item, Preprocess, check_shape, pad_to
+from cipherlens.data.images import pad_to
 from cipherlens.data.sealed.manifest import SHARDS, Shard, tag
+from cipherlens.data.sealed.reading import SealOptions, read_images
 from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sealed.tensors import serialize
 from cipherlens.data.sealed.workers import run_in_processes
@@ -27,36 +27,6 @@ from cipherlens.errors import DataError, UsageError
 from cipherlens.escaping import escape_terminal
 from cipherlens.files import write_temporary
 from cipherlens.keys import Key
-
-_READ_AT_ONCE = 32
-"""Images that are read from a source at a time. A limit on memory."""
-
-
-@dataclass(frozen=True)
-class SealOptions:
-    """Choices of a sealing job besides cipher and key.
-
-    ``hold_out``: of a labelled source without splits, every so many images of each class become the test split (0:
-    none; None: every fifth, where some class has five).
-    """
-
-    preprocess: Preprocess = field(default_factory=Preprocess)
-    splits: tuple[str, ...] = ()
-    limit: int | None = None
-    on_error: str = "stop"
-    keep_names: bool = False
-    workers: int = 1
-    augment: int = 0
-    classes: tuple[str, ...] = ()
-    hold_out: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.on_error not in ("stop", "skip"):
-            raise UsageError(f"on_error is stop or skip, not {self.on_error!r}")
-        if self.workers < 1 or (self.limit is not None and self.limit < 1):
-            raise UsageError("workers and limit are at least 1")
-        if self.augment < 0:
-            raise UsageError("augment is the number of extra variants of each training image, at least 0")
 
 
 @dataclass(frozen=True)
@@ -109,7 +79,7 @@ class ShardMaker:
 
     def make(self, task: ShardTask, bound: BoundCipher, source: Source) -> Made:
         """Decode, encrypt and write one shard."""
-        read = self._load(source, task)
+        read = read_images(source, task.split, task.indices, self.spec, self.options)
         labels = np.array(read.labels, np.int64)
         check_labels(labels, self.spec.classes, self.spec.masked, task.split)
         plain = np.stack(read.images) if read.images else np.empty((0, *self.spec.plain_shape), np.uint8)
@@ -129,61 +99,6 @@ class ShardMaker:
         names = {str(i): escape_terminal(name) for i, name in kept} if self.options.keep_names else None
         shard, temporary = write_shard(self.out, task.file, task.split, tensors, names, len(read.skipped))
         return Made(shard, temporary, read.skipped, len(task.indices), read.remarks)
-
-    def _load(self, source: Source, task: ShardTask) -> "_Read":
-        """Read some images at a time, for a data set of Python gives them decoded."""
-        read = _Read()
-        for start in range(0, len(task.indices), _READ_AT_ONCE):
-            self._load_some(source, task.split, task.indices[start : start + _READ_AT_ONCE], read)
-        return read
-
-    def _load_some(self, source: Source, split: str, positions: tuple[int, ...], read: "_Read") -> None:
-        try:
-            items = source.read(split, positions)
-        except DataError as error:
-            if self.options.on_error == "stop":
-                raise
-            if len(positions) == 1:
-                read.skipped.append((f"{split} image {positions[0]}", str(error.args[0])))
-                return
-            for position in positions:
-                self._load_some(source, split, (position,), read)
-            return
-        for position, item in zip(positions, items, strict=True):
-            self._decode(position, item, read)
-
-    def _decode(self, position: int, item: Item, read: "_Read") -> None:
-        heard = set[str]()
-        try:
-            pixels = self.options.preprocess.apply(item, heard.add)
-            check_shape(pixels, self.spec.plain_shape, item.name)
-            if self.spec.masked:
-                mask = self.options.preprocess.apply_to_mask(item)
-                check_classes(mask, len(self.spec.classes), item.name)
-                read.masks.append(mask)
-        except DataError as error:
-            if self.options.on_error == "stop":
-                raise
-            read.skipped.append((item.name, str(error.args[0])))
-            return
-        read.remarks.update(heard - {TURNED})
-        read.positions.append(position)
-        read.images.append(pixels)
-        read.labels.append(item.label)
-        read.names.append(item.name)
-
-
-@dataclass
-class _Read:
-    """What was read for a shard."""
-
-    positions: list[int] = field(default_factory=list)
-    images: list[NDArray[np.uint8]] = field(default_factory=list)
-    masks: list[NDArray[np.uint8]] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    remarks: Counter[str] = field(default_factory=Counter)
 
 
 def write_shard(
@@ -206,17 +121,6 @@ def name_images(dataset: str, split: str, positions: Iterable[int]) -> list[str]
     """
     place = f"{dataset}/{split}" if dataset else split
     return [f"{place}/{position}" for position in positions]
-
-
-def check_classes(mask: NDArray[np.uint8], classes: int, name: str) -> None:
-    """Raise DataError unless every pixel of a mask has one of the classes, or is IGNORED."""
-    found = int(np.where(mask == IGNORED, 0, mask).max(initial=0))
-    if found >= classes:
-        raise DataError(
-            f"the mask of {name} has class {found}, there are {classes}",
-            hint="name all classes in the source, write 255 where there is none, or skip the image",
-            parameters=("on_error",),
-        )
 
 
 def encrypt_masks(bound: BoundCipher, masks: NDArray[np.uint8]) -> NDArray[np.uint8]:

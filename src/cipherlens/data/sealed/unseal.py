@@ -13,7 +13,7 @@ from PIL import Image
 from cipherlens.ciphers import BoundCipher
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
 from cipherlens.data.output_lock import refuse_inside
-from cipherlens.data.partial import PRIVATE_FOLDER, move_into_place, partial_folder
+from cipherlens.data.partial import PRIVATE_FOLDER, move_into_place, partial_folder, require_empty
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.shards import decrypt_masks, name_images
 from cipherlens.data.sealed.spec import CipherSpec
@@ -86,8 +86,7 @@ def _write_pictures(
     dataset: SealedDataset, out: Path, read: Reader, progress: Callable[[int, int], None] | None
 ) -> int:
     refuse_inside(out, dataset.root)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is not empty", hint="choose a new destination")
+    require_empty(out)
     with partial_folder(out) as partial:
         count = _write_images(dataset, partial / "images", read, progress)
         move_into_place(partial / "images", out)

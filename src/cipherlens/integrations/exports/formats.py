@@ -10,13 +10,14 @@ from safetensors.torch import save
 from torch import Tensor, fx
 
 from cipherlens.errors import UsageError
+from cipherlens.inference import IMAGES, LOGITS
 from cipherlens.integrations.exports.source import Source
 
 Written = tuple[bytes, Callable[[Tensor], Tensor] | None]
 """The bytes, and a function that runs the model in them (None: a format that cannot be run)."""
 _EXAMPLE = 2
 """Images with which a model is traced: one alone would be taken for a constant."""
-IMAGES, LOGITS, BATCH = "images", "logits", "batch"
+BATCH = "batch"
 FACTS = "cipherlens.json"
 
 

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from cipherlens.data.partial import move_into_place, partial_folder
+from cipherlens.data.partial import move_into_place, partial_folder, require_empty
 from cipherlens.errors import UsageError
+from cipherlens.inference import IMAGES, LOGITS
 from cipherlens.integrations.exports.export import Exported, export
-from cipherlens.integrations.exports.formats import IMAGES, LOGITS
 from cipherlens.integrations.exports.source import find_source
 from cipherlens.keys import Key
 from cipherlens.training.run.load import Run
@@ -31,8 +31,7 @@ def export_repository(
     The rest is as of :func:`export`: consent, comparison, errors. Raises UsageError where ``out`` is not empty.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is not empty", hint="choose a new destination")
+    require_empty(out)
     if not name.replace("-", "").replace("_", "").isalnum():
         raise UsageError(f"{name!r} is no name for a model", hint="take letters, digits, - and _")
     source = find_source(run, key, weights, None)
