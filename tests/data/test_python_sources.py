@@ -173,6 +173,31 @@ def test_masks_of_hugging_face(tmp_path: Path) -> None:
     assert first and np.array_equal(np.asarray(Image.open(first[0])).shape[:2], (16, 16))
 
 
+def test_arrays_of_hugging_face(tmp_path: Path) -> None:
+    """Columns of numbers as images and as masks; an image that alone has no mask is named."""
+    shapes = {"image": datasets.Array3D((16, 16, 3), "uint8"), "mask": datasets.Array2D((16, 16), "uint8")}
+    masks = list(PIXELS[:, 0] % 3)
+    rows = {"image": list(PIXELS.transpose(0, 2, 3, 1)), "mask": masks}
+    found = datasets.Dataset.from_dict(rows, features=datasets.Features(shapes))
+    cl.seal(found.remove_columns("mask"), tmp_path / "bare", IDENTITY, KEY)
+    assert np.array_equal(decrypt(tmp_path / "bare", "all"), PIXELS)
+    source = cl.data.from_hf(found, classes=["sky", "road", "car"])
+    assert np.array_equal(source.read("all", [3])[0].mask, masks[3])
+    for missing in (0, 5):
+        some = [None if number == missing else mask for number, mask in enumerate(masks)]
+        found = datasets.Dataset.from_dict(rows | {"mask": some}, features=datasets.Features(shapes))
+        with pytest.raises(cl.CipherlensError, match=f"image {missing}"):
+            cl.seal(cl.data.from_hf(found, classes=["a", "b", "c"]), tmp_path / "set", IDENTITY, KEY)
+
+
+@pytest.mark.parametrize("missing", [0, 5])
+def test_an_image_without_a_mask_is_named(missing: int, tmp_path: Path) -> None:
+    samples: list[Any] = [(image.transpose(1, 2, 0), image[0] % 3) for image in PIXELS]
+    samples[missing] = (samples[missing][0], None)
+    with pytest.raises(cl.CipherlensError, match="image 5 has no mask" if missing else "image 0 has label -1"):
+        cl.seal(cl.data.from_python(samples, classes=["a", "b", "c"]), tmp_path / "set", IDENTITY, KEY)
+
+
 def test_folders_of_hugging_face(hugging_face: datasets.DatasetDict, tmp_path: Path, call: Any) -> None:
     """``save_to_disk``, a repository with Parquet files in ``data``, and one of images."""
     hugging_face.save_to_disk(str(tmp_path / "saved"))
@@ -196,6 +221,9 @@ def test_folders_of_hugging_face(hugging_face: datasets.DatasetDict, tmp_path: P
     ):
         with pytest.raises(cl.CipherlensError, match=said):
             open_source(f"hf:{place}")
+    for place in ("saved", "saved?label=label"):  # its files would be read as those of the source
+        with pytest.raises(cl.CipherlensError, match="inside"):
+            cl.seal(f"hf:{tmp_path / place}", tmp_path / "saved" / "set", IDENTITY, KEY)
 
 
 def test_a_damaged_folder_of_hugging_face_is_refused(hugging_face: datasets.DatasetDict, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sources.augmented import choose_positions
 from cipherlens.data.sources.base import Source, require_split
 from cipherlens.data.sources.checks import check_class_names, check_labels
-from cipherlens.data.sources.registry import Given, open_source
+from cipherlens.data.sources.registry import HUGGING_FACE, Given, open_source
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
 from cipherlens.schema import MAX_SIDE, parse
@@ -130,3 +130,10 @@ def find_image_folder(source: Given) -> Path | None:
         return None
     folder = Path(source.partition("?hold_out=")[0])
     return folder if folder.is_dir() and not any(folder.glob("*.parquet")) else None
+
+
+def find_listed_folder(source: Given) -> Path | None:
+    """The folder in which a canonical source looks for files of any name; None for other sources."""
+    if isinstance(source, str) and source.startswith(f"{HUGGING_FACE}:"):
+        return Path(source.removeprefix(f"{HUGGING_FACE}:").partition("?")[0])
+    return find_image_folder(source)

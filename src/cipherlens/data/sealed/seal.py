@@ -10,7 +10,7 @@ from typing import Any
 from cipherlens.ciphers import Cipher
 from cipherlens.data.output_lock import hold_folder, list_content, refuse_inside
 from cipherlens.data.sealed.dataset import SealedDataset
-from cipherlens.data.sealed.job import Job, find_image_folder, plan_job
+from cipherlens.data.sealed.job import Job, find_image_folder, find_listed_folder, plan_job
 from cipherlens.data.sealed.journal import Journal
 from cipherlens.data.sealed.manifest import (
     FILE_NAME,
@@ -70,8 +70,9 @@ def seal(
     started, out = time.monotonic(), Path(out)
     source = canonical_source(source)
     unopened: dict[str, int] = {}
-    if (folder := find_image_folder(source)) is not None:
+    if (folder := find_listed_folder(source)) is not None:
         refuse_inside(out, folder)
+    if (folder := find_image_folder(source)) is not None:
         unopened = count_unopened(folder)
     job = plan_job(source, cipher, key, options or SealOptions())
     finished = _find_finished(out, job, key)  # without the lock, which needs write access

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+import numpy as np
 import pyarrow as pa
 
 from cipherlens.data.sources.base import ALL, Source
@@ -27,7 +28,7 @@ class _Rows:
     """The rows of a ``datasets.Dataset`` as (encoded image, label or encoded mask)."""
 
     def __init__(self, dataset: Any, image: str | None, label: str | None) -> None:
-        from datasets import Image
+        from datasets import Array2D, Array3D, Image
 
         features = dataset.features
         for name in (image, label):
@@ -36,8 +37,10 @@ class _Rows:
         if dataset.format["type"] == "custom":
             raise UsageError("the data set has a transform, which would be left out", hint="apply it: dataset.map")
         pictures = [name for name, kind in features.items() if isinstance(kind, Image)]
-        self._target = label or _find_target(features, pictures)
-        self._image = image or _find_image(features, [name for name in pictures if name != self._target])
+        self._arrays = {name: kind.dtype for name, kind in features.items() if isinstance(kind, Array2D | Array3D)}
+        spatial = [*pictures, *self._arrays]
+        self._target = label or _find_target(features, spatial)
+        self._image = image or _find_image(features, [name for name in spatial if name != self._target])
         kept = [name for name in (self._image, self._target) if name is not None]
         dataset = dataset.with_format(None).select_columns(kept)
         modes = {features[name].mode for name in set(kept) & set(pictures)} - {None, "RGB"}
@@ -47,7 +50,8 @@ class _Rows:
             dataset = dataset.cast_column(name, Image(decode=False))
         self._dataset = dataset
         self.classes = tuple(getattr(features.get(self._target), "names", None) or ())
-        if self._target is not None and self._target not in pictures:
+        self._masked = self._target in spatial
+        if self._target is not None and not self._masked:
             self.targets = dataset[self._target]
 
     def __len__(self) -> int:
@@ -56,7 +60,13 @@ class _Rows:
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         row = self._dataset[index]
         target = None if self._target is None else row[self._target]
-        return _get_content(row[self._image]), _get_content(target) if isinstance(target, Mapping) else target
+        return self._take(row, self._image), self._take(row, self._target or "") if self._masked else target
+
+    def _take(self, row: Mapping[str, Any], name: str) -> Any:
+        """An image or a mask; no bytes where there is none."""
+        if name in self._arrays and row[name] is not None:
+            return np.array(row[name], self._arrays[name])
+        return _get_content(row[name])
 
 
 def _find_image(features: Mapping[str, Any], pictures: list[str]) -> str:

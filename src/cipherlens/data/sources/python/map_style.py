@@ -77,7 +77,10 @@ class MapStyleSource:
     def _item(self, split: str, index: int) -> Item:
         sample, known = self._sample(split, index), int(self._labels[split][index])
         name = f"{split} image {index}"
-        if sample.mask is None and self._renumber(split, np.array([sample.label]))[0] != known:
+        if (sample.mask is not None) != self.masked:
+            found = "no mask, and the first has one" if self.masked else "a mask, and the first has none"
+            raise DataError(f"{name} has {found}", hint="give every image a mask, or none")
+        if not self.masked and self._renumber(split, np.array([sample.label]))[0] != known:
             raise DataError(f"{name} has label {sample.label}, and {known} in the list of labels", hint=_SAME)
         return Item(name, known, take_image(sample.image, name), sample.mask)
 
