@@ -187,7 +187,7 @@ def test_arrays_of_hugging_face(tmp_path: Path) -> None:
         some = [None if number == missing else mask for number, mask in enumerate(masks)]
         found = datasets.Dataset.from_dict(rows | {"mask": some}, features=datasets.Features(shapes))
         with pytest.raises(cl.CipherlensError, match=f"image {missing}"):
-            cl.seal(cl.data.from_hf(found, classes=["a", "b", "c"]), tmp_path / "set", IDENTITY, KEY)
+            cl.seal(cl.data.from_hf(found, classes=["a", "b", "c"]), tmp_path / f"{missing}", IDENTITY, KEY)
 
 
 @pytest.mark.parametrize("missing", [0, 5])

@@ -1,5 +1,6 @@
 """A server in this process, and one in a process of its own."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -74,10 +75,12 @@ def wait_until_ready(client: httpx.Client, seconds: float = 120) -> None:
 
 @contextmanager
 def process(*arguments: object, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """``cipherlens serve`` as users start it; what it says goes to ``log``."""
+    """``cipherlens serve`` as users start it, at home in the folder of ``log``, to which goes what it says."""
     words = [sys.executable, "-m", "cipherlens", "serve", *map(str, arguments)]
+    home = str(log.parent)
+    places = os.environ | {"HOME": home, "TMPDIR": home, "XDG_CACHE_HOME": home}
     with log.open("ab") as file:
-        server = subprocess.Popen(words, stdout=file, stderr=file)
+        server = subprocess.Popen(words, stdout=file, stderr=file, cwd=home, env=places)
     try:
         yield server
     finally:

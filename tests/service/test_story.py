@@ -129,9 +129,11 @@ def test_the_story(runs: Path, photos: list[Path], authority: Path, tmp_path: Pa
         str(runs / "run-folded"),
         str(tmp_path / "exported.onnx"),
     ]
-    token, port, log = create_token(tmp_path / "tokens.json", "hospital"), find_port(), tmp_path / "log"
+    disk = tmp_path / "disk"  # of the server
+    disk.mkdir()
+    token, port, log = create_token(disk / "tokens.json", "hospital"), find_port(), disk / "log"
     line = ("--port", port, "--tls-cert", authority / "cert.pem", "--tls-key", authority / "key.pem")
-    with process(*places, *line, "--tokens", tmp_path / "tokens.json", "--key", tmp_path / "client.key", log=log):
+    with process(*places, *line, "--tokens", disk / "tokens.json", "--key", tmp_path / "client.key", log=log):
         url, ca = f"https://127.0.0.1:{port}", authority / "cert.pem"
         with httpx.Client(base_url=url, verify=describe_line(url, None, ca, None)["verify"]) as web:
             wait_until_ready(web)
@@ -158,8 +160,14 @@ def test_the_story(runs: Path, photos: list[Path], authority: Path, tmp_path: Pa
         assert labels == decide(places[0], photos).tolist()
     # All is answered: the second time no server is needed. A line that was cut off is asked for again.
     assert call("query", url, tmp_path / "photos", *options, "--out", tmp_path / "answers")[1] == out
-    finder = Finder(encode_secret(KEY.to_bytes(), "the key") | {token.encode(): "the token"})
-    assert not finder.search(log.read_bytes()) and KEY.fingerprint not in log.read_text()
+    assert KEY.fingerprint not in log.read_text()
+    rows = {row.tobytes(): "a row of a photo" for photo in photos for row in np.asarray(Image.open(photo))[8:24:8]}
+    secrets = encode_secret(KEY.to_bytes(), "the key") | {token.encode(): "the token"} | rows
+    finder = Finder(secrets | encode_cipher(HILL.bind(KEY, (3, 32, 32))))
+    for folder in (disk, runs / "run", runs / "run-locked"):
+        assert not finder.search_files(folder)
+    (disk / "leak").write_text(KEY.to_bytes().hex())
+    assert list(finder.search_files(disk)) == ["leak"]
 
 
 def test_asynchronous_code(runs: Path, photos: list[Path]) -> None:

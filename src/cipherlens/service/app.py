@@ -19,7 +19,7 @@ from cipherlens.service.batching import Batcher, Limits
 from cipherlens.service.contract import OUTPUTS, VERSION
 from cipherlens.service.errors import RequestError
 from cipherlens.service.figures import Figures
-from cipherlens.service.intake import read_body, run_unless_gone
+from cipherlens.service.intake import Intake, run_unless_gone
 from cipherlens.service.models import ServedModel
 from cipherlens.service.protocol import Request as Asked
 from cipherlens.service.protocol import parse_request, unpack, write_answer
@@ -39,6 +39,7 @@ class Server:
     def __init__(self, models: Mapping[str, ServedModel], limits: Limits, guard: Guard | None) -> None:
         self.models, self.limits, self.guard, self.figures = dict(models), limits, guard, Figures()
         self.batchers: dict[str, Batcher] = {}
+        self._intake = Intake(limits.body)
         self._parsing = asyncio.Semaphore(_PARSED_AT_ONCE)
 
     @asynccontextmanager
@@ -78,8 +79,8 @@ class Server:
         self.admit(request, name)
         model = self.find(name, version)
         try:
-            async with asyncio.timeout(self.limits.seconds):
-                asked = await self._take(model, request)
+            async with asyncio.timeout(self.limits.seconds), self._intake.read(request) as body:
+                asked = await self._parse(model, request, body)
                 logits = await run_unless_gone(request, self.batchers[name].submit(asked.images))
         except TimeoutError:
             raise RequestError(504, "timeout", f"no answer within {self.limits.seconds:g} s") from None
@@ -89,8 +90,7 @@ class Server:
         content, headers = write_answer(name, VERSION, asked, outputs)
         return Response(content, headers=headers)
 
-    async def _take(self, model: ServedModel, request: Request) -> Asked:
-        body = await read_body(request, self.limits.body)
+    async def _parse(self, model: ServedModel, request: Request, body: bytes) -> Asked:
         encoding, length = request.headers.get("content-encoding", ""), request.headers.get(LENGTH_HEADER)
         contract, most = model.contract, self.limits.queue
 

@@ -1,4 +1,4 @@
-"""Dynamic batching: requests that wait together are computed together, by one worker thread for each model."""
+"""Dynamic batching: requests that wait together are computed together, by the worker threads of their model."""
 
 import asyncio
 from collections import deque
@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from cipherlens.errors import UsageError
-from cipherlens.service.errors import RequestError, unfit
+from cipherlens.service.errors import RETRY_SECONDS, RequestError, overloaded, unfit
 
 Compute = Callable[[NDArray[Any]], NDArray[np.float32]]
 """Function from images (N, C, H, W) to logits (N, classes), or (N, classes, H, W)."""
-RETRY_SECONDS = 1.0
-"""After how long a refused client may come again. Chosen by hand."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,8 @@ class Limits:
     """``batch``: images that are computed at once. ``wait``: seconds that the first waits for others.
 
     ``queue``: images that may wait; more are refused. ``seconds``: how long a request may take. ``body``: its
-    bytes. Raises UsageError for a limit that lets nothing through.
+    bytes. ``workers``: batches that are computed at a time, each with its share of the cores. Raises UsageError
+    for a limit that lets nothing through.
     """
 
     batch: int = 32
@@ -33,9 +33,15 @@ class Limits:
     queue: int = 512
     seconds: float = 30.0
     body: int = 64 << 20
+    workers: int = 1
+
+    @property
+    def threads(self) -> int:
+        """Threads with which one worker computes."""
+        return max(1, torch.get_num_threads() // self.workers)
 
     def __post_init__(self) -> None:
-        if min(self.batch, self.queue, self.body) < 1 or not self.seconds > 0 or not self.wait >= 0:
+        if min(self.batch, self.queue, self.body, self.workers) < 1 or not self.seconds > 0 or not self.wait >= 0:
             raise UsageError("these limits let no request through", hint="limits are positive numbers")
 
 
@@ -52,9 +58,11 @@ class Batcher:
         self._compute, self._limits, self._measure = compute, limits, measure
         self._queue: deque[_Waiting] = deque()
         self._images = 0
-        self._pool = ThreadPoolExecutor(1, "model")
+        self._pool = ThreadPoolExecutor(limits.workers, "model", torch.set_num_threads, (limits.threads,))
+        self._free = asyncio.Semaphore(limits.workers)
         self._come, self._full = asyncio.Event(), asyncio.Event()
         self._task = asyncio.create_task(self._run())
+        self._computing = set[asyncio.Task[None]]()
 
     @property
     def works(self) -> bool:
@@ -67,7 +75,7 @@ class Batcher:
         A request that is cancelled while it waits leaves the queue.
         """
         if self._images + len(images) > self._limits.queue:
-            raise RequestError(429, "overload", "the queue is full", RETRY_SECONDS)
+            raise overloaded("the queue is full")
         waiting = _Waiting(images, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._count(len(images))
@@ -82,7 +90,7 @@ class Batcher:
     async def close(self, seconds: float) -> None:
         """End the worker. What waits is answered first, for at most so many seconds; the rest is refused."""
         end = asyncio.get_running_loop().time() + seconds
-        while self._queue and self.works and asyncio.get_running_loop().time() < end:
+        while (self._queue or self._computing) and self.works and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(0.01)
         self._task.cancel()
         for waiting in self._queue:
@@ -97,21 +105,26 @@ class Batcher:
 
     async def _run(self) -> None:
         while True:
+            await self._free.acquire()  # first: what comes while all are busy is computed together
             await self._come.wait()
             if self._images < self._limits.batch:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._full.wait(), self._limits.wait)
-            taken = self._take()
-            try:
-                await self._answer(taken)
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # of the model: its text may show this machine
-                for one in taken:
-                    if not one.answer.done():
-                        one.answer.set_exception(RequestError(500, "failure", "the model failed on these images"))
-                told = {"message": "a model failed", "exception": error}
-                asyncio.get_running_loop().call_exception_handler(told)
+            computing = asyncio.create_task(self._compute_all(self._take()))
+            self._computing.add(computing)
+            computing.add_done_callback(self._computing.discard)
+
+    async def _compute_all(self, taken: list[_Waiting]) -> None:
+        try:
+            await self._answer(taken)
+        except Exception as error:  # of the model: its text may show this machine
+            for one in taken:
+                if not one.answer.done():
+                    one.answer.set_exception(RequestError(500, "failure", "the model failed on these images"))
+            told = {"message": "a model failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(told)
+        finally:
+            self._free.release()
 
     def _take(self) -> list[_Waiting]:
         taken, count = list[_Waiting](), 0

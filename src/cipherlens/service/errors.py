@@ -1,5 +1,8 @@
 """What a request is refused with: an HTTP status, and a message that says nothing of this machine."""
 
+RETRY_SECONDS = 1.0
+"""After how long a client that found no room may come again. Chosen by hand."""
+
 
 class RequestError(Exception):
     """A refusal. ``reason`` is its word in metrics, ``retry_after`` the seconds after which it may work."""
@@ -17,3 +20,8 @@ def malformed(message: str) -> RequestError:
 def unfit(message: str) -> RequestError:
     """Tensors that the model does not take."""
     return RequestError(422, "unfit", message)
+
+
+def overloaded(message: str) -> RequestError:
+    """More than there is room for at the moment."""
+    return RequestError(429, "overload", message, RETRY_SECONDS)

@@ -34,19 +34,25 @@ class ServedModel:
 
 
 def open_models(
-    places: Sequence[str], key: Key | None = None, weights: Literal["best", "last"] = "last"
+    places: Sequence[str],
+    key: Key | None = None,
+    weights: Literal["best", "last"] = "last",
+    threads: int = 0,
 ) -> dict[str, ServedModel]:
     """The models of ``[NAME=]PATH``, by name (by default that of the file): run folders, or .onnx files.
 
-    ``key`` is for locked runs, which need it. Raises UsageError for a name that is given twice, or a run for
-    several keys; KeyFailureError for a locked run without its key; DataError where nothing can be read.
+    ``key`` is for locked runs, which need it. ``threads``: those of the model of an ONNX file; 0 for all. Raises
+    UsageError for a name that is given twice, or a run for several keys; KeyFailureError for a locked run without
+    its key; DataError where nothing can be read.
     """
     found: dict[str, ServedModel] = {}
     for place in places:
         name, path = _read_place(place)
         if name in found or not _NAME.fullmatch(name):
             raise UsageError(f"{name!r} names two models, or none", hint="name them: NAME=PATH")
-        found[name] = _open_onnx(name, path) if path.suffix == ".onnx" else _open_run(name, path, key, weights)
+        found[name] = (
+            _open_onnx(name, path, threads) if path.suffix == ".onnx" else _open_run(name, path, key, weights)
+        )
     return found
 
 
@@ -84,14 +90,16 @@ class _Forward:
         return logits
 
 
-def _open_onnx(name: str, path: Path) -> ServedModel:
+def _open_onnx(name: str, path: Path, threads: int) -> ServedModel:
     try:
         import onnxruntime
     except ImportError:
         raise UsageError("ONNX files need onnxruntime", hint="pip install 'cipherlens[onnx]'") from None
     try:
         content = path.read_bytes()
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         facts = {field: _parse(value) for field, value in session.get_modelmeta().custom_metadata_map.items()}
         channels, height, width = (int(side) for side in facts["shape"])
         shape, classes = (channels, height, width), tuple(map(str, facts.get("classes", ())))

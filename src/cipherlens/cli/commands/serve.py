@@ -52,9 +52,15 @@ def serve(
     if tokens is not None:
         read_tokens(tokens)
     bounds = Limits(
-        limits.max_batch, limits.max_wait / 1e3, limits.max_queue, limits.timeout, limits.max_body << 20
+        limits.max_batch,
+        limits.max_wait / 1e3,
+        limits.max_queue,
+        limits.timeout,
+        limits.max_body << 20,
+        limits.workers,
     )
-    server = Server(open_models(models, keys.load(), weights), bounds, None if tokens is None else Guard(tokens))
+    found = open_models(models, keys.load(), weights, bounds.threads)
+    server = Server(found, bounds, None if tokens is None else Guard(tokens))
     log = logging.getLogger("cipherlens.service")
     log.setLevel(logging.INFO)
     log.addHandler(logging.StreamHandler(sys.stderr))

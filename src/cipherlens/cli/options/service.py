@@ -18,6 +18,9 @@ class LimitOptions:
 
     max_batch: Whole = 32
     """Images that are computed at once."""
+    workers: Whole = 1
+    """Batches that are computed at a time, each with its share of the cores: more images per second where requests
+    are many, and a longer wait for a single one."""
     max_wait: float = 2.0
     """Milliseconds that the first image waits for others."""
     max_queue: Whole = 512
