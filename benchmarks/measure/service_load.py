@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from load_generator import make_run, send_all, serving, write_post
 
 from cipherlens.client.wire import read_answer, write_request
 from cipherlens.inference import LENGTH_HEADER
 from cipherlens.records import write_record
+from cipherlens.service.contract import to_probabilities
 from cipherlens.service.models import ServedModel, open_models
 
 IN_FLIGHT = 64
@@ -85,7 +85,7 @@ def measure(folder: Path, name: str) -> dict[str, Any]:
     size = (case.images, *model.contract.shape)
     images = [rng.normal(0.5, 0.3, size).astype(np.float32) for _ in range(_DIFFERENT)]
     batch = rng.normal(0.5, 0.3, (_BATCH, *model.contract.shape)).astype(np.float32)
-    wanted = [torch.from_numpy(model.compute(one)).softmax(1).numpy() for one in images]
+    wanted = [to_probabilities(model.compute(one)) for one in images]
     said = {name: model.contract.scheme[name] for name in ("key_fingerprint", "cipher")}
     requests = [write_post(*write_request(one, f"{number}", said)) for number, one in enumerate(images)]
     alone = [time_in_process(model, batch) for _ in range(_ROUNDS)]

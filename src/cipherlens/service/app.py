@@ -10,13 +10,12 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-import torch
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from cipherlens.inference import LENGTH_HEADER, LOGITS, PROBABILITIES
 from cipherlens.service.batching import Batcher, Limits
-from cipherlens.service.contract import OUTPUTS, VERSION
+from cipherlens.service.contract import OUTPUTS, VERSION, to_probabilities
 from cipherlens.service.errors import RequestError
 from cipherlens.service.figures import Figures
 from cipherlens.service.intake import Intake, run_unless_gone
@@ -85,7 +84,7 @@ class Server:
         except TimeoutError:
             raise RequestError(504, "timeout", f"no answer within {self.limits.seconds:g} s") from None
         self.figures.images.labels(name).inc(len(asked.images))
-        found = {LOGITS: logits, PROBABILITIES: torch.from_numpy(logits).softmax(1).numpy()}
+        found = {LOGITS: logits, PROBABILITIES: to_probabilities(logits)}
         outputs = {wanted: found[wanted] for wanted in asked.outputs or OUTPUTS}
         content, headers = write_answer(name, VERSION, asked, outputs)
         return Response(content, headers=headers)

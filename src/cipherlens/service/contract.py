@@ -101,3 +101,10 @@ class Contract:
                 f"image {smooth} is smooth as a plain photo, which sealed images are not; seal it first, or send "
                 "the parameter allow_plain"
             )
+
+
+def to_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The softmax of logits over axis 1. In NumPy: threads of torch would wait for those that compute."""
+    shares: NDArray[np.float32] = np.exp(logits - logits.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    return shares
