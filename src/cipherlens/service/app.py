@@ -77,6 +77,7 @@ class Server:
         """Answer one request for a model. All of it, from the body's first byte on, has its time."""
         self.admit(request, name)
         model = self.find(name, version)
+        self.batchers[name].require_room()  # before the body is read, so that a refusal costs little
         try:
             async with asyncio.timeout(self.limits.seconds), self._intake.read(request) as body:
                 asked = await self._parse(model, request, body)

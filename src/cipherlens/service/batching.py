@@ -69,13 +69,17 @@ class Batcher:
         """Whether its worker is there."""
         return not self._task.done()
 
+    def require_room(self, images: int = 1) -> None:
+        """Raise RequestError where the queue has no room for so many images more."""
+        if self._images + images > self._limits.queue:
+            raise overloaded("the queue is full")
+
     async def submit(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Logits of images (n, C, H, W). Raises RequestError where the queue is full, or the model fails.
 
         A request that is cancelled while it waits leaves the queue.
         """
-        if self._images + len(images) > self._limits.queue:
-            raise overloaded("the queue is full")
+        self.require_room(len(images))
         waiting = _Waiting(images, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._count(len(images))
