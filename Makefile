@@ -12,8 +12,9 @@ demo: $(VENV)/.demo
 	$(BIN)/cipherlens demo
 
 test: $(VENV)/.dev
-# One thread per test process: two processes with two threads each would wait for each other.
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+# One thread per test process: two processes with two threads each would wait for each other. A process whose tests
+# are done takes some of the other's.
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 # What takes minutes or heavy packages: kills and second writers at many moments, Lightning, transformers.
 full: $(VENV)/.full
