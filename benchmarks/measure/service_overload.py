@@ -17,8 +17,8 @@ from cipherlens.records import write_record
 from cipherlens.service.models import open_models
 
 _IMAGES, _QUEUE = 8, 64
-_FULL, _MANY = 8, 64
-"""Connections that just fill the queue, and those that are too many."""
+_FULL, _MANY = 12, 64
+"""Connections that just fill the queue and the batch that is computed, and those that are too many."""
 _REQUESTS = 600
 _PAUSE = 0.1
 """Seconds that a refused connection waits; less than Retry-After says."""
@@ -56,7 +56,7 @@ def write_requests(run: Path, count: int) -> list[bytes]:
 
 
 def overload(run: Path) -> dict[str, Any]:
-    """The latencies where the queue is just full, and where eight times as many ask."""
+    """The latencies where the queue is just full, and where many more ask."""
     requests, found = write_requests(run, _IMAGES), dict[str, Any]()
     with serving(run, "--max-queue", str(_QUEUE)):
         asyncio.run(send_all(requests, 50, _FULL, Tally().take))
