@@ -14,6 +14,7 @@ from cipherlens.cli.commands import (
     classes,
     client,
     demo,
+    desk,
     export,
     key,
     lock,
@@ -42,7 +43,7 @@ app = App(
     group_parameters=Group("Options", sort_key=0),
     suppress_keyboard_interrupt=False,  # we say how to go on
 )
-GROUPS = (client, classes, train, test, adapt, predict, lock, export, attack, audit, serve, query, reproduce)
+GROUPS = (client, classes, train, test, adapt, predict, lock, export, attack, audit, serve, query, desk, reproduce)
 for command in (*(command for group in GROUPS for command in group.COMMANDS), demo.demo):
     app.command(command)
 app.command(key.app)

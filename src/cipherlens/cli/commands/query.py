@@ -9,10 +9,9 @@ from cipherlens.cli.answers import FORMAT, Answers
 from cipherlens.cli.console import emit, progress_bar
 from cipherlens.cli.inputs import list_images
 from cipherlens.cli.options.keys import ClientKey
-from cipherlens.cli.options.service import ServerOptions
+from cipherlens.cli.options.service import ServerOptions, read_token
 from cipherlens.cli.options.types import Json, Whole
-from cipherlens.errors import DataError, UsageError
-from cipherlens.untrusted import describe, open_regular
+from cipherlens.errors import UsageError
 
 
 def query(
@@ -46,7 +45,7 @@ def query(
     about = {"answers": FORMAT, "url": url, "model": server.model, "key_fingerprint": key.fingerprint, "top": top}
     answers = Answers(out, about, key)
     todo = [item for item in items if item not in answers]
-    token = None if server.token_file is None else _read_token(server.token_file)
+    token = read_token(server.token_file)
     options = {"token": token, "ca": server.ca, "scheme": server.sealed, "batch": server.batch}
     with progress_bar("asking") as progress, Client(url, key=key, model=server.model, **options) as client:
         for first in range(0, len(todo), server.batch):
@@ -61,14 +60,6 @@ def query(
 
 def _shorten(probabilities: dict[str, float], top: int) -> dict[str, float]:
     return {name: round(share, 4) for name, share in list(probabilities.items())[:top]}
-
-
-def _read_token(file: Path) -> str:
-    try:
-        with open_regular(file, 1 << 16) as opened:
-            return opened.readline().decode("utf-8-sig").strip()
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read the token: {describe(error)}", hint="give the file it was saved in") from None
 
 
 COMMANDS = (query,)

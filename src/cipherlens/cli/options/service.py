@@ -6,6 +6,8 @@ from pathlib import Path
 from cyclopts import Group, Parameter
 
 from cipherlens.cli.options.types import Whole
+from cipherlens.errors import DataError
+from cipherlens.untrusted import describe, open_regular
 
 LINE = Group("The line", sort_key=20)
 LIMITS = Group("Limits", sort_key=21)
@@ -46,3 +48,14 @@ class ServerOptions:
     """A sealed data set of yours: a server that asks for another scheme gets nothing."""
     batch: Whole = 32
     """Images in a request."""
+
+
+def read_token(file: Path | None) -> str | None:
+    """The token in the first line of a file; None without one. Raises DataError where it cannot be read."""
+    if file is None:
+        return None
+    try:
+        with open_regular(file, 1 << 16) as opened:
+            return opened.readline().decode("utf-8-sig").strip()
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read the token: {describe(error)}", hint="give the file it was saved in") from None

@@ -1,0 +1,73 @@
+"""``cipherlens desk``: a page on which a data owner watches what the line gives away."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from cipherlens.cli.console import say
+from cipherlens.cli.options.keys import GivenKey
+from cipherlens.cli.options.service import read_token
+from cipherlens.cli.options.types import Flag, Whole
+from cipherlens.errors import UsageError
+from cipherlens.keys import Key
+
+DEMO = Path("demo")
+"""Where ``cipherlens demo`` leaves a key, and a run that was trained on what it sealed."""
+_DEMO_RUN, _DEMO_KEY = DEMO / "run-sealed-read", DEMO / "client.key"
+
+
+def desk(
+    *,
+    run: Path | None = None,
+    provider: str | None = None,
+    token_file: Path | None = None,
+    keys: GivenKey = GivenKey(),
+    port: Whole = 8765,
+    browse: Annotated[Flag, Parameter(name="--browser")] = True,
+) -> None:
+    """Show, on a local page, what a provider gets of your photos, and what an eavesdropper makes of it.
+
+    Key and photos stay in this process. The provider and the eavesdropper are processes of their own, which get
+    ciphertexts only.
+
+    Parameters
+    ----------
+    run
+        Run folder for a provider that is started here. By default the demo's, with the demo's key.
+    provider
+        Address of a server (cipherlens serve) instead.
+    token_file
+        File with that server's token in its first line.
+    port
+        Port of the page, on this machine only.
+    browse
+        Open the page in the browser.
+    """
+    try:
+        from cipherlens.desk.serve import open_desk
+    except ImportError as error:
+        raise UsageError(
+            f"the desk needs the package {error.name}", hint="pip install 'cipherlens[desk]'"
+        ) from None
+    if run is not None and provider is not None:
+        raise UsageError("give a run or a provider", parameters=("run", "provider"))
+    key, name = keys.load(), "" if keys.key is None else str(keys.key)
+    if run is None and provider is None and (_DEMO_RUN / "config.json").is_file():
+        run = _DEMO_RUN
+        if key is None and _DEMO_KEY.is_file():
+            key, name = Key.load(_DEMO_KEY), str(_DEMO_KEY)
+    open_desk(
+        key or Key.generate(),
+        name,
+        run=run,
+        url=provider or "",
+        token=read_token(token_file) or "",
+        port=port,
+        browse=browse and bool(os.environ.get("DISPLAY") or os.name == "nt" or os.uname().sysname == "Darwin"),
+        tell=say,
+    )
+
+
+COMMANDS = (desk,)

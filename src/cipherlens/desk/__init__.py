@@ -1,0 +1,1 @@
+"""The desk: a page on which a data owner watches what the line gives away."""

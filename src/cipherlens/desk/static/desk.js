@@ -1,0 +1,82 @@
+"use strict";
+// Photos are sent one after the other, so that a broken one stops nobody, and the page stays quick.
+(() => {
+  const zone = document.getElementById("drop");
+  const input = document.getElementById("files");
+  const bar = document.getElementById("upload");
+  const told = document.getElementById("upload-told");
+  const most = Number(zone.dataset.most);
+  const queue = [];
+  let sent = 0, failed = 0, all = 0, busy = false;
+
+  function tell(words) { told.textContent = words; }
+
+  function add(files) {
+    const photos = [...files];
+    const room = Math.max(0, most - Number(document.getElementById("board").dataset.photos || 0) - queue.length);
+    const kept = photos.slice(0, room);
+    queue.push(...kept);
+    all += kept.length;
+    if (photos.length > kept.length) {
+      note(`${photos.length - kept.length} of ${photos.length} photos were left out: the desk shows ${most}. ` +
+           "Seal the whole folder further below; that has no limit.");
+    }
+    work();
+  }
+
+  function note(words) {
+    const line = document.createElement("li");
+    line.textContent = words;
+    document.getElementById("notes").prepend(line);
+  }
+
+  async function work() {
+    if (busy) return;
+    busy = true;
+    bar.hidden = false;
+    while (queue.length) {
+      const file = queue.shift();
+      bar.max = all;
+      bar.value = sent + failed;
+      tell(`${sent + failed} of ${all} photos`);
+      try {
+        const answer = await fetch("/photos", {
+          method: "POST", body: file, headers: { "X-Name": encodeURIComponent(file.name || "photo") },
+        });
+        if (answer.ok) { sent += 1; } else {
+          failed += 1;
+          note(`${file.name}: ${await answer.text()}`);
+          if (answer.status === 409) { failed += queue.length; queue.length = 0; }
+        }
+      } catch (error) {
+        failed += 1;
+        note(`${file.name}: the desk does not answer. Does it still run?`);
+      }
+    }
+    bar.hidden = true;
+    tell(failed ? `${sent} photos sealed and sent, ${failed} not.` : `${sent} photos sealed and sent.`);
+    sent = failed = all = 0;
+    busy = false;
+  }
+
+  input.addEventListener("change", () => { add(input.files); input.value = ""; });
+  for (const name of ["dragenter", "dragover"]) {
+    document.addEventListener(name, (event) => { event.preventDefault(); zone.classList.add("over"); });
+  }
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) zone.classList.remove("over"); });
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    zone.classList.remove("over");
+    add([...event.dataTransfer.files]);
+  });
+  // What the server refuses is shown, not thrown away.
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.xhr.status === 422) { event.detail.shouldSwap = true; event.detail.isError = false; }
+  });
+  for (const range of document.querySelectorAll("input[type=range]")) {
+    const shown = document.getElementById(`${range.id}-shown`);
+    const show = () => { shown.textContent = range.value; };
+    range.addEventListener("input", show);
+    show();
+  }
+})();
