@@ -57,7 +57,7 @@ def open_page(browser: Any, client: Opened, size: str = "wide", scheme: str = "l
 def picture(page: Any, name: str) -> None:
     if SCREENSHOTS:
         Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}.png"), full_page=True)
+        page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}.png"), full_page=True, caret="initial")
 
 
 def test_photos_are_dropped_answered_and_read(browser: Any, files: list[Path], runs: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request, Response
 from cipherlens.desk import changing, looking
 from cipherlens.desk.desk import DeskFullError
 from cipherlens.desk.page import Page, describe
+from cipherlens.desk.work import Work
 from cipherlens.errors import CipherlensError
 
 _REFUSED, _FULL = 422, 409
@@ -19,7 +20,7 @@ def create_app(page: Page) -> FastAPI:
 
     @asynccontextmanager
     async def run(app: FastAPI) -> AsyncIterator[None]:
-        work = asyncio.create_task(page.desk.run())
+        work = asyncio.create_task(Work(page.desk).run())
         yield
         work.cancel()
         with suppress(asyncio.CancelledError):

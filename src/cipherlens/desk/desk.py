@@ -1,9 +1,8 @@
 """The data owner's side: it alone has key and photos, and hands ciphertexts to the two other roles."""
 
 import asyncio
-import logging
 import secrets
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,17 +13,12 @@ from cipherlens.desk import pictures
 from cipherlens.desk.roles import Eavesdropper, Provider
 from cipherlens.desk.setting import Setting
 from cipherlens.desk.state import Photo, Reading, Trial
-from cipherlens.errors import CipherlensError, UsageError
+from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 
 MAX_PHOTOS = 200
 """Photos on the desk. A limit on memory, and on what a person looks at; folders of any size can be sealed."""
 _MAX_TRIALS = 24
-_ASKED = 16
-"""Ciphertexts that the provider is asked about at a time."""
-_SHOWN_OF_TRIAL = 3
-Work = Callable[[], Coroutine[Any, Any, None]]
-_LOG = logging.getLogger(__name__)
 
 
 class DeskFullError(UsageError):
@@ -43,23 +37,17 @@ class Desk:
         self.photos, self.readings, self.trials = list[Photo](), list[Reading](), list[Trial]()
         self.problem, self.nothing_read, self.reads, self.version = "", "", False, 0
         self._bound: BoundCipher = setting.cipher.bind(key, setting.shape)
-        self._eavesdropper, self._second = Eavesdropper(), Eavesdropper()
-        self._to_ask, self._to_read, self._to_try = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.eavesdropper, self.second = Eavesdropper(), Eavesdropper()
+        self.to_ask, self.to_read, self.to_try = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._working = asyncio.Semaphore(2)
-        self._choice = 0  # grows with each change of key or setting
+        self.choice = 0
+        """Grows with each change of key or setting."""
         self._numbers = 0
-
-    async def run(self) -> None:
-        """Ask, read and try, until it is cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._meet_provider())
-            for event, work in self._works().items():
-                tasks.create_task(self._repeat(event, work))
 
     async def stop(self) -> None:
         """End the other roles."""
-        await self._eavesdropper.stop()
-        await self._second.stop()
+        await self.eavesdropper.stop()
+        await self.second.stop()
         if self.provider is not None:
             await self.provider.stop()
 
@@ -69,37 +57,41 @@ class Desk:
             raise DeskFullError
         async with self._working:
             prepared = await asyncio.to_thread(pictures.prepare, name, content)
-            pixels, sealed = (await self._seal([prepared]))[0]
+            choice = -1
+            while choice != self.choice:  # it may change meanwhile
+                choice = self.choice
+                ((pixels, sealed),) = await self._seal([prepared])
         if len(self.photos) >= MAX_PHOTOS:
             raise DeskFullError
         self._numbers += 1
-        photo = Photo(self._numbers, name, prepared, pixels, sealed)
+        photo = Photo(self._numbers, name, prepared, pixels, sealed, choice)
         self.photos.append(photo)
-        self._note(self._to_ask, self._to_read)
+        self.note(self.to_ask, self.to_read)
         return photo
 
     async def choose(self, setting: Setting, key: Key | None = None) -> None:
         """Another setting or key: everything is sealed and sent again, and the eavesdropper starts anew."""
         self._bound = setting.cipher.bind(key or self.key, setting.shape)
         self.key, self.setting = key or self.key, setting
-        self._choice += 1
+        self.choice += 1
         self.readings, self.problem = [], ""
         async with self._working:
-            choice, photos = self._choice, list(self.photos)
+            choice = self.choice
+            photos = [photo for photo in self.photos if photo.choice != choice]
             sealed = await self._seal([photo.prepared for photo in photos])
-        if choice == self._choice:
+        if choice == self.choice:
             for photo, pair in zip(photos, sealed, strict=True):
-                photo.seal_again(*pair)
-            await self._eavesdropper.stop()
-            self._note(self._to_ask, self._to_read)
+                photo.seal_again(*pair, choice)
+            await self.eavesdropper.stop()
+            self.note(self.to_ask, self.to_read)
 
     async def clear(self) -> None:
         """Take all photos away; the eavesdropper forgets too."""
         self.photos, self.readings, self.trials, self.problem = [], [], [], ""
-        self._choice += 1
-        await self._eavesdropper.stop()
-        await self._second.stop()
-        self._note(self._to_ask, self._to_read)
+        self.choice += 1
+        await self.eavesdropper.stop()
+        await self.second.stop()
+        self.note(self.to_ask, self.to_read)
 
     def attempt(self, setting: Setting, count: int) -> Trial:
         """Queue a trial of another setting. Raises UsageError without photos, or with too many trials."""
@@ -110,8 +102,13 @@ class Desk:
         self._numbers += 1
         trial = Trial(self._numbers, setting, max(1, min(count, len(self.photos))))
         self.trials.append(trial)
-        self._note(self._to_try)
+        self.note(self.to_try)
         return trial
+
+    @property
+    def sent(self) -> list[Photo]:
+        """The photos that are sealed under the present key and setting."""
+        return [photo for photo in self.photos if photo.choice == self.choice]
 
     @property
     def refusal(self) -> str:
@@ -127,101 +124,14 @@ class Desk:
             return "the provider's model was trained on another scheme or size, so it refuses"
         return ""
 
-    def _works(self) -> dict[asyncio.Event, Work]:
-        return {self._to_ask: self._ask, self._to_read: self._read, self._to_try: self._try}
-
-    def _note(self, *events: asyncio.Event) -> None:
+    def note(self, *events: asyncio.Event) -> None:
+        """Something to be seen has changed; ``events``: who has work now."""
         self.version += 1
         for event in events:
             event.set()
 
     async def _seal(self, prepared: Sequence[NDArray[np.uint8]]) -> list[tuple[NDArray[np.uint8], NDArray[Any]]]:
         return await asyncio.to_thread(seal, self._bound, self.setting, prepared)
-
-    async def _meet_provider(self) -> None:
-        if self.provider is None:
-            return
-        try:
-            await self.provider.meet()
-        except CipherlensError as error:
-            self.provider, self.why_not = None, str(error.args[0])
-        self._note(self._to_ask, self._to_read)
-
-    async def _repeat(self, event: asyncio.Event, work: Work) -> None:
-        while True:
-            await event.wait()
-            event.clear()
-            try:
-                await work()
-            except CipherlensError as error:
-                self.problem = str(error.args[0])
-            except Exception:
-                _LOG.exception("the desk failed at this")
-                self.problem = "this failed; the terminal says more"
-            self._note()
-
-    async def _ask(self) -> None:
-        while not self.refusal and (waiting := [photo for photo in self.photos if not photo.answer][:_ASKED]):
-            assert self.provider is not None
-            choice, sent = self._choice, np.stack([photo.sealed for photo in waiting])
-            found = await self.provider.ask(sent, self.key.fingerprint)
-            if choice == self._choice:
-                for photo, row in zip(waiting, found, strict=True):
-                    order = np.argsort(-row)
-                    photo.answer = [(self.provider.classes[i], float(row[i])) for i in order]
-                self._note()
-
-    async def _read(self) -> None:
-        choice, photos, setting = self._choice, list(self.photos), self.setting
-        if not photos:
-            return
-        self.reads = True
-        self._note()
-        try:
-            result, found = await self._attack(self._eavesdropper, setting, photos)
-        except CipherlensError:
-            if choice == self._choice:
-                raise
-            return
-        finally:
-            self.reads = False
-        if choice != self._choice:
-            return
-        self.nothing_read = result if isinstance(result, str) else ""
-        if isinstance(result, Reading):
-            self.readings.append(result)
-        for photo, seen in zip(photos, found, strict=False):
-            photo.show_read(*seen)
-
-    async def _attack(
-        self, eavesdropper: Eavesdropper, setting: Setting, photos: Sequence[Any]
-    ) -> tuple[Reading | str, list[tuple[NDArray[np.uint8], float]]]:
-        """What one attack reads of photos with ``pixels`` and ``sealed``, or why nothing is read."""
-        told, read = await eavesdropper.read(setting, np.stack([photo.sealed for photo in photos]))
-        if told["attack"] is None:
-            return str(told["reason"]), []
-        plain = np.stack([photo.pixels for photo in photos])
-        aligned, scores = await asyncio.to_thread(pictures.align_and_score, read, plain, told["alignment"])
-        guess = await asyncio.to_thread(pictures.guess_similarity, plain)
-        shown = pictures.to_bytes(aligned)
-        result = Reading(len(photos), told["attack"], float(scores.mean()), guess, told["seconds"])
-        return result, list(zip(shown, scores.tolist(), strict=True))
-
-    async def _try(self) -> None:
-        for trial in [trial for trial in self.trials if not trial.done]:
-            chosen = self.photos[: trial.count]
-            bound = trial.setting.cipher.bind(self.key, trial.setting.shape)
-            sealed = await asyncio.to_thread(seal, bound, trial.setting, [photo.prepared for photo in chosen])
-            parts = [Photo(0, "", photo.prepared, *pair) for photo, pair in zip(chosen, sealed, strict=True)]
-            try:
-                result, found = await self._attack(self._second, trial.setting, parts)
-            except CipherlensError as error:
-                result, found = str(error.args[0]), []
-            trial.result, trial.reason = (None, result) if isinstance(result, str) else (result, "")
-            grey = np.full(trial.setting.shape, 127, np.uint8)
-            for number, part in enumerate(parts[:_SHOWN_OF_TRIAL]):
-                trial.pictures.append((part.sealed, found[number][0] if found else grey))
-            self._note()
 
 
 def seal(

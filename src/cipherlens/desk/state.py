@@ -13,7 +13,8 @@ from cipherlens.desk.setting import Setting
 class Photo:
     """One photo: as it is, as it was sealed and sent, the provider's answer, what the eavesdropper made of it.
 
-    ``answer``: classes with their probabilities, the highest first. ``similarity``: SSIM of ``read``.
+    ``choice``: number of the choice of key and setting under which it was sealed. ``answer``: classes with their
+    probabilities, the highest first. ``similarity``: SSIM of ``read``.
     """
 
     number: int
@@ -21,15 +22,16 @@ class Photo:
     prepared: Pixels = field(repr=False)
     pixels: Pixels = field(repr=False)
     sealed: NDArray[Any] = field(repr=False)
+    choice: int = 0
     answer: list[tuple[str, float]] = field(default_factory=list)
     read: Pixels | None = field(default=None, repr=False)
     similarity: float | None = None
     version: int = 0
     """Grows with each change of its pictures."""
 
-    def seal_again(self, pixels: Pixels, sealed: NDArray[Any]) -> None:
-        """Take another setting's pixels and ciphertext; what was known of the old one is forgotten."""
-        self.pixels, self.sealed = pixels, sealed
+    def seal_again(self, pixels: Pixels, sealed: NDArray[Any], choice: int) -> None:
+        """Take another choice's pixels and ciphertext; what was known of the old one is forgotten."""
+        self.pixels, self.sealed, self.choice = pixels, sealed, choice
         self.answer, self.read, self.similarity = [], None, None
         self.version += 1
 

@@ -2,9 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from cipherlens.cli.console import say
 from cipherlens.cli.options.keys import GivenKey
@@ -12,6 +9,7 @@ from cipherlens.cli.options.service import read_token
 from cipherlens.cli.options.types import Flag, Whole
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
+from cipherlens.service.place import Place
 
 DEMO = Path("demo")
 """Where ``cipherlens demo`` leaves a key, and a run that was trained on what it sealed."""
@@ -25,7 +23,7 @@ def desk(
     token_file: Path | None = None,
     keys: GivenKey = GivenKey(),
     port: Whole = 8765,
-    browse: Annotated[Flag, Parameter(name="--browser")] = True,
+    no_browser: Flag = False,
 ) -> None:
     """Show, on a local page, what a provider gets of your photos, and what an eavesdropper makes of it.
 
@@ -42,8 +40,8 @@ def desk(
         File with that server's token in its first line.
     port
         Port of the page, on this machine only.
-    browse
-        Open the page in the browser.
+    no_browser
+        Only show the link.
     """
     try:
         from cipherlens.desk.serve import open_desk
@@ -53,6 +51,7 @@ def desk(
         ) from None
     if run is not None and provider is not None:
         raise UsageError("give a run or a provider", parameters=("run", "provider"))
+    Place(port=port).check()
     key, name = keys.load(), "" if keys.key is None else str(keys.key)
     if run is None and provider is None and (_DEMO_RUN / "config.json").is_file():
         run = _DEMO_RUN
@@ -65,7 +64,8 @@ def desk(
         url=provider or "",
         token=read_token(token_file) or "",
         port=port,
-        browse=browse and bool(os.environ.get("DISPLAY") or os.name == "nt" or os.uname().sysname == "Darwin"),
+        browse=not no_browser
+        and bool(os.environ.get("DISPLAY") or os.name == "nt" or os.uname().sysname == "Darwin"),
         tell=say,
     )
 
