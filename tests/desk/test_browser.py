@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cipherlens.desk.roles import Provider
+from cipherlens.desk.roles import OwnProvider
 from cipherlens.desk.setting import Setting
 from tests.desk.conftest import RUNS_KEY, Opened, opened, photos, wait_for
 
@@ -62,7 +62,7 @@ def picture(page: Any, name: str) -> None:
 
 def test_photos_are_dropped_answered_and_read(browser: Any, files: list[Path], runs: Path, tmp_path: Path) -> None:
     """Twenty photos: the provider answers, the eavesdropper reads more and more; under stream it does not."""
-    provider = Provider(run=runs / "run", folder=tmp_path)
+    provider = OwnProvider(runs / "run", tmp_path)
     with opened(Setting("hill", 4, size=32), provider, RUNS_KEY) as client:
         page = open_page(browser, client)
         page.set_input_files("#files", files[:1])

@@ -11,7 +11,7 @@ from PIL import Image
 
 import cipherlens as cl
 from cipherlens.desk import desk as desks
-from cipherlens.desk.roles import Eavesdropper, Provider
+from cipherlens.desk.roles import Eavesdropper, OwnProvider
 from cipherlens.desk.setting import BLOCKS, SCHEMES, Setting
 from tests.desk.conftest import KEY, RUNS_KEY, Opened, opened, photos, wait_for
 from tests.security.secrets.needles import encode_cipher, encode_secret
@@ -65,7 +65,7 @@ def test_the_provider_answers_and_says_why_not(runs: Path, tmp_path: Path) -> No
     """The run's own key and scheme get answers, the same as in this process; others are refused."""
     from cipherlens.service.models import open_models
 
-    provider = Provider(run=runs / "run", folder=tmp_path)
+    provider = OwnProvider(runs / "run", tmp_path)
     model = open_models([str(runs / "run")])["run"]
     with opened(Setting("hill", 4, size=32), provider, RUNS_KEY) as client:
         for content in photos(5, 32):
@@ -85,7 +85,9 @@ def test_the_provider_answers_and_says_why_not(runs: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("scheme", "per_image"), [(name, False) for name in SCHEMES] + [("negpos", True), ("etc", True)]
+    ("scheme", "per_image"),
+    [pytest.param(name, False, marks=[pytest.mark.full] * (name == "shf")) for name in SCHEMES]  # it takes long
+    + [("negpos", True), ("etc", True)],
 )
 def test_a_trial_of_every_scheme(scheme: str, per_image: bool) -> None:
     with opened(Setting("hill", 4, size=32)) as client:
@@ -193,7 +195,7 @@ def test_a_folder_is_sealed_with_the_desks_key(tmp_path: Path) -> None:
         form = {"source": str(tmp_path / "photos"), "out": str(tmp_path / "sealed")}
         assert client.post("/folder", data=form).status_code == 200
         wait_for(lambda: client.page.job is not None and not client.page.job.runs)
-        assert "1 could not be decoded" in client.get("/folder").text
+        assert "1 could not be decoded" in client.get("/progress").text
         assert client.post("/key", data={"act": "make", "path": str(tmp_path / "my.key")}).status_code == 422
     sealed = cl.SealedDataset.open(tmp_path / "sealed", cl.Key.load(tmp_path / "my.key"))
     assert sum(len(sealed.split(name)) for name in sealed.splits) == 6 and sealed.spec.plain_shape == (3, 64, 64)

@@ -19,7 +19,7 @@ _LIMIT = 1 << 20
 COMMAND_LINE_ONLY = frozenset(
     {
         *("--key", "--passphrase-file", "--ask-passphrase", "--allow-open-key", "--keep-names", "--contains-key"),
-        *("--ca", "--token-file", "--tokens", "--host", "--client-ca", "--plain-http-to-others"),
+        *("--ca", "--token-file", "--tokens", "--host", "--client-ca", "--plain-http-to-others", "--provider"),
         *("--from", "--to", "--from-passphrase-file", "--to-passphrase-file"),
         *("--cipher", "--block", "--orthogonal", "--grey", "--scramble", "--per-image", "--cipher-option"),
     }

@@ -8,7 +8,8 @@ from fastapi import FastAPI, Request, Response
 
 from cipherlens.desk import changing, looking
 from cipherlens.desk.desk import DeskFullError
-from cipherlens.desk.page import Page, describe
+from cipherlens.desk.page import Page
+from cipherlens.desk.state import describe
 from cipherlens.desk.work import Work
 from cipherlens.errors import CipherlensError
 
@@ -30,7 +31,9 @@ def create_app(page: Page) -> FastAPI:
     app = FastAPI(title="cipherlens desk", docs_url=None, redoc_url=None, openapi_url=None, lifespan=run)
 
     @app.exception_handler(CipherlensError)
-    async def refuse(request: Request, error: CipherlensError) -> Response:
+    @app.exception_handler(OSError)  # of a path that somebody wrote
+    @app.exception_handler(ValueError)
+    async def refuse(request: Request, error: Exception) -> Response:
         part = changing.PARTS.get(request.url.path)
         if part is None:
             status = _FULL if isinstance(error, DeskFullError) else _REFUSED

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Request, Response
 
 from cipherlens.desk.folder import FolderJob
-from cipherlens.desk.forms import read_body, read_form, to_number, to_setting
+from cipherlens.desk.forms import read_body, read_form, to_number, to_path, to_setting
 from cipherlens.desk.page import Page, make_key, read_report
 from cipherlens.desk.setting import Setting
 from cipherlens.errors import UsageError
@@ -45,14 +45,14 @@ def list_routes(page: Page) -> APIRouter:
     @routes.post("/key")
     async def choose_key(request: Request) -> Response:
         form = await read_form(request)
-        path = form.get("path", "")
+        path = to_path(form, "path")
         if form.get("act") == "make":
             key = await asyncio.to_thread(make_key, path)
-        elif path:
-            key = await asyncio.to_thread(Key.load, Path(path), form.get("passphrase") or None)
+        elif path is not None:
+            key = await asyncio.to_thread(Key.load, path, form.get("passphrase") or None)
         else:
             raise UsageError("no file is named", hint="name the key file")
-        page.key_name = path
+        page.key_name = str(path or "")
         await desk.choose(desk.setting, key)
         return page.show("controls")
 
@@ -70,12 +70,14 @@ def list_routes(page: Page) -> APIRouter:
     @routes.post("/folder")
     async def seal_folder(request: Request) -> Response:
         form = await read_form(request)
-        page.job = _start_job(page, form.get("source", ""), form.get("out", ""))
+        page.job = _start_job(page, to_path(form, "source"), to_path(form, "out"))
         return page.show("folder")
 
     @routes.post("/reports")
     async def open_report(request: Request) -> Response:
-        path = Path((await read_form(request)).get("path", ""))
+        path = to_path(await read_form(request), "path")
+        if path is None:
+            raise UsageError("no report is named", hint="name the folder that audit wrote")
         path = path / "report.html" if path.is_dir() else path
         await asyncio.to_thread(read_report, path)
         if path not in page.reports:
@@ -93,14 +95,14 @@ def _fit_provider(page: Page) -> Setting:
     return Setting.of_scheme(scheme)
 
 
-def _start_job(page: Page, source: str, out: str) -> FolderJob:
-    if not source or not out:
+def _start_job(page: Page, source: Path | None, out: Path | None) -> FolderJob:
+    if source is None or out is None:
         raise UsageError("two folders are needed", hint="name the photos, and the sealed set")
     if page.job is not None and page.job.runs:
         raise UsageError("a folder is being sealed", hint="wait for its end")
     if not page.key_name:
         hint = "make one in a file, or use a file"
         raise UsageError("this key is in no file, and without it nobody opens what it seals", hint=hint)
-    job = FolderJob(Path(source), Path(out))
+    job = FolderJob(source, out)
     job.start(page.desk.setting, page.desk.key)
     return job

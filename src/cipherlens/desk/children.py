@@ -14,22 +14,28 @@ _SECONDS = 1.0
 
 
 async def start(module: str, *arguments: str, talks: bool = False) -> asyncio.subprocess.Process:
-    """Run a module of this package in a process of its own; one that ``talks`` has standard input and output."""
+    """Run a module of this package in a process of its own; one that ``talks`` has standard input and output.
+
+    Ctrl-C does not reach it, and modules are not looked for in the current folder.
+    """
     pipe = asyncio.subprocess.PIPE if talks else asyncio.subprocess.DEVNULL
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, *arguments),
+        *(sys.executable, "-P", "-m", module, *arguments, str(os.getpid())),
         stdin=pipe,
         stdout=pipe,
-        stderr=None if talks else asyncio.subprocess.DEVNULL,
         env={name: os.environ[name] for name in _KEPT if name in os.environ},
+        start_new_session=True,
     )
 
 
-def step_back() -> None:
-    """In the other process: let the page come first, and end when the page's process has ended, however it did."""
+def step_back(parent: str) -> None:
+    """In the other process: let the page come first, and end when the page's process has ended, however it did.
+
+    ``parent``: the number of the page's process, as :func:`start` passes it.
+    """
     if hasattr(os, "nice"):
         os.nice(_NICE)
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_watch, args=(int(parent),), daemon=True).start()
 
 
 def _watch(parent: int) -> None:

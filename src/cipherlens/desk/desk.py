@@ -42,7 +42,7 @@ class Desk:
         self._working = asyncio.Semaphore(2)
         self.choice = 0
         """Grows with each change of key or setting."""
-        self._numbers = 0
+        self._numbers = self._clears = 0
 
     async def stop(self) -> None:
         """End the other roles."""
@@ -55,12 +55,15 @@ class Desk:
         """Take a photo, seal it and send it. Raises DeskFullError, or DataError for a bad photo."""
         if len(self.photos) >= MAX_PHOTOS:
             raise DeskFullError
+        clears = self._clears
         async with self._working:
             prepared = await asyncio.to_thread(pictures.prepare, name, content)
             choice = -1
             while choice != self.choice:  # it may change meanwhile
                 choice = self.choice
                 ((pixels, sealed),) = await self._seal([prepared])
+        if clears != self._clears:
+            raise UsageError("all photos were taken away meanwhile", hint="drop it again")
         if len(self.photos) >= MAX_PHOTOS:
             raise DeskFullError
         self._numbers += 1
@@ -74,7 +77,9 @@ class Desk:
         self._bound = setting.cipher.bind(key or self.key, setting.shape)
         self.key, self.setting = key or self.key, setting
         self.choice += 1
-        self.readings, self.problem = [], ""
+        self.readings, self.problem, self.nothing_read = [], "", ""
+        self.note()
+        await self.eavesdropper.stop()
         async with self._working:
             choice = self.choice
             photos = [photo for photo in self.photos if photo.choice != choice]
@@ -82,13 +87,13 @@ class Desk:
         if choice == self.choice:
             for photo, pair in zip(photos, sealed, strict=True):
                 photo.seal_again(*pair, choice)
-            await self.eavesdropper.stop()
             self.note(self.to_ask, self.to_read)
 
     async def clear(self) -> None:
         """Take all photos away; the eavesdropper forgets too."""
-        self.photos, self.readings, self.trials, self.problem = [], [], [], ""
+        self.photos, self.readings, self.trials, self.problem, self.nothing_read = [], [], [], "", ""
         self.choice += 1
+        self._clears += 1
         await self.eavesdropper.stop()
         await self.second.stop()
         self.note(self.to_ask, self.to_read)
@@ -109,6 +114,10 @@ class Desk:
     def sent(self) -> list[Photo]:
         """The photos that are sealed under the present key and setting."""
         return [photo for photo in self.photos if photo.choice == self.choice]
+
+    def list_unanswered(self) -> list[Photo]:
+        """Those of which the provider has said nothing yet."""
+        return [photo for photo in self.sent if not photo.answer and not photo.refused]
 
     @property
     def refusal(self) -> str:

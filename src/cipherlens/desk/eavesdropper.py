@@ -1,6 +1,6 @@
 """The eavesdropper: a process that gets ciphertexts and the public scheme, nothing else, and sends back pictures.
 
-``python -m cipherlens.desk.eavesdropper`` reads messages from standard input until it ends.
+``python -m cipherlens.desk.eavesdropper PARENT`` reads messages from standard input until it ends.
 """
 
 import sys
@@ -22,21 +22,21 @@ from cipherlens.evaluation.target import cut_nonce
 _PREFERRED = (
     "covariance",
     "correlation",
-    "value-correlation",
     "jigsaw",
     "minimum-difference",
     "neighbours",
     "feature-reconstruction",
 )
-"""Attacks on ciphertexts alone, those that read most first (docs/attacks.md)."""
+"""Attacks on ciphertexts alone, in the order in which they are taken. Chosen by hand from docs/attacks.md."""
 
 
 def choose_attack(cipher: Cipher, shape: Shape, count: int) -> tuple[Attack | None, str]:
-    """The best attack on so many ciphertexts without any help, or None and the reason."""
+    """The first of our attacks on so many ciphertexts that needs no help, or None and the reason."""
     able, reasons = list[Attack](), list[str]()
     for attack in list_attacks(cipher, shape, cipher.ct_shape(shape)):
-        model = attack.threat_model
-        if attack.name not in _PREFERRED or model.knows_pairs or model.chooses or model.holds_model:
+        model, needs = attack.threat_model, attack.requirements
+        helped = model.knows_pairs or model.chooses or model.holds_model or needs.public_images
+        if helped or needs.cost_minutes or attack.name not in _PREFERRED:
             continue
         lack = attack.missing_images(count, shape, cipher.structure(shape).block)
         able, reasons = (able, [*reasons, f"{attack.name} {lack}"]) if lack else ([*able, attack], reasons)
@@ -46,7 +46,10 @@ def choose_attack(cipher: Cipher, shape: Shape, count: int) -> tuple[Attack | No
 
 
 def read(facts: dict[str, Any], ciphertexts: NDArray[Any]) -> tuple[dict[str, Any], NDArray[np.float32]]:
-    """What was read, and from it the pictures (N, C, H, W), float32; none where nothing can be read."""
+    """What was read, and the pictures (n, C, H, W), float32, of the first ciphertexts.
+
+    None where nothing can be read; not of all where each has its own key and attacking one takes long.
+    """
     cipher = create_cipher(facts["cipher"], **facts["params"])
     shape: Shape = tuple(facts["shape"])
     started = time.monotonic()
@@ -54,8 +57,8 @@ def read(facts: dict[str, Any], ciphertexts: NDArray[Any]) -> tuple[dict[str, An
     if attack is None:
         return {"attack": None, "reason": reason}, np.zeros((0, *shape), np.float32)
     structure = cipher.structure(shape)
-    starts = int(facts.get("starts") or attack.count_starts(structure))
-    seen = cut_nonce(ciphertexts, shape[1])
+    starts = attack.count_starts(structure)
+    seen = cut_nonce(ciphertexts[: attack.most_images(cipher.per_image)], shape[1])
     view = View(cipher, seen, shape=shape, starts=starts, key_per_image=cipher.per_image)
     found = attack.execute(view).reconstruction
     alignment = attack.choose_alignment(structure, cipher.per_image)
@@ -65,7 +68,7 @@ def read(facts: dict[str, Any], ciphertexts: NDArray[Any]) -> tuple[dict[str, An
 
 def main() -> None:
     """Answer messages, one after the other."""
-    step_back()
+    step_back(sys.argv[-1])
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while line := source.readline():
         facts, size = read_head(line)

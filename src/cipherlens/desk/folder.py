@@ -8,7 +8,7 @@ from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.seal import seal
 from cipherlens.desk.setting import Setting
-from cipherlens.errors import CipherlensError
+from cipherlens.desk.state import describe
 from cipherlens.keys import Key
 
 
@@ -40,11 +40,8 @@ class FolderJob:
         try:
             options = SealOptions(Preprocess(setting.size), on_error="skip")
             report = seal(str(self.source), self.out, setting.cipher, key, options, note)
-        except CipherlensError as error:
-            hint = f" ({error.hint})" if error.hint else ""
-            self.told = f"{error.args[0]}{hint}"
         except Exception as error:
-            self.told = f"this failed: {type(error).__name__}"
+            self.told = describe(error)
         else:
             skipped = f", {len(report.skipped)} could not be decoded" if report.skipped else ""
             self.told = f"{self.out} is sealed{skipped}"

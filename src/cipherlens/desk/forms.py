@@ -1,5 +1,6 @@
 """What the page sends: photos and forms, read within limits."""
 
+from pathlib import Path
 from urllib.parse import parse_qs
 
 from starlette.requests import Request
@@ -46,3 +47,8 @@ def to_setting(form: dict[str, str]) -> Setting:
     return Setting(
         form.get("scheme", ""), to_number(form, "block"), bool(form.get("per_image")), to_number(form, "size")
     )
+
+
+def to_path(form: dict[str, str], name: str) -> Path | None:
+    """A path of a form, ``~`` as the home folder; None for an empty field."""
+    return Path(form[name]).expanduser() if form.get(name) else None

@@ -14,13 +14,15 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from cipherlens.inference import LOOPBACK
 
 START = "/start/"
-_COOKIE = "cipherlens-desk"
 _SAFE = ("GET", "HEAD")
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
-REPORT_POLICY = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
+REPORT_HEADERS = {
+    "Content-Security-Policy": "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'",
+    "Cross-Origin-Opener-Policy": "unsafe-none",  # a sandbox has an origin of its own
+}
 _HEADERS = {
     "Content-Security-Policy": PAGE_POLICY,
     "Cache-Control": "no-store",
@@ -36,14 +38,18 @@ class Gate:
 
     def __init__(self, app: Any, port: int, link: str) -> None:
         self._app, self._link = app, link
-        self._hosts = {f"{f'[{host}]' if ':' in host else host}:{port}" for host in LOOPBACK}
+        self._hosts = {f"{host}:{port}" for host in LOOPBACK if ":" not in host}
+        self._cookie = f"cipherlens-desk-{port}"  # cookies know no ports, and there may be several desks
         self._session = secrets.token_urlsafe(32)
         self._opened = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Called by the web server."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close"})
             return
         refusal = self._judge(scope)
         if refusal is not None:
@@ -72,9 +78,9 @@ class Gate:
             return _refuse("a page of another origin")
         if site not in ("none", "same-origin"):
             return _refuse("a page of another origin")
-        if scope["path"].startswith(START):
+        if scope["path"].startswith(START) and scope["method"] == "GET":
             return self._open(scope["path"])
-        if not hmac.compare_digest(_read_cookie(headers.get("cookie", "")), self._session):
+        if not hmac.compare_digest(_read_cookie(headers.get("cookie", ""), self._cookie), self._session):
             return _refuse("no session")
         return None
 
@@ -83,7 +89,7 @@ class Gate:
             return _refuse("this link is not, or no longer, good")
         self._opened = True
         answer = RedirectResponse("/", 303)
-        answer.set_cookie(_COOKIE, self._session, httponly=True, samesite="strict")
+        answer.set_cookie(self._cookie, self._session, httponly=True, samesite="strict")
         return answer
 
 
@@ -92,9 +98,9 @@ def make_link() -> str:
     return START + secrets.token_urlsafe(32)
 
 
-def _read_cookie(header: str) -> str:
+def _read_cookie(header: str, name: str) -> str:
     try:
-        found = SimpleCookie(header).get(_COOKIE)
+        found = SimpleCookie(header).get(name)
     except CookieError:
         return ""
     return "" if found is None or not found.value.isascii() else found.value

@@ -6,12 +6,10 @@ from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
 
 from cipherlens.desk import pictures, views
-from cipherlens.desk.gate import REPORT_POLICY
+from cipherlens.desk.gate import REPORT_HEADERS
 from cipherlens.desk.page import Page, read_report
 
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-_KEPT = {"Cache-Control": "private, max-age=3600, immutable"}
-"""Pictures have another address whenever they change."""
 _MISSING, _UNCHANGED = 404, 204
 
 
@@ -32,37 +30,33 @@ def list_routes(page: Page) -> APIRouter:
 
     @routes.get("/{part}")
     async def show_part(part: str, seen: int = -1) -> Response:
-        if part not in ("board", "trials", "folder"):
+        if part not in ("board", "trials", "progress"):
             return Response(status_code=_MISSING)
-        if part != "folder" and seen == desk.version:
+        if part != "progress" and seen == desk.version:
             return Response(status_code=_UNCHANGED)
         return page.show(part)
 
     @routes.get("/picture/{what}/{number}/{version}")
     async def picture(what: str, number: int, version: int) -> Response:
         photo = next((photo for photo in desk.photos if photo.number == number), None)
-        kinds = {} if photo is None else {"plain": photo.pixels, "sealed": photo.sealed, "read": photo.read}
-        return await _show_picture(kinds.get(what))
+        return _show_picture(None if photo is None else await asyncio.to_thread(photo.draw, what))
 
     @routes.get("/trial/{number}/{what}/{place}")
     async def trial_picture(number: int, what: str, place: int) -> Response:
         trial = next((trial for trial in desk.trials if trial.number == number), None)
         if trial is None or what not in ("sealed", "read") or not 0 <= place < len(trial.pictures):
             return Response(status_code=_MISSING)
-        return await _show_picture(trial.pictures[place][what == "read"])
+        return _show_picture(await asyncio.to_thread(pictures.to_png, trial.pictures[place][what == "read"]))
 
     @routes.get("/reports/{number}")
     async def report(number: int) -> Response:
         if not 0 <= number < len(page.reports):
             return Response(status_code=_MISSING)
         content = await asyncio.to_thread(read_report, page.reports[number])
-        return HTMLResponse(content, headers={"Content-Security-Policy": REPORT_POLICY})
+        return HTMLResponse(content, headers=REPORT_HEADERS)
 
     return routes
 
 
-async def _show_picture(shown: pictures.Picture | None) -> Response:
-    if shown is None:
-        return Response(status_code=_MISSING)
-    content = await asyncio.to_thread(pictures.to_png, shown)
-    return Response(content, media_type="image/png", headers=_KEPT)
+def _show_picture(content: bytes | None) -> Response:
+    return Response(status_code=_MISSING) if content is None else Response(content, media_type="image/png")

@@ -7,7 +7,8 @@ from fastapi.responses import HTMLResponse
 from cipherlens.desk import views
 from cipherlens.desk.desk import Desk
 from cipherlens.desk.folder import FolderJob
-from cipherlens.errors import CipherlensError, DataError
+from cipherlens.desk.state import describe
+from cipherlens.errors import DataError
 from cipherlens.keys import Key
 
 _MOST_REPORT = 64 << 20
@@ -22,7 +23,7 @@ class Page:
         self.job: FolderJob | None = None
         self.reports = list[Path]()
 
-    def show(self, part: str, error: CipherlensError | None = None) -> HTMLResponse:
+    def show(self, part: str, error: Exception | None = None) -> HTMLResponse:
         """A part of the page; with what went wrong."""
         facts = {
             "problem": "" if error is None else describe(error),
@@ -34,16 +35,11 @@ class Page:
         return HTMLResponse(views.show(part, self.desk, **facts | views.propose(self.desk)))
 
 
-def describe(error: CipherlensError) -> str:
-    """What went wrong, and the way out, in one line."""
-    return f"{error.args[0]} ({error.hint})" if error.hint else str(error.args[0])
-
-
-def make_key(path: str) -> Key:
+def make_key(path: Path | None) -> Key:
     """A new key, in a file where one is named; a file that is there already is never overwritten."""
     key = Key.generate()
-    if path:
-        key.save(Path(path), comment="made at the desk")
+    if path is not None:
+        key.save(path, comment="made at the desk")
     return key
 
 

@@ -1,6 +1,6 @@
 """The provider: a server of one run in a process of its own, as ``cipherlens serve`` starts it.
 
-``python -m cipherlens.desk.provider RUN PORT TOKENS``
+``python -m cipherlens.desk.provider RUN PORT TOKENS PARENT``
 """
 
 import sys
@@ -15,9 +15,9 @@ from cipherlens.service.serve import serve
 from cipherlens.service.tokens import Guard
 
 
-def main(run: str, port: str, tokens: str) -> None:
+def main(run: str, port: str, tokens: str, parent: str) -> None:
     """Serve until the page's process ends."""
-    step_back()
+    step_back(parent)
     server = Server(open_models([f"run={run}"]), Limits(), Guard(Path(tokens)))
     serve(create_app(server), Place(port=int(port)))
 

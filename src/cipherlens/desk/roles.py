@@ -9,11 +9,13 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from cipherlens.client.line import describe_line
 from cipherlens.client.wire import read_answer, write_request
 from cipherlens.data.sealed.spec import CipherSpec
 from cipherlens.desk import children
@@ -25,6 +27,10 @@ from cipherlens.service.tokens import create_token
 
 _START_SECONDS = 120
 """How long a provider may take to load its model. Chosen by hand."""
+_ANSWER_SECONDS = 60
+_PAUSE = 0.3
+_BUSY = (429, 503, 504)
+"""Statuses after which it is worth asking again."""
 
 
 class Eavesdropper:
@@ -34,7 +40,7 @@ class Eavesdropper:
         self._process: asyncio.subprocess.Process | None = None
 
     async def read(self, setting: Setting, ciphertexts: NDArray[Any]) -> tuple[dict[str, Any], NDArray[np.float32]]:
-        """What it reads of all ciphertexts: see ``eavesdropper.read``. Raises CipherlensError if it dies."""
+        """What it reads of ciphertexts: see ``eavesdropper.read``. Raises CipherlensError if its process ends."""
         if self._process is None or self._process.returncode is not None:
             self._process = await children.start("cipherlens.desk.eavesdropper", talks=True)
         process = self._process
@@ -47,93 +53,109 @@ class Eavesdropper:
             content = await process.stdout.readexactly(size)
         except (OSError, ValueError, asyncio.IncompleteReadError):
             await self.stop()
-            raise CipherlensError("the eavesdropper's process has ended", hint="see the terminal") from None
+            raise CipherlensError("the eavesdropper's process has ended", hint="send another photo") from None
         return told, read_array(told, content)
 
     async def stop(self) -> None:
         """End it, also while it works; the next reading starts a new one."""
         process, self._process = self._process, None
-        if process is not None and process.returncode is None:
+        if process is not None:
             with suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
 
 
 class Provider:
-    """A server of a run: one that is there (``url``), or one of ``run`` that is started here.
+    """A model on a server. ``line``: how it is reached (``client.line``), ``model``: its name there."""
 
-    ``folder`` is for the tokens of the latter.
-    """
-
-    def __init__(self, url: str = "", token: str = "", run: Path | None = None, folder: Path | None = None) -> None:
-        self.url, self._token, self._run, self._folder = url.rstrip("/"), token, run, folder
-        self._process: asyncio.subprocess.Process | None = None
-        self._facts: dict[str, Any] = {}
-
-    @property
-    def scheme(self) -> CipherSpec | None:
+    def __init__(self, line: dict[str, Any], model: str = "run") -> None:
+        self._line, self._place = line, f"/v2/models/{quote(model, safe='')}"
+        self._model_id = ""
+        self.scheme: CipherSpec | None = None
         """How its model's images were sealed; None before it is known."""
-        return CipherSpec.from_json(self._facts["scheme"]) if self._facts else None
+        self.classes = list[str]()
 
     @property
-    def classes(self) -> list[str]:
-        """Names of its classes."""
-        return list(self._facts.get("classes", ()))
+    def elsewhere(self) -> str:
+        """The host to which ciphertexts go; empty for this machine."""
+        host = urlsplit(self._line["base_url"]).hostname or ""
+        return "" if host in LOOPBACK else host
 
     async def meet(self) -> None:
-        """Learn what the model takes, when the server is there. Raises CipherlensError where it is not."""
-        if self._run is not None and self._folder is not None and self._process is None:
-            await self._start(self._run, self._folder)
+        """Learn what the model takes. Raises CipherlensError where nobody answers, or nothing usable."""
+        try:
+            answer = await self._call("GET", self._place)
+            facts = answer.json()["parameters"]
+            self.classes, self._model_id = [str(name) for name in facts["classes"]], str(facts["model_id"])
+            self.scheme = CipherSpec.from_json(dict(facts["scheme"]))
+        except (KeyError, TypeError, ValueError, DataError) as error:
+            hint = "give a run that was trained on sealed images"
+            raise DataError(f"the provider does not say what it takes: {error}", hint=hint) from None
+
+    async def ask(self, ciphertexts: NDArray[Any], fingerprint: str) -> NDArray[np.float32]:
+        """Probabilities (N, classes) of sealed images.
+
+        Raises DataError with the server's words where it refuses them, CipherlensError where it does not answer.
+        """
+        assert self.scheme is not None
+        number = secrets.token_hex(8)
+        said = {"key_fingerprint": fingerprint, "cipher": self.scheme.cipher, "model_id": self._model_id}
+        body, headers = write_request(ciphertexts, number, said)
+        answer = await self._call("POST", f"{self._place}/infer", content=body, headers=headers)
+        found = read_answer(answer.content, answer.headers.get(LENGTH_HEADER), number, len(ciphertexts))
+        if found.shape[1:] != (len(self.classes),):
+            raise DataError("the provider answers with something else than one number for each class")
+        return found
+
+    async def stop(self) -> None:
+        """Nothing: who started it ends it."""
+
+    async def _call(self, method: str, place: str, **options: Any) -> httpx.Response:
+        try:
+            async with httpx.AsyncClient(**self._line, timeout=_ANSWER_SECONDS) as line:
+                answer = await line.request(method, place, **options)
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise CipherlensError(f"the provider does not answer: {reason}", hint="does it still run?") from None
+        if answer.status_code in _BUSY:
+            raise CipherlensError(f"the provider is busy ({answer.status_code})", hint="it is asked again")
+        if answer.status_code != httpx.codes.OK:
+            with suppress(ValueError, AttributeError):
+                raise DataError(f"the provider refuses: {answer.json().get('error', '')}"[:300])
+            raise DataError(f"the provider refuses with status {answer.status_code}")
+        return answer
+
+
+class OwnProvider(Provider):
+    """A server of a run that is started here, with a token of its own. ``folder`` is for its tokens."""
+
+    def __init__(self, run: Path, folder: Path) -> None:
+        tokens = folder / "tokens.json"
+        with socket.socket() as place:
+            place.bind((LOOPBACK[0], 0))
+            port = int(place.getsockname()[1])
+        super().__init__(describe_line(f"http://{LOOPBACK[0]}:{port}", create_token(tokens, "desk"), None, None))
+        self._words = (str(run.resolve()), str(port), str(tokens))
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def meet(self) -> None:
+        """Start it, and learn what its model takes when it is there."""
+        if self._process is None:
+            self._process = await children.start("cipherlens.desk.provider", *self._words)
         end = asyncio.get_running_loop().time() + _START_SECONDS
         while True:
             try:
-                async with self._line() as line:
-                    answer = await line.get("/v2/models/run")
-                answer.raise_for_status()
-                self._facts = answer.json()["parameters"]
-                return
-            except (httpx.HTTPError, KeyError, ValueError) as error:
-                ended = self._process is None or self._process.returncode is not None
-                if ended or asyncio.get_running_loop().time() > end:
-                    raise CipherlensError(
-                        f"the provider does not answer: {error}", hint="try cipherlens serve RUN"
-                    ) from None
-            await asyncio.sleep(0.3)
-
-    async def ask(self, ciphertexts: NDArray[Any], fingerprint: str) -> NDArray[np.float32]:
-        """Probabilities (N, classes) of sealed images. Raises CipherlensError with the server's words."""
-        number = secrets.token_hex(8)
-        scheme = self.scheme
-        assert scheme is not None
-        said = {"key_fingerprint": fingerprint, "cipher": scheme.cipher, "model_id": self._facts["model_id"]}
-        body, headers = write_request(ciphertexts, number, said)
-        try:
-            async with self._line() as line:
-                answer = await line.post("/v2/models/run/infer", content=body, headers=headers)
-            if answer.status_code != httpx.codes.OK:
-                raise DataError(f"the provider refuses: {answer.json().get('error', '')}"[:300])
-        except (httpx.HTTPError, ValueError) as error:
-            raise CipherlensError(f"the provider does not answer: {error}") from None
-        return read_answer(answer.content, answer.headers.get(LENGTH_HEADER), number, len(ciphertexts))
+                return await super().meet()
+            except DataError:
+                raise
+            except CipherlensError:
+                if self._process.returncode is not None or asyncio.get_running_loop().time() > end:
+                    raise
+            await asyncio.sleep(_PAUSE)
 
     async def stop(self) -> None:
-        """End a server that was started here."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
+        """End it."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
             await self._process.wait()
-
-    async def _start(self, run: Path, folder: Path) -> None:
-        tokens, port = folder / "tokens.json", _find_port()
-        self._token = create_token(tokens, "desk")
-        self.url = f"http://{LOOPBACK[0]}:{port}"
-        self._process = await children.start("cipherlens.desk.provider", str(run), str(port), str(tokens))
-
-    def _line(self) -> httpx.AsyncClient:
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60, trust_env=False)
-
-
-def _find_port() -> int:
-    with socket.socket() as place:
-        place.bind((LOOPBACK[0], 0))
-        return int(place.getsockname()[1])

@@ -1,20 +1,24 @@
 """Start the desk: its roles, and a web server on loopback that only the link's holder can use."""
 
+import socket
 import tempfile
+import threading
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
+from cipherlens.client.line import describe_line
 from cipherlens.data.sealed.spec import CipherSpec
 from cipherlens.desk.app import create_app
 from cipherlens.desk.desk import Desk
 from cipherlens.desk.gate import Gate, make_link
 from cipherlens.desk.page import Page
-from cipherlens.desk.roles import Provider
+from cipherlens.desk.roles import OwnProvider, Provider
 from cipherlens.desk.setting import Setting
-from cipherlens.errors import UsageError
+from cipherlens.errors import DataError, UsageError
 from cipherlens.inference import LOOPBACK
 from cipherlens.keys import Key
 from cipherlens.training.run.record import read_record
@@ -25,39 +29,55 @@ NO_PROVIDER = "no provider: make demo trains one, and --run RUN or --provider UR
 def open_desk(
     key: Key,
     key_name: str,
-    *,
-    run: Path | None,
-    url: str,
-    token: str,
+    provider: Path | tuple[str, str, str | None, Path | None] | None,
     port: int,
-    browse: bool,
     tell: Callable[[str], None],
+    browse: bool = False,
 ) -> None:
-    """Serve the desk until it is interrupted. ``run``: a run folder for a provider that is started here.
+    """Serve the desk until it is interrupted.
 
-    Raises UsageError where the port is taken, DataError for a run that cannot be read.
+    ``provider``: a run folder for a server that is started here, or the address of one, its model's name, a token,
+    and a file with the authority of its certificate. Raises UsageError where the port is taken, or the run is none
+    that answers without a key; DataError for a run that cannot be read.
     """
-    setting = Setting() if run is None else _choose_setting(run)
-    with tempfile.TemporaryDirectory() as folder:
-        provider = Provider(url, token, run, Path(folder)) if url or run is not None else None
-        desk, link = Desk(key, setting, provider, NO_PROVIDER), make_link()
-        app = Gate(create_app(Page(desk, key_name)), port, link)
-        server = uvicorn.Server(
-            uvicorn.Config(app, LOOPBACK[0], port, log_config=None, access_log=False, server_header=False)
+    setting = _choose_setting(provider) if isinstance(provider, Path) else Setting()
+    with tempfile.TemporaryDirectory() as folder, _listen(port) as place:
+        desk, link = Desk(key, setting, _find(provider, Path(folder)), NO_PROVIDER), make_link()
+        config = uvicorn.Config(
+            Gate(create_app(Page(desk, key_name)), port, link),
+            log_config=None,
+            access_log=False,
+            server_header=False,
         )
         address = f"http://{LOOPBACK[0]}:{port}{link}"
         tell(f"open this link, once: {address}")
-        if browse:
-            webbrowser.open(address)
-        try:
-            server.run()
-        except SystemExit:  # uvicorn's way to say that the port is taken
-            raise UsageError(f"cannot listen on port {port}", hint="choose another", parameters=("port",)) from None
+        if browse:  # a browser in the terminal would hold up the server
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        uvicorn.Server(config).run(sockets=[place])
+
+
+def _listen(port: int) -> socket.socket:
+    """Bound before the link is shown: it is never given to another program on this port."""
+    try:
+        return socket.create_server((LOOPBACK[0], port))
+    except OSError:
+        raise UsageError(f"cannot listen on port {port}", hint="choose another", parameters=("port",)) from None
+
+
+def _find(provider: Any, folder: Path) -> Provider | None:
+    if provider is None or isinstance(provider, Path):
+        return None if provider is None else OwnProvider(provider, folder)
+    url, model, token, ca = provider
+    return Provider(describe_line(url, token, ca, None), model)
 
 
 def _choose_setting(run: Path) -> Setting:
     """The setting of a run's images; the default where the page cannot choose it."""
+    record = read_record(run)
+    if record.owners or record.config.lock is not None:
+        kind = "for images under several keys" if record.owners else "locked, and runs only with the key"
+        raise UsageError(f"{run} is {kind}", hint="give one that was trained on sealed images")
     try:
-        return Setting.of_scheme(CipherSpec.from_json(read_record(run).provenance))
-    except UsageError:
+        return Setting.of_scheme(CipherSpec.from_json(record.provenance))
+    except (DataError, UsageError):
         return Setting()

@@ -12,11 +12,13 @@ from cipherlens.desk import pictures
 from cipherlens.desk.desk import Desk, seal
 from cipherlens.desk.roles import Eavesdropper
 from cipherlens.desk.setting import Setting
-from cipherlens.desk.state import Photo, Reading
-from cipherlens.errors import CipherlensError
+from cipherlens.desk.state import Photo, Reading, Trial, describe
+from cipherlens.errors import CipherlensError, DataError, UsageError
 
 _ASKED = 16
 """Ciphertexts that the provider is asked about at a time."""
+_PAUSE = 2.0
+"""Seconds after which a provider that does not answer is asked again."""
 _SHOWN = 3
 """Photos of a trial that are shown."""
 Job = Callable[[], Coroutine[Any, Any, None]]
@@ -44,7 +46,8 @@ class Work:
         try:
             await desk.provider.meet()
         except CipherlensError as error:
-            desk.provider, desk.why_not = None, str(error.args[0])
+            await desk.provider.stop()
+            desk.provider, desk.why_not = None, describe(error)
         desk.note(desk.to_ask, desk.to_read)
 
     async def _repeat(self, event: asyncio.Event, job: Job) -> None:
@@ -55,27 +58,35 @@ class Work:
 
     async def _attempt(self, job: Job) -> None:
         """Do something; where it fails, the page says so and everything else goes on."""
-        desk = self._desk
         try:
             await job()
-        except CipherlensError as error:
-            desk.problem = str(error.args[0])
-        except Exception:
-            _LOG.exception("the desk failed at this")
-            desk.problem = "this failed; the terminal says more"
-        desk.note()
+        except Exception as error:
+            if not isinstance(error, CipherlensError):
+                _LOG.exception("the desk failed at this")
+            self._desk.problem = describe(error)
+        self._desk.note()
 
     async def _ask(self) -> None:
-        desk = self._desk
-        while not desk.refusal and (waiting := [photo for photo in desk.sent if not photo.answer][:_ASKED]):
+        desk, size = self._desk, _ASKED
+        while not desk.refusal and (waiting := desk.list_unanswered()[:size]):
             assert desk.provider is not None
             choice, sent = desk.choice, np.stack([photo.sealed for photo in waiting])
-            found = await desk.provider.ask(sent, desk.key.fingerprint)
-            if choice == desk.choice:
-                for photo, row in zip(waiting, found, strict=True):
-                    order = np.argsort(-row)
-                    photo.answer = [(desk.provider.classes[i], float(row[i])) for i in order]
+            try:
+                found = await desk.provider.ask(sent, desk.key.fingerprint)
+            except DataError as error:  # it is known of which when they are sent singly
+                if choice == desk.choice and size == 1:
+                    waiting[0].refused = describe(error)
+                size = 1
+            except CipherlensError as error:
+                desk.problem = describe(error) if choice == desk.choice else ""
                 desk.note()
+                await asyncio.sleep(_PAUSE)
+            else:
+                if choice == desk.choice:
+                    desk.problem = ""
+                    for photo, row in zip(waiting, found, strict=True):
+                        photo.answer = [(desk.provider.classes[i], float(row[i])) for i in np.argsort(-row)]
+            desk.note()
 
     async def _read(self) -> None:
         desk = self._desk
@@ -107,26 +118,31 @@ class Work:
         told, read = await eavesdropper.read(setting, np.stack([photo.sealed for photo in photos]))
         if told["attack"] is None:
             return str(told["reason"]), []
-        plain = np.stack([photo.pixels for photo in photos])
+        plain = np.stack([photo.pixels for photo in photos[: len(read)]])
         aligned, scores = await asyncio.to_thread(pictures.align_and_score, read, plain, told["alignment"])
         guess = await asyncio.to_thread(pictures.guess_similarity, plain)
         shown = pictures.to_bytes(aligned)
-        result = Reading(len(photos), told["attack"], float(scores.mean()), guess, told["seconds"])
+        result = Reading(len(read), told["attack"], float(scores.mean()), guess)
         return result, list(zip(shown, scores.tolist(), strict=True))
 
     async def _try(self) -> None:
-        desk = self._desk
-        for trial in [trial for trial in desk.trials if not trial.done]:
-            chosen = desk.photos[: trial.count]
-            bound = trial.setting.cipher.bind(desk.key, trial.setting.shape)
-            sealed = await asyncio.to_thread(seal, bound, trial.setting, [photo.prepared for photo in chosen])
-            parts = [Photo(0, "", photo.prepared, *pair) for photo, pair in zip(chosen, sealed, strict=True)]
+        for trial in [trial for trial in self._desk.trials if not trial.done]:
             try:
-                result, found = await self._attack(desk.second, trial.setting, parts)
-            except CipherlensError as error:
-                result, found = str(error.args[0]), []
-            trial.result, trial.reason = (None, result) if isinstance(result, str) else (result, "")
-            grey = np.full(trial.setting.shape, 127, np.uint8)
-            for number, part in enumerate(parts[:_SHOWN]):
-                trial.pictures.append((part.sealed, found[number][0] if found else grey))
-            desk.note()
+                await self._try_one(trial)
+            except Exception as error:
+                trial.reason = describe(error)
+            self._desk.note()
+
+    async def _try_one(self, trial: Trial) -> None:
+        desk, setting = self._desk, trial.setting
+        chosen = desk.photos[: trial.count]
+        if not chosen:
+            raise UsageError("the photos were taken away")
+        bound = setting.cipher.bind(desk.key, setting.shape)
+        sealed = await asyncio.to_thread(seal, bound, setting, [photo.prepared for photo in chosen])
+        parts = [Photo(0, "", photo.prepared, *pair) for photo, pair in zip(chosen, sealed, strict=True)]
+        result, found = await self._attack(desk.second, setting, parts)
+        grey = np.full(setting.shape, 127, np.uint8)
+        for number, part in enumerate(parts[:_SHOWN]):
+            trial.pictures.append((part.sealed, found[number][0] if number < len(found) else grey))
+        trial.result, trial.reason = (None, result) if isinstance(result, str) else (result, "")

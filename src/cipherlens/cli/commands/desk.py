@@ -1,6 +1,7 @@
 """``cipherlens desk``: a page on which a data owner watches what the line gives away."""
 
 import os
+import sys
 from pathlib import Path
 
 from cipherlens.cli.console import say
@@ -20,7 +21,9 @@ def desk(
     *,
     run: Path | None = None,
     provider: str | None = None,
+    model: str = "run",
     token_file: Path | None = None,
+    ca: Path | None = None,
     keys: GivenKey = GivenKey(),
     port: Whole = 8765,
     no_browser: Flag = False,
@@ -36,8 +39,12 @@ def desk(
         Run folder for a provider that is started here. By default the demo's, with the demo's key.
     provider
         Address of a server (cipherlens serve) instead.
+    model
+        Name of the model on that server.
     token_file
-        File with that server's token in its first line.
+        File with the token for that server in its first line.
+    ca
+        Certificate of the authority that signed that server's, as PEM.
     port
         Port of the page, on this machine only.
     no_browser
@@ -51,23 +58,23 @@ def desk(
         ) from None
     if run is not None and provider is not None:
         raise UsageError("give a run or a provider", parameters=("run", "provider"))
+    if provider is None and (token_file, ca, model) != (None, None, "run"):
+        raise UsageError("these options are for a provider elsewhere", parameters=("model", "token_file", "ca"))
     Place(port=port).check()
     key, name = keys.load(), "" if keys.key is None else str(keys.key)
     if run is None and provider is None and (_DEMO_RUN / "config.json").is_file():
         run = _DEMO_RUN
         if key is None and _DEMO_KEY.is_file():
             key, name = Key.load(_DEMO_KEY), str(_DEMO_KEY)
-    open_desk(
-        key or Key.generate(),
-        name,
-        run=run,
-        url=provider or "",
-        token=read_token(token_file) or "",
-        port=port,
-        browse=not no_browser
-        and bool(os.environ.get("DISPLAY") or os.name == "nt" or os.uname().sysname == "Darwin"),
-        tell=say,
-    )
+    chosen = run if provider is None else (provider, model, read_token(token_file), ca)
+    try:
+        open_desk(key or Key.generate(), name, chosen, port, say, not no_browser and _has_screen())
+    except KeyboardInterrupt:
+        say("the desk has ended; what lay on it is gone")
+
+
+def _has_screen() -> bool:
+    return os.name == "nt" or sys.platform == "darwin" or bool(os.environ.get("DISPLAY"))
 
 
 COMMANDS = (desk,)

@@ -13,6 +13,7 @@
 
   function add(files) {
     const photos = [...files];
+    if (!photos.length) return;
     const room = Math.max(0, most - Number(document.getElementById("board").dataset.photos || 0) - queue.length);
     const kept = photos.slice(0, room);
     queue.push(...kept);
@@ -39,10 +40,17 @@
       bar.max = all;
       bar.value = sent + failed;
       tell(`${sent + failed} of ${all} photos`);
+      let content;
       try {
-        const answer = await fetch("/photos", {
-          method: "POST", body: file, headers: { "X-Name": encodeURIComponent(file.name || "photo") },
-        });
+        content = await file.arrayBuffer();
+      } catch (error) {
+        failed += 1;
+        note(`${file.name} cannot be read: is it a folder, or gone? A folder is sealed further below.`);
+        continue;
+      }
+      try {
+        const name = encodeURIComponent((file.name || "photo").toWellFormed?.() ?? "photo");
+        const answer = await fetch("/photos", { method: "POST", body: content, headers: { "X-Name": name } });
         if (answer.ok) { sent += 1; } else {
           failed += 1;
           note(`${file.name}: ${await answer.text()}`);
@@ -73,10 +81,18 @@
   document.body.addEventListener("htmx:beforeSwap", (event) => {
     if (event.detail.xhr.status === 422) { event.detail.shouldSwap = true; event.detail.isError = false; }
   });
-  for (const range of document.querySelectorAll("input[type=range]")) {
-    const shown = document.getElementById(`${range.id}-shown`);
-    const show = () => { shown.textContent = range.value; };
-    range.addEventListener("input", show);
-    show();
+  document.body.addEventListener("htmx:afterRequest", (event) => {
+    if (event.detail.pathInfo.requestPath === "/clear") queue.length = 0;
+  });
+  let gone = false;
+  for (const name of ["htmx:sendError", "htmx:responseError"]) {
+    document.body.addEventListener(name, () => {
+      if (!gone) note("The desk does not answer. Has it ended? Start it again: cipherlens desk");
+      gone = true;
+    });
   }
+  document.body.addEventListener("input", (event) => {
+    const shown = document.getElementById(`${event.target.id}-shown`);
+    if (shown) shown.textContent = event.target.value;
+  });
 })();
