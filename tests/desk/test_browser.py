@@ -100,10 +100,10 @@ def test_with_the_keyboard_alone(browser: Any, files: list[Path]) -> None:
         page.keyboard.type("SHF")
         page.focus("#controls form[hx-post='/setting'] button")
         page.keyboard.press("Enter")
-        wait_for(lambda: client.desk.setting.scheme == "shf")
-        page.focus("#files")
+        page.wait_for_selector("#controls strong:has-text('SHF')")  # the part is swapped, and the focus settled
+        page.wait_for_timeout(300)
         with page.expect_file_chooser() as chooser:
-            page.keyboard.press("Enter")
+            page.locator("#files").press("Enter")
         chooser.value.set_files(files[:3])
         page.wait_for_selector("ol.photos li:nth-child(3)")
         page.focus("#trial-form form button")

@@ -72,11 +72,14 @@ def opens(client: httpx.Client, link: str) -> bool:
         return False
 
 
-def test_what_the_command_refuses(tmp_path: Path, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_command_refuses(runs: Path, tmp_path: Path, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for words, code, told in (
         (("--run", tmp_path / "none"), 4, "none"),
+        (("--run", runs / "run-locked"), 2, "locked"),
         (("--run", "a", "--provider", "http://127.0.0.1:1"), 2, "a run or a provider"),
+        (("--run", "a", "--model", "b"), 2, "a provider elsewhere"),
+        (("--provider", "ftp://a"), 2, "no address"),
         (("--port", 0), 2, "port"),
         (("--key", tmp_path / "none"), 3, "none"),
     ):
