@@ -1,6 +1,8 @@
 """What happens at the same time, what fails, and what a provider says that is not so."""
 
 import asyncio
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import cipherlens as cl
 from cipherlens.ciphers import create_cipher
 from cipherlens.client.line import describe_line
 from cipherlens.desk import changing, work
+from cipherlens.desk import desk as desks
 from cipherlens.desk.desk import Desk
 from cipherlens.desk.eavesdropper import choose_attack, read
 from cipherlens.desk.roles import Eavesdropper, Provider
@@ -23,20 +26,28 @@ from tests.service.conftest import running, serve_model
 SMALL, OTHER = Setting("hill", 4, size=32), Setting("etc", 4, size=64)
 
 
-def test_photos_that_come_while_the_setting_changes() -> None:
-    """All end up sealed under the last setting, and the eavesdropper of that setting is not ended."""
+def test_photos_that_come_while_the_setting_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All end up sealed under the last setting, also those that were being sealed under the one before."""
+    sealing, seal = threading.Event(), desks.seal
+
+    def seal_slowly(*given: Any) -> Any:
+        sealing.set()
+        time.sleep(0.2)
+        return seal(*given)
 
     async def run() -> Desk:
-        desk, contents = Desk(KEY, SMALL), photos(8, 64)
-        for content in contents[:4]:
+        desk, contents = Desk(KEY, OTHER), photos(6, 64)
+        for content in contents[:3]:
             await desk.add("a", content)
-        await asyncio.gather(
-            desk.choose(OTHER), *(desk.add("b", content) for content in contents[4:]), desk.choose(SMALL)
-        )
+        desk.nothing_read = "of the old setting"
+        monkeypatch.setattr(desks, "seal", seal_slowly)
+        adding = [asyncio.create_task(desk.add("b", content)) for content in contents[3:]]
+        await asyncio.to_thread(sealing.wait)
+        await asyncio.gather(desk.choose(SMALL), *adding)
         return desk
 
     desk = asyncio.run(run())
-    assert len(desk.sent) == len(desk.photos) == 8
+    assert len(desk.sent) == len(desk.photos) == 6 and not desk.nothing_read
     bound = SMALL.cipher.bind(KEY, SMALL.shape)
     for photo in desk.photos:
         assert np.allclose(np.asarray(bound.encrypt(photo.pixels[None]))[0], photo.sealed, atol=1e-5)
