@@ -8,6 +8,8 @@ import time
 
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "PYTHONPATH", "VIRTUAL_ENV", "OMP_NUM_THREADS")
 """Environment variables that a role's process gets; others could hold a passphrase."""
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Beside other work two threads wait for each other: an attack then took several times as long."""
 _NICE = 5
 """How far the others step back behind the page."""
 _SECONDS = 1.0
@@ -16,14 +18,14 @@ _SECONDS = 1.0
 async def start(module: str, *arguments: str, talks: bool = False) -> asyncio.subprocess.Process:
     """Run a module of this package in a process of its own; one that ``talks`` has standard input and output.
 
-    Ctrl-C does not reach it, and modules are not looked for in the current folder.
+    The latter has one thread. Ctrl-C does not reach it, and modules are not looked for in the current folder.
     """
     pipe = asyncio.subprocess.PIPE if talks else asyncio.subprocess.DEVNULL
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", module, *arguments, str(os.getpid())),
         stdin=pipe,
         stdout=pipe,
-        env={name: os.environ[name] for name in _KEPT if name in os.environ},
+        env={name: os.environ[name] for name in _KEPT if name in os.environ} | (_ONE_THREAD if talks else {}),
         start_new_session=True,
     )
 
