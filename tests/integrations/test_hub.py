@@ -24,6 +24,11 @@ def answer(model: Any, run: Any, count: int = 5) -> tuple[torch.Tensor, torch.Te
         return model.eval()((images / 255 - mean) / std), run.forward(images)
 
 
+MENDED = tuple(map(int, timm.__version__.split(".")[:3])) >= (1, 0, 29)
+READS = pytest.mark.skipif(not MENDED, reason="this timm fails on folders with several files of weights")
+
+
+@READS
 @pytest.mark.parametrize("saved", [False, True], ids=["run folder", "saved"])
 def test_timm_reads_plain_backbones(saved: bool, runs: Path, tmp_path: Path) -> None:
     folder = runs / "run-embedding"
@@ -44,6 +49,7 @@ def test_timm_reads_plain_backbones(saved: bool, runs: Path, tmp_path: Path) -> 
     assert model.pretrained_cfg["label_names"] == list(run.classes)
 
 
+@READS
 def test_inputs_of_other_shapes(tmp_path: Path) -> None:
     """A vision transformer has the size of its images in timm too."""
     cl.seal("synthetic:tiny?n=20&test=10&size=32", tmp_path / "set", cl.create_cipher("identity"), KEY)

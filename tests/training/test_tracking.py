@@ -54,7 +54,7 @@ def test_a_tracker_gets_every_epoch(sealed: Path, tmp_path: Path, monkeypatch: p
     settings: dict[str, Any] = {}
 
     class Kept(tracking.GeneralTracker):
-        name = "kept"
+        name = "tensorboard"  # earlier versions of accelerate know no others
         requires_logging_directory = False
 
         def __init__(self, run_name: str, **_: Any) -> None:
@@ -70,9 +70,9 @@ def test_a_tracker_gets_every_epoch(sealed: Path, tmp_path: Path, monkeypatch: p
         def log(self, values: dict[str, Any], step: int | None = None, **_: Any) -> None:
             sent.append((values, step))
 
-    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "kept", Kept)
-    monkeypatch.setattr(tracking, "_available_trackers", ["kept"])
-    result = cl.train(sealed, CONFIG, out=tmp_path / "run", tracker="kept")
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "tensorboard", Kept)
+    monkeypatch.setattr(tracking, "_available_trackers", ["tensorboard"])
+    result = cl.train(sealed, CONFIG, out=tmp_path / "run", tracker="tensorboard")
     assert [step for _, step in sent] == [1, 2]
     assert [values["test_accuracy"] for values, _ in sent] == [metrics.test_accuracy for metrics in result.history]
     assert settings["model"] == "preresnet20" and not any(

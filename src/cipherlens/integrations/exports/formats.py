@@ -2,7 +2,9 @@
 
 import io
 import json
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Any
 
 import torch
@@ -30,15 +32,16 @@ def write_onnx(source: Source, facts: dict[str, Any]) -> Written:
         raise UsageError(
             f"ONNX files need the package {error.name}", hint="pip install 'cipherlens[onnx]'"
         ) from None
-    program = torch.onnx.export(
-        source.module,
-        (source.draw(_EXAMPLE),),
-        dynamo=True,
-        dynamic_shapes=({0: torch.export.Dim(BATCH)},),
-        input_names=[IMAGES],
-        output_names=[LOGITS],
-        verbose=False,
-    )
+    with redirect_stdout(sys.stderr):  # some versions of the exporter print what they do
+        program = torch.onnx.export(
+            source.module,
+            (source.draw(_EXAMPLE),),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+            input_names=[IMAGES],
+            output_names=[LOGITS],
+            verbose=False,
+        )
     assert program is not None
     for node in program.model.graph.all_nodes():
         node.metadata_props.clear()  # it names files of this machine
