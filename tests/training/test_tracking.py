@@ -71,7 +71,7 @@ def test_a_tracker_gets_every_epoch(sealed: Path, tmp_path: Path, monkeypatch: p
             sent.append((values, step))
 
     monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "tensorboard", Kept)
-    monkeypatch.setattr(tracking, "_available_trackers", ["tensorboard"])
+    monkeypatch.setattr(tracking, "_available_trackers", [tracking.LoggerType.TENSORBOARD])
     result = cl.train(sealed, CONFIG, out=tmp_path / "run", tracker="tensorboard")
     assert [step for _, step in sent] == [1, 2]
     assert [values["test_accuracy"] for values, _ in sent] == [metrics.test_accuracy for metrics in result.history]
