@@ -135,9 +135,9 @@ def describe_versions(record: dict[str, Any]) -> str:
     header = ["command", "before, s", "after, s", "ratio of the shortest", "ratio of the medians"]
     return (
         f"Whole commands, their start included, at {r['commits']['old']} (before the code was moved) and at "
-        f"{r['commits']['new']} (with sealed format 2, the service and the exports), in turn, {r['rounds']} rounds. "
-        "Every command starts later, since it loads more. Training does more after its steps: it measures BatchNorm's "
-        "statistics, and the accuracy on training images, once more. "
+        f"{r['commits']['new']} (with sealed format 2, the service, exports), in turn, {r['rounds']} rounds. "
+        "Every command starts later, since it loads more. Training does more after its steps: it measures "
+        "BatchNorm's statistics, and the accuracy on training images, once more. "
         f"Where the two ratios of a command differ, its times scattered: no ratio says more than that.\n\n"
         f"{table(header, rows)}\n\n{hardware(record)}\n"
     )
