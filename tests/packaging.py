@@ -37,7 +37,7 @@ def main(dist: Path) -> None:
     assert "License-Expression: Apache-2.0" in metadata
     for needed in (
         *("cipherlens/py.typed", "licenses/LICENSE", "experiments/configs/privdl-access.toml"),
-        *("desk/static/htmx.min.js", "desk/templates/page.html.j2"),
+        *("desk/web/static/htmx.min.js", "desk/web/templates/page.html.j2"),
     ):
         assert any(name.endswith(needed) for name in names), f"{needed} is not in {wheel.name}"
     assert not any(name.startswith(("tests", "benchmarks", "results")) for name in names)

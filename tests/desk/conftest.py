@@ -13,12 +13,12 @@ from PIL import Image
 
 import cipherlens as cl
 from cipherlens.data.sources.registry import open_source
-from cipherlens.desk.app import create_app
 from cipherlens.desk.desk import Desk
-from cipherlens.desk.gate import Gate, make_link
-from cipherlens.desk.page import Page
-from cipherlens.desk.roles import Provider
+from cipherlens.desk.roles.handles import Provider
 from cipherlens.desk.setting import Setting
+from cipherlens.desk.web.app import create_app
+from cipherlens.desk.web.gate import Gate, make_link
+from cipherlens.desk.web.page import Page
 from tests.integrations.conftest import KEY as RUNS_KEY  # noqa: F401
 from tests.integrations.conftest import runs  # noqa: F401  # the fixture
 from tests.service.conftest import find_port

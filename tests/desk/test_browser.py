@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cipherlens.desk.roles import OwnProvider
+from cipherlens.desk.roles.handles import OwnProvider
 from cipherlens.desk.setting import Setting
 from tests.desk.conftest import RUNS_KEY, Opened, opened, photos, wait_for
 

@@ -53,7 +53,7 @@ def test_the_page_and_its_roles_end_together(runs: Path, tmp_path: Path) -> None
             wait_for(lambda: "from 3;" in client.get("/board").text)
         children = list_children(page.pid)
         kinds = " ".join(children.values())
-        assert "desk.provider" in kinds and "desk.eavesdropper" in kinds
+        assert "roles.provider" in kinds and "roles.eavesdropper" in kinds
         assert str(tmp_path / "client.key") not in kinds
         page.send_signal(signal.SIGKILL)
         page.wait(20)

@@ -11,7 +11,7 @@ from PIL import Image
 
 import cipherlens as cl
 from cipherlens.desk import desk as desks
-from cipherlens.desk.roles import Eavesdropper, OwnProvider
+from cipherlens.desk.roles.handles import Eavesdropper, OwnProvider
 from cipherlens.desk.setting import BLOCKS, SCHEMES, Setting
 from tests.desk.conftest import KEY, RUNS_KEY, Opened, opened, photos, wait_for
 from tests.security.secrets.needles import encode_cipher, encode_secret

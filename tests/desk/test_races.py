@@ -13,12 +13,13 @@ import pytest
 import cipherlens as cl
 from cipherlens.ciphers import create_cipher
 from cipherlens.client.line import describe_line
-from cipherlens.desk import changing, work
 from cipherlens.desk import desk as desks
+from cipherlens.desk import work
 from cipherlens.desk.desk import Desk
-from cipherlens.desk.eavesdropper import choose_attack, read
-from cipherlens.desk.roles import Eavesdropper, Provider
+from cipherlens.desk.roles.eavesdropper import choose_attack, read
+from cipherlens.desk.roles.handles import Eavesdropper, Provider
 from cipherlens.desk.setting import Setting
+from cipherlens.desk.web import changing
 from cipherlens.service.tokens import Guard, create_token
 from tests.desk.conftest import KEY, opened, photos, wait_for
 from tests.service.conftest import running, serve_model
@@ -174,7 +175,7 @@ def test_bodies_and_paths_that_are_too_long(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_only_a_get_opens_the_link() -> None:
-    from cipherlens.desk.gate import Gate
+    from cipherlens.desk.web.gate import Gate
 
     gate = Gate(None, 8765, "/start/a")
     heads = [(b"host", b"127.0.0.1:8765")]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.desk import pictures
-from cipherlens.desk.roles import Eavesdropper, Provider
+from cipherlens.desk.roles.handles import Eavesdropper, Provider
 from cipherlens.desk.setting import Setting
 from cipherlens.desk.state import Photo, Reading, Trial
 from cipherlens.errors import UsageError

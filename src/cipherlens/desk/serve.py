@@ -12,12 +12,12 @@ import uvicorn
 
 from cipherlens.client.line import describe_line
 from cipherlens.data.sealed.spec import CipherSpec
-from cipherlens.desk.app import create_app
 from cipherlens.desk.desk import Desk
-from cipherlens.desk.gate import Gate, make_link
-from cipherlens.desk.page import Page
-from cipherlens.desk.roles import OwnProvider, Provider
+from cipherlens.desk.roles.handles import OwnProvider, Provider
 from cipherlens.desk.setting import Setting
+from cipherlens.desk.web.app import create_app
+from cipherlens.desk.web.gate import Gate, make_link
+from cipherlens.desk.web.page import Page
 from cipherlens.errors import DataError, UsageError
 from cipherlens.inference import LOOPBACK
 from cipherlens.keys import Key

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cipherlens.desk import pictures
 from cipherlens.desk.desk import Desk, seal
-from cipherlens.desk.roles import Eavesdropper
+from cipherlens.desk.roles.handles import Eavesdropper
 from cipherlens.desk.setting import Setting
 from cipherlens.desk.state import Photo, Reading, Trial, describe
 from cipherlens.errors import CipherlensError, DataError, UsageError

@@ -5,9 +5,10 @@ import asyncio
 from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
 
-from cipherlens.desk import pictures, views
-from cipherlens.desk.gate import REPORT_HEADERS
-from cipherlens.desk.page import Page, read_report
+from cipherlens.desk import pictures
+from cipherlens.desk.web import views
+from cipherlens.desk.web.gate import REPORT_HEADERS
+from cipherlens.desk.web.page import Page, read_report
 
 _TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _MISSING, _UNCHANGED = 404, 204

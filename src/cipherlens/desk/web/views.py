@@ -14,7 +14,7 @@ _SHOWN = 24
 """Photos on the page at a time, the last ones. Chosen by hand."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40, 350, 20, 120
 """The curve's frame in its picture."""
-_PLACE = files("cipherlens.desk")
+_PLACE = files("cipherlens.desk.web")
 
 
 def _load() -> Environment:

@@ -1,4 +1,4 @@
-"""The application of the desk; :class:`~cipherlens.desk.gate.Gate` belongs in front of it."""
+"""The application of the desk; :class:`~cipherlens.desk.web.gate.Gate` belongs in front of it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI, Request, Response
 
-from cipherlens.desk import changing, looking
 from cipherlens.desk.desk import DeskFullError
-from cipherlens.desk.page import Page
 from cipherlens.desk.state import describe
+from cipherlens.desk.web import changing, looking
+from cipherlens.desk.web.page import Page
 from cipherlens.desk.work import Work
 from cipherlens.errors import CipherlensError
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from cipherlens.client.line import describe_line
 from cipherlens.client.wire import read_answer, write_request
 from cipherlens.data.sealed.spec import CipherSpec
-from cipherlens.desk import children
-from cipherlens.desk.messages import read_array, read_head, write_message
+from cipherlens.desk.roles import children
+from cipherlens.desk.roles.messages import read_array, read_head, write_message
 from cipherlens.desk.setting import Setting
 from cipherlens.errors import CipherlensError, DataError
 from cipherlens.inference import LENGTH_HEADER, LOOPBACK
@@ -42,7 +42,7 @@ class Eavesdropper:
     async def read(self, setting: Setting, ciphertexts: NDArray[Any]) -> tuple[dict[str, Any], NDArray[np.float32]]:
         """What it reads of ciphertexts: see ``eavesdropper.read``. Raises CipherlensError if its process ends."""
         if self._process is None or self._process.returncode is not None:
-            self._process = await children.start("cipherlens.desk.eavesdropper", talks=True)
+            self._process = await children.start("cipherlens.desk.roles.eavesdropper", talks=True)
         process = self._process
         assert process.stdin is not None and process.stdout is not None
         facts = {"cipher": setting.scheme, "params": setting.params, "shape": setting.shape}
@@ -141,7 +141,7 @@ class OwnProvider(Provider):
     async def meet(self) -> None:
         """Start it, and learn what its model takes when it is there."""
         if self._process is None:
-            self._process = await children.start("cipherlens.desk.provider", *self._words)
+            self._process = await children.start("cipherlens.desk.roles.provider", *self._words)
         end = asyncio.get_running_loop().time() + _START_SECONDS
         while True:
             try:

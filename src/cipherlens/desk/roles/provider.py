@@ -1,12 +1,12 @@
 """The provider: a server of one run in a process of its own, as ``cipherlens serve`` starts it.
 
-``python -m cipherlens.desk.provider RUN PORT TOKENS PARENT``
+``python -m cipherlens.desk.roles.provider RUN PORT TOKENS PARENT``
 """
 
 import sys
 from pathlib import Path
 
-from cipherlens.desk.children import step_back
+from cipherlens.desk.roles.children import step_back
 from cipherlens.service.app import Server, create_app
 from cipherlens.service.batching import Limits
 from cipherlens.service.models import open_models

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from fastapi.responses import HTMLResponse
 
-from cipherlens.desk import views
 from cipherlens.desk.desk import Desk
 from cipherlens.desk.folder import FolderJob
 from cipherlens.desk.state import describe
+from cipherlens.desk.web import views
 from cipherlens.errors import DataError
 from cipherlens.keys import Key
 

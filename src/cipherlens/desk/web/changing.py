@@ -7,9 +7,9 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Request, Response
 
 from cipherlens.desk.folder import FolderJob
-from cipherlens.desk.forms import read_body, read_form, to_number, to_path, to_setting
-from cipherlens.desk.page import Page, make_key, read_report
 from cipherlens.desk.setting import Setting
+from cipherlens.desk.web.forms import read_body, read_form, to_number, to_path, to_setting
+from cipherlens.desk.web.page import Page, make_key, read_report
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 

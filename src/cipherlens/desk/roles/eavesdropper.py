@@ -1,6 +1,6 @@
 """The eavesdropper: a process that gets ciphertexts and the public scheme, nothing else, and sends back pictures.
 
-``python -m cipherlens.desk.eavesdropper PARENT`` reads messages from standard input until it ends.
+``python -m cipherlens.desk.roles.eavesdropper PARENT`` reads messages from standard input until it ends.
 """
 
 import sys
@@ -14,8 +14,8 @@ from cipherlens.attacks.base import Attack, View
 from cipherlens.attacks.registry import list_attacks
 from cipherlens.ciphers import Cipher, create_cipher
 from cipherlens.ciphers.structure import Shape
-from cipherlens.desk.children import step_back
-from cipherlens.desk.messages import read_array, read_head, write_message
+from cipherlens.desk.roles.children import step_back
+from cipherlens.desk.roles.messages import read_array, read_head, write_message
 from cipherlens.errors import CipherlensError
 from cipherlens.evaluation.target import cut_nonce
 
