@@ -6,11 +6,9 @@ import threading
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import uvicorn
 
-from cipherlens.client.line import describe_line
 from cipherlens.data.sealed.spec import CipherSpec
 from cipherlens.desk.desk import Desk
 from cipherlens.desk.roles.handles import OwnProvider, Provider
@@ -29,20 +27,20 @@ NO_PROVIDER = "no provider: make demo trains one, and --run RUN or --provider UR
 def open_desk(
     key: Key,
     key_name: str,
-    provider: Path | tuple[str, str, str | None, Path | None] | None,
+    provider: Path | Provider | None,
     port: int,
     tell: Callable[[str], None],
     browse: bool = False,
 ) -> None:
     """Serve the desk until it is interrupted.
 
-    ``provider``: a run folder for a server that is started here, or the address of one, its model's name, a token,
-    and a file with the authority of its certificate. Raises UsageError where the port is taken, or the run is none
-    that answers without a key; DataError for a run that cannot be read.
+    ``provider``: one that is there, or a run folder for a server that is started here. Raises UsageError where the
+    port is taken, or the run is none that answers without a key; DataError for a run that cannot be read.
     """
     setting = _choose_setting(provider) if isinstance(provider, Path) else Setting()
     with tempfile.TemporaryDirectory() as folder, _listen(port) as place:
-        desk, link = Desk(key, setting, _find(provider, Path(folder)), NO_PROVIDER), make_link()
+        found = OwnProvider(provider, Path(folder)) if isinstance(provider, Path) else provider
+        desk, link = Desk(key, setting, found, NO_PROVIDER), make_link()
         config = uvicorn.Config(
             Gate(create_app(Page(desk, key_name)), port, link),
             log_config=None,
@@ -62,13 +60,6 @@ def _listen(port: int) -> socket.socket:
         return socket.create_server((LOOPBACK[0], port))
     except OSError:
         raise UsageError(f"cannot listen on port {port}", hint="choose another", parameters=("port",)) from None
-
-
-def _find(provider: Any, folder: Path) -> Provider | None:
-    if provider is None or isinstance(provider, Path):
-        return None if provider is None else OwnProvider(provider, folder)
-    url, model, token, ca = provider
-    return Provider(describe_line(url, token, ca, None), model)
 
 
 def _choose_setting(run: Path) -> Setting:

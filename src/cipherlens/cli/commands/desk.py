@@ -8,6 +8,7 @@ from cipherlens.cli.console import say
 from cipherlens.cli.options.keys import GivenKey
 from cipherlens.cli.options.service import read_token
 from cipherlens.cli.options.types import Flag, Whole
+from cipherlens.client.line import describe_line
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 from cipherlens.service.place import Place
@@ -51,6 +52,7 @@ def desk(
         Only show the link.
     """
     try:
+        from cipherlens.desk.roles.handles import Provider
         from cipherlens.desk.serve import open_desk
     except ImportError as error:
         raise UsageError(
@@ -66,7 +68,8 @@ def desk(
         run = _DEMO_RUN
         if key is None and _DEMO_KEY.is_file():
             key, name = Key.load(_DEMO_KEY), str(_DEMO_KEY)
-    chosen = run if provider is None else (provider, model, read_token(token_file), ca)
+    line = None if provider is None else describe_line(provider, read_token(token_file), ca, None)
+    chosen = run if line is None else Provider(line, model)
     try:
         open_desk(key or Key.generate(), name, chosen, port, say, not no_browser and _has_screen())
     except KeyboardInterrupt:

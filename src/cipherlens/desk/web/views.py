@@ -52,7 +52,7 @@ def show(part: str, desk: Desk, **facts: Any) -> str:
         "most": MAX_PHOTOS,
         "problem": "",
         "shown": desk.photos[: -_SHOWN - 1 : -1],
-        "answered": sum(bool(photo.answer) for photo in desk.photos),
+        "answered": sum(bool(photo.answer) for photo in desk.sent),
         "curve": draw_curve(desk.readings),
     }
     return _PAGE.get_template(f"{part}.html.j2").render(given | facts)
