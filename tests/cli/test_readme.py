@@ -58,7 +58,7 @@ def test_the_programs_of_the_readme_run(tmp_path):
     make_photos(tmp_path / "photos")
     programs = [block for kind, block in BLOCKS if kind == "python"]
     assert len(programs) == 2 and all(len(program.splitlines()) < 40 for program in programs)
-    less = {"epochs=10": "epochs=1", "minutes=5": "minutes=5, attacks=('known-plaintext',)", "size=224": "size=160"}
+    less = {"epochs=10": "epochs=1", "minutes=5": "minutes=5, attacks=('known-plaintext',)", "size=224": "size=112"}
     smaller = [reduce(lambda text, change: text.replace(*change), less.items(), program) for program in programs]
     assert smaller[0] != programs[0]
     for number, program in enumerate(smaller):

@@ -11,6 +11,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -193,15 +194,10 @@ def test_processes_show_no_secret(tmp_path: Path) -> None:
     while run.process.poll() is None:
         numbers = [re.match(r"\d+", line) for line in run.list_processes()]
         most = max(most, len(numbers))
-        for number in filter(None, numbers):
-            for name in ("cmdline", "environ"):
-                try:
-                    seen.add((name, Path(f"/proc/{number[0]}/{name}").read_bytes()))
-                except OSError:  # it has ended
-                    continue
-        for path in (tmp_path / "temporary").rglob("*"):
-            if path.is_file():
-                seen.add((str(path), path.read_bytes()))
+        places = [Path(f"/proc/{n[0]}/{name}") for n in filter(None, numbers) for name in ("cmdline", "environ")]
+        for path in (*places, *(tmp_path / "temporary").rglob("*")):
+            with suppress(OSError):  # a process or a file that is gone, or a folder
+                seen.add((path.name, path.read_bytes()))
         time.sleep(0.02)
     assert run.end() == 0 and most >= 3, (run.err, most)
     finder = Finder(list_needles({}))
