@@ -12,11 +12,10 @@ from typing import get_args, get_type_hints
 import pytest
 
 from cipherlens.cli.configuration import COMMAND_LINE_ONLY
-from cipherlens.cli.main import GROUPS, app, demo
+from cipherlens.cli.main import COMMANDS, app
 
-COMMANDS = [*(command for group in GROUPS for command in group.COMMANDS), demo.demo]
 PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
-NAMES = [command.__name__.strip("_").replace("_", "-") for command in COMMANDS]
+NAMES = [name for name in COMMANDS if app[name].default_command]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -31,12 +30,29 @@ def test_help_fits_a_terminal_and_each_option_has_a_sentence(call, name, monkeyp
             assert argument.parameter.help and argument.parameter.help.strip(), argument.name
 
 
+def test_the_list_of_commands_says_what_each_does(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    _, out, _ = call("--help")
+    for name in COMMANDS:
+        assert re.search(rf"^. {name} +[A-Z][^│]+\.", out, re.MULTILINE), name
+
+
+def test_a_command_imports_no_other():
+    program = (
+        "import sys; from cipherlens.cli.main import execute; execute(['ciphers', '--json']);"
+        "print(*(name for name in sys.modules if name.startswith('cipherlens.cli.commands.')), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr.split() == ["cipherlens.cli.commands.client"]
+
+
 def is_group(annotation):
     return any(is_dataclass(part) for part in (annotation, *get_args(annotation)))
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
-def test_commands_are_short(command):
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_are_short(name):
+    command = app[name].default_command
     hints = get_type_hints(command)
     own = [name for name in inspect.signature(command).parameters if not is_group(hints[name])]
     assert len(own) <= 10

@@ -41,7 +41,7 @@ def test_every_block_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_photos(tmp_path / "photos")
     lines = [line for kind, block in BLOCKS if kind == "" for line in block.splitlines() if line.strip()]
-    less = {"--epochs 10": "--epochs 2", "--size 224": "--size 112"}
+    less = {"--epochs 10": "--epochs 2", "--size 224": "--size 64", "--block 8": "--block 4"}
     smaller = [reduce(lambda text, change: text.replace(*change), less.items(), line) for line in lines]
     assert smaller != lines
     commands = [shlex.split(line, comments=True) for line in smaller]
@@ -58,7 +58,8 @@ def test_the_programs_of_the_readme_run(tmp_path):
     make_photos(tmp_path / "photos")
     programs = [block for kind, block in BLOCKS if kind == "python"]
     assert len(programs) == 2 and all(len(program.splitlines()) < 40 for program in programs)
-    less = {"epochs=10": "epochs=1", "minutes=5": "minutes=5, attacks=('known-plaintext',)", "size=224": "size=112"}
+    less = {"epochs=10": "epochs=1", "minutes=5": "minutes=5, attacks=('known-plaintext',)"}
+    less |= {"size=224": "size=64", "block=8": "block=4"}
     smaller = [reduce(lambda text, change: text.replace(*change), less.items(), program) for program in programs]
     assert smaller[0] != programs[0]
     for number, program in enumerate(smaller):

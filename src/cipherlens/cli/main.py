@@ -7,24 +7,6 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Env
 
 import cipherlens
-from cipherlens.cli.commands import (
-    adapt,
-    attack,
-    audit,
-    classes,
-    client,
-    demo,
-    desk,
-    export,
-    key,
-    lock,
-    predict,
-    query,
-    reproduce,
-    serve,
-    test,
-    train,
-)
 from cipherlens.cli.configuration import FILE_NAME, FolderConfiguration
 from cipherlens.cli.console import describe_disk, messages, say, say_error, show_notes
 from cipherlens.cli.inputs import STDIN
@@ -43,11 +25,36 @@ app = App(
     group_parameters=Group("Options", sort_key=0),
     suppress_keyboard_interrupt=False,  # we say how to go on
 )
-GROUPS = (client, classes, train, test, adapt, predict, lock, export, attack, audit, serve, query, desk, reproduce)
-for command in (*(command for group in GROUPS for command in group.COMMANDS), demo.demo):
-    app.command(command)
-app.command(key.app)
-app.command(serve.token)
+COMMANDS = {
+    "keygen": "client:keygen",
+    "encrypt": "client:encrypt",
+    "decrypt": "client:decrypt",
+    "inspect": "inspect:inspect",
+    "ciphers": "client:ciphers",
+    "classes": "classes:classes",
+    "train": "train:train",
+    "test": "test:test",
+    "adapt": "adapt:adapt",
+    "predict": "predict:predict",
+    "lock": "lock:lock",
+    "fold": "lock:fold",
+    "invert": "lock:invert",
+    "export": "export:export",
+    "export-data": "export:export_data",
+    "attack": "attack:attack",
+    "attacks": "attack:attacks",
+    "audit": "audit:audit",
+    "serve": "serve:serve",
+    "query": "query:query",
+    "desk": "desk:desk",
+    "reproduce": "reproduce:reproduce",
+    "demo": "demo:demo",
+    "key": "key:app",
+    "token": "serve:token",
+}
+"""Name of each command, and where it is; only the command that is asked for is imported, so that it starts sooner."""
+for name, place in COMMANDS.items():
+    app.command(f"cipherlens.cli.commands.{place}", name=name)
 app.register_install_completion_command()
 
 
@@ -59,6 +66,8 @@ def run(arguments: list[str] | None = None) -> None:
 
 def execute(arguments: list[str]) -> int:
     """Run one command and return its exit code; messages go to stderr."""
+    if not arguments or arguments[0].startswith("-"):
+        _load_all()
     try:
         named = [
             STDIN if argument == "-" and arguments[0] in ("predict", "query") else argument
@@ -79,6 +88,12 @@ def execute(arguments: list[str]) -> int:
     except Exception as error:
         return _explain(error, _list_options(arguments))
     return 0
+
+
+def _load_all() -> None:
+    """Import all commands: the list of commands, and shell completion, have the first line of each."""
+    for name in COMMANDS:
+        app[name]
 
 
 def _explain(error: Exception, known: set[str]) -> int:

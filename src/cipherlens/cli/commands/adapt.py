@@ -56,6 +56,3 @@ def adapt(
         as_json,
         [f"{out}: {record.config.model} behind a front end for {dataset.spec.cipher}, keys {', '.join(keys)}"],
     )
-
-
-COMMANDS = (adapt,)

@@ -165,6 +165,3 @@ def _describe(attack: Attack) -> dict[str, Any]:
         "finds_map": attack.finds_inverse,
         "package": PLUGINS.find_package(attack.name),
     }
-
-
-COMMANDS = (attack, attacks)

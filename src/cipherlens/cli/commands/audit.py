@@ -124,6 +124,3 @@ def _judge(report: "AuditReport", page: Path) -> None:
     if not all(row["complete"] for row in report.thresholds):
         hint = "give them more time with --minutes" if late else f"see {page}"
         raise PartialResultError(f"no limit was exceeded, but some attacks {_WHY[bool(late)]}", hint=hint)
-
-
-COMMANDS = (audit,)

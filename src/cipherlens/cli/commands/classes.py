@@ -49,6 +49,3 @@ def classes(
     summary = f"{len(choice.chosen)} classes; left out: {choice.explain() or 'none'}"
     written = {} if out is None else {"out": str(out)}
     emit({"classes": names, "left_out": choice.left_out, **written}, as_json, [*lines, summary])
-
-
-COMMANDS = (classes,)

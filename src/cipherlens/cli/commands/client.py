@@ -12,7 +12,6 @@ from cipherlens.ciphers import Cipher, create_cipher, list_ciphers
 from cipherlens.ciphers.broken import describe_breaks, find_breaks
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.ciphers.registry import PLUGINS
-from cipherlens.cli.commands.inspect import inspect
 from cipherlens.cli.console import emit, progress_bar, say, say_discarded, say_if_unchecked
 from cipherlens.cli.options.ciphers import CipherOptions
 from cipherlens.cli.options.images import ImageOptions, SelectionOptions
@@ -224,6 +223,3 @@ def _describe(cipher: Cipher) -> dict[str, Any]:
 
 def _describe_key_bits(bits: int | None) -> str:
     return "it does not say how many transforms there are" if bits is None else f"2^{bits} transforms of 32x32"
-
-
-COMMANDS = (keygen, encrypt, decrypt, inspect, ciphers)

@@ -78,6 +78,3 @@ def desk(
 
 def _has_screen() -> bool:
     return os.name == "nt" or sys.platform == "darwin" or bool(os.environ.get("DISPLAY"))
-
-
-COMMANDS = (desk,)

@@ -86,6 +86,3 @@ def export_data(
     with progress_bar("writing") as progress:
         count = write(sealed, out, to, progress)
     emit({"out": str(out), "format": to, "images": count}, as_json, [f"{out}: {count} images, {to}"])
-
-
-COMMANDS = (export, export_data)

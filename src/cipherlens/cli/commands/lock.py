@@ -116,6 +116,3 @@ def invert(sealed: Path, /, *, keys: ClientKey, out: Path, as_json: Json = False
         as_json,
         [f"{out}: inverse of {secret.fingerprint}"],
     )
-
-
-COMMANDS = (lock, fold, invert)

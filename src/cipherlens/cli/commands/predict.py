@@ -207,6 +207,3 @@ def _write_feature_maps(folder: Path, image: NDArray[Any], run: "Run") -> list[s
     assert isinstance(run.model, LockedModel)
     pixels = run.normalization.apply(torch.from_numpy(np.ascontiguousarray(image)).to(run.device))
     return [str(path) for path in write_feature_maps(folder, capture_maps(run.model, pixels))]
-
-
-COMMANDS = (predict,)

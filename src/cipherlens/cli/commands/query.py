@@ -60,6 +60,3 @@ def query(
 
 def _shorten(probabilities: dict[str, float], top: int) -> dict[str, float]:
     return {name: round(share, 4) for name, share in list(probabilities.items())[:top]}
-
-
-COMMANDS = (query,)

@@ -55,6 +55,3 @@ def reproduce(
     )
     write_record(written, command, results)
     emit({"record": str(written), **results}, as_json, [settings.title, *lines, str(written)])
-
-
-COMMANDS = (reproduce,)

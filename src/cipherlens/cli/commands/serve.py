@@ -118,6 +118,3 @@ def revoke(name: str, /, *, file: TokenFile, as_json: Json = False) -> None:
 
     revoke_token(file, name)
     emit({"revoked": name}, as_json, [f"{name}: revoked"])
-
-
-COMMANDS = (serve,)

@@ -49,6 +49,3 @@ def test(
     overlap = f", mean IoU {result['mean_iou']:.2%}" if "mean_iou" in result else ""
     line = f"accuracy {result['accuracy']:.2%}{overlap} on {result['n']} images of {sealed} ({split})"
     emit({"run": str(run), "sealed": str(sealed), "split": split, "weights": weights, **result}, as_json, [line])
-
-
-COMMANDS = (test,)

@@ -108,6 +108,3 @@ def _report(result: "TrainResult", as_json: bool) -> None:
             ),
         ],
     )
-
-
-COMMANDS = (train,)
