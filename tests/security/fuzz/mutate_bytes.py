@@ -27,7 +27,7 @@ BORDERS = (
     (1 << 64) - 1,
 )
 HEAD = 2048
-_LONGEST = 32_000_000
+LONGEST = 32_000_000
 """Doubled again and again, files would fill the memory before anything reads them."""
 
 
@@ -38,7 +38,7 @@ def mutate_bytes(rng: Random, content: bytes, other: bytes = b"") -> tuple[bytes
         change = rng.choice(_CHANGES)
         content, at = change(rng, content, other)
         done.append(f"{change.__name__.strip('_')} at {at}")
-    return content[:_LONGEST], ", ".join(done)
+    return content[:LONGEST], ", ".join(done)
 
 
 def _place(rng: Random, content: bytes) -> int:

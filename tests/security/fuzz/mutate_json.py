@@ -8,8 +8,11 @@ import copy
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from random import Random
 from typing import Any
+
+from tests.security.fuzz.mutate_bytes import LONGEST
 
 STRINGS = (
     *("", "x", "1", "nan", "null", "\x00", "a\x00b", "\x1b[2J\x1b[31m", "\x9b31m", "\x07\r\n", "\ud800", "\udcff"),
@@ -47,8 +50,8 @@ def mutate_json(rng: Random, value: Any, times: int | None = None) -> tuple[Any,
 
 def to_text(rng: Random, value: Any) -> str:
     """JSON text, its tokens written out, sometimes with a key twice."""
-    text = json.dumps(value, indent=rng.choice((None, 1)))
-    text = re.sub(r'"@(deep|digits|keys):(\d+)@"', _expand, text)
+    text = json.dumps(value, indent=rng.choice((None, 1)))[:LONGEST]
+    text = re.sub(r'"@(deep|digits|keys):(\d+)@"', _expand_within(LONGEST), text)
     if rng.random() < 0.02 and text.startswith("{"):
         text = text.replace("{", '{"version": 7, "plan": {}, "config": 1, "format": "x",', 1)
     return text
@@ -61,6 +64,18 @@ def hash_json(value: Any) -> str:
         return hashlib.sha256(text.encode()).hexdigest()
     except (ValueError, RecursionError):
         return ""
+
+
+def _expand_within(left: int) -> Callable[[re.Match[str]], str]:
+    """Write tokens out until the text has become longer by ``left``; those behind are plain zeros."""
+
+    def expand(match: re.Match[str]) -> str:
+        nonlocal left
+        written = _expand(match) if left > 0 else "0"
+        left -= len(written)
+        return written
+
+    return expand
 
 
 def _expand(match: re.Match[str]) -> str:
