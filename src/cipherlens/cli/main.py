@@ -52,7 +52,7 @@ COMMANDS = {
     "key": "key:app",
     "token": "serve:token",
 }
-"""Name of each command, and where it is; only the command that is asked for is imported, so that it starts sooner."""
+"""Name of each command, and where it is. Only the command that is asked for is imported: it starts sooner."""
 for name, place in COMMANDS.items():
     app.command(f"cipherlens.cli.commands.{place}", name=name)
 app.register_install_completion_command()

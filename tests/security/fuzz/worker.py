@@ -26,6 +26,8 @@ class Trier:
         self._scratch, self._targets = scratch, {}
         self._outside = scratch / "outside"
         self._outside.mkdir()
+        with suppress(ImportError):  # torch loads it with the first model, which starts programs and writes files
+            import torch._dynamo  # noqa: F401
         self._guard = Guard(scratch)
 
     def prepare(self, name: str) -> Target:
@@ -81,8 +83,6 @@ def serve(scratch: Path) -> None:
     """Answer requests {target, seed, first, count} with one line per input."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    with suppress(ImportError):  # torch loads it with the first model, which starts programs and writes files
-        import torch._dynamo  # noqa: F401
     trier = Trier(scratch)
     for line in sys.stdin:
         asked: dict[str, Any] = json.loads(line)
