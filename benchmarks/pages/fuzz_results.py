@@ -27,10 +27,11 @@ def section() -> str:
     return (
         "## Inputs that nobody should have sent\n\n"
         f"{total:,} mutated inputs in process ({len(seeds)} seeds, and one of requests to a server alone). "
-        "*Accepted* are inputs that say what the original says, or that nothing authenticates (maps, photos, sets without the key). *Crash* includes "
-        "hangs, child processes, the network, and memory: a process may grow by four times the input and "
-        f"{megabytes} MB, or {limits['growth_decoding_bytes'] / 1e9:.1f} GB where pictures are decoded. *Wrong* is "
-        "an exit code of another kind, *altered* is other data, or another key, taken for the original.\n\n"
+        "*Accepted* are inputs that say what the original says, or that nothing authenticates (maps, photos, sets "
+        "without the key). *Crash* includes hangs, child processes, the network, and memory: a process may grow by "
+        f"four times the input and {megabytes} MB, or {limits['growth_decoding_bytes'] / 1e9:.1f} GB where pictures "
+        "are decoded. *Wrong* is an exit code of another kind, *altered* is other data, or another key, taken for "
+        "the original.\n\n"
         f"{table(['input', 'tried', 'accepted', 'refused', *_FAILURES], rows)}\n\n"
         f"{hardware(record)}\n\n{hardware(requests)}\n"
     )
