@@ -30,8 +30,8 @@ def section() -> str:
         "*Accepted* are inputs that say what the original says, or that nothing authenticates (maps, photos, sets "
         "without the key). *Crash* includes hangs, child processes, the network, and memory: a process may grow by "
         f"four times the input and {megabytes} MB, or {limits['growth_decoding_bytes'] / 1e9:.1f} GB where "
-        "pictures are decoded. *Wrong* is an exit code of another kind, *altered* is other data, or another key, taken for "
-        "the original.\n\n"
+        "pictures are decoded. *Wrong* is an exit code of another kind, *altered* is other data, or another key, "
+        "taken for the original.\n\n"
         f"{table(['input', 'tried', 'accepted', 'refused', *_FAILURES], rows)}\n\n"
         f"{hardware(record)}\n\n{hardware(requests)}\n"
     )
