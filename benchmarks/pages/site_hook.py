@@ -1,0 +1,42 @@
+"""What mkdocs does besides: figures show where they come from, formulas become MathML, links stay in the site.
+
+Formulas are translated when the site is built, and browsers draw MathML themselves. KaTeX and MathJax would need
+a script from another host, or a megabyte of scripts and fonts in the site.
+"""
+
+import html
+import re
+from typing import Any
+
+from latex2mathml.converter import convert
+
+MARK = re.compile(r"<!--=(?P<where>[^\n]*?)-->(?P<value>[^\n]*?)<!--/-->")
+FORMULA = re.compile(r'<(?P<tag>span|div) class="arithmatex">(?P<text>.*?)</(?P=tag)>', re.DOTALL)
+OUTSIDE = re.compile(r"(?<!!)\[(?P<text>[^]]+)]\((?:\.\./)+(?:examples|tests|src|benchmarks|results)(?:/[^)]*)?\)")
+TO_ROOT = re.compile(r"(?<!!)\[(?P<text>[^]]+)]\((?:\.\./)+(?P<file>[A-Z][A-Za-z]*\.(?:md|cff))\)")
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Comments around figures become hints; links to files outside docs/ become their names."""
+    shown = MARK.sub(show_figure, markdown)
+    return TO_ROOT.sub(r"\g<text>", OUTSIDE.sub(r"\g<text>", shown))
+
+
+def show_figure(found: re.Match[str]) -> str:
+    record, _, rest = found["where"].partition(":")
+    path = rest.rpartition(":")[0].replace("\\.", ".")
+    title = html.escape(f"results/{record}.json: {path}", quote=True).replace("|", "&#124;").replace("*", "&#42;")
+    return f'<span class="figure" title="{title}">{found["value"]}</span>'
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Formulas as MathML."""
+    return FORMULA.sub(draw_formula, html)
+
+
+def draw_formula(found: re.Match[str]) -> str:
+    text = html.unescape(found["text"]).strip()
+    display = "block" if text.startswith(r"\[") else "inline"
+    return convert(
+        text.removeprefix(r"\[").removesuffix(r"\]").removeprefix(r"\(").removesuffix(r"\)"), display=display
+    )
