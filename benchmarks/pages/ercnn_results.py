@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from committed import fold
 from ercnn_story import tell
 from record_tables import hardware, load, table
 
@@ -250,11 +251,18 @@ def describe_grid(name: str, title: str) -> str:
         [
             f"## {title}",
             f"![{title}](pictures/ercnn-{name}.png)",
-            table(header, rows),
-            f"{describe_data(results)}; {base}. {show_published(results)}",
-            f"{hardware(record)}\n",
+            fold_away(
+                table(header, rows),
+                f"{describe_data(results)}; {base}. {show_published(results)}",
+                hardware(record),
+            ),
         ]
     )
+
+
+def fold_away(*parts: str) -> str:
+    """The table of a figure, and where it comes from."""
+    return fold("\n\n".join(parts), "Table, settings and hardware")
 
 
 def describe_data(results: Record) -> str:
@@ -283,11 +291,14 @@ def describe_decryption(name: str, title: str) -> str:
         [
             f"## {title}",
             f"![{title}](pictures/ercnn-{name}.png)",
-            table(header, rows),
-            f"{results['attacked']} test images; guessing scores SSIM {guess:.2f}, chance recognises {chance:.0%}. "
-            f"SSIM is after the best affine fit per channel for the adaptation network. Test accuracy: {runs}.",
-            f"{describe_data(results)}; {train}. {show_published(results)}",
-            f"{hardware(record)}\n",
+            fold_away(
+                table(header, rows),
+                f"{results['attacked']} test images; guessing scores SSIM {guess:.2f}, chance recognises "
+                f"{chance:.0%}. SSIM is after the best affine fit per channel for the adaptation network. "
+                f"Test accuracy: {runs}.",
+                f"{describe_data(results)}; {train}. {show_published(results)}",
+                hardware(record),
+            ),
         ]
     )
 

@@ -4,6 +4,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from committed import Pictures
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from record_tables import load
@@ -142,5 +143,4 @@ def draw(points: list[Record], alone: list[tuple[str, float, float]], plain: lis
     plot.set_ylabel("test accuracy, %")
     plot.legend(fontsize=8)
     plot.grid(alpha=0.3)
-    OUT.parent.mkdir(exist_ok=True)
-    figure.savefig(OUT)
+    Pictures.save(figure, OUT)
