@@ -16,8 +16,14 @@ OUTSIDE = re.compile(r"(?<!!)\[(?P<text>[^]]+)]\((?:\.\./)+(?:examples|tests|src
 TO_ROOT = re.compile(r"(?<!!)\[(?P<text>[^]]+)]\((?:\.\./)+(?P<file>[A-Z][A-Za-z]*\.(?:md|cff))\)")
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
+WIDE = {"leaderboard.md"}
+"""Pages whose table takes the place of the navigation at its sides."""
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Comments around figures become hints; links to files outside docs/ become their names."""
+    if page.file.src_uri in WIDE:
+        page.meta["hide"] = ["navigation", "toc"]
     shown = MARK.sub(show_figure, markdown)
     return TO_ROOT.sub(r"\g<text>", OUTSIDE.sub(r"\g<text>", shown))
 
