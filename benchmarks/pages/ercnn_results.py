@@ -31,7 +31,7 @@ The CAS771 report puts an *adaptation network*, a linear map per block, in front
 
 WHY = """## Where we differ from the report, and why
 
-- *Level of accuracy*: the report fine-tunes networks up to ConvNeXt-Base, pretrained on ImageNet, for 20 epochs on all images, on a GPU machine. `cpu` scale trains small networks for a few epochs on some thousand images, so the report's best values are far above ours. Ours serve to compare the rows of one experiment. With all 50,000 images of CIFAR-10 and ten epochs, encrypted images (77.65 %) come within five points of plain ones (82.18 %; [results.md](results.md)).
+- *Level of accuracy*: the report fine-tunes networks up to ConvNeXt-Base, pretrained on ImageNet, for 20 epochs on all images, on a GPU machine. `cpu` scale trains small networks for a few epochs on some thousand images, so the report's best values are far above ours. Ours serve to compare the rows of one experiment. With all 50,000 images of CIFAR-10 and ten epochs, encrypted images (77.65 %) come within five points of plain ones (82.18 %; [more](questions/accuracy.md)).
 - *Adaptation at 224x224*: the report gains by it, we lose. The adaptation network starts at random in front of a trained backbone, and has to find a useful map within the budget. The report's budget is many times ours. Longer training is likely to reverse the sign; this was not measured. Starting from what an attack finds reverses it at once, but then whoever trains can read the images ([front-ends.md](front-ends.md)).
 - *ConvNeXt at 32x32* loses least by the cipher, with and without adaptation. Its own first layer is a matrix per 4x4 block, as is an adaptation network (`fold` puts the key there without training: [locked-models.md](locked-models.md)).
 - *Pictures*: the report shows decrypted pictures in which it recognises objects. We score all pictures, after the best affine fit per channel, and classify them. At `cpu` scale there is nothing in them, neither after several rounds nor with the backbone frozen. This does not refute the report's result for its own networks and budget (`full`).
@@ -112,7 +112,7 @@ def judge_front_end(results: Record) -> str:
         f"above, whose plain images were trained once. Without training the published network recognises "
         f"{', '.join(as_it_is)} ({results['plain']['as_it_is']:.1%} of plain images), among ten classes. That "
         f"budget costs a pretrained network accuracy. With fifty classes of other data the report reached 96.72 % "
-        f"(*published*). All figures are in [results.md](results.md), *Front ends*."
+        f"(*published*). All figures are [here](questions/accuracy.md#reading-first)."
     )
 
 

@@ -31,7 +31,7 @@ WORD = re.compile(r"[\w'][\w'.,%/-]*")
 def list_sentences(text: str) -> Iterator[str]:
     for pattern in LEFT_OUT:
         text = pattern.sub("", text)
-    text = FORMULA.sub("x", CODE.sub("code", LINK.sub(r"\1", text)))
+    text = FORMULA.sub("X", CODE.sub("Code", LINK.sub(r"\1", text)))
     for block in BLOCK.split(text):
         held = ""
         for part in END.split(" ".join(re.sub(r"^\s*(?:[-*>]|\d+\.) +", "", block).split())):
