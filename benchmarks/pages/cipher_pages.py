@@ -62,7 +62,9 @@ def write_page(name: str) -> str:
 def show_picture(name: str) -> str:
     if not (PICTURES / f"{name}.png").is_file():
         return ""
-    return f"![Two generated images, and both under {name}](../pictures/ciphers/{name}.png)"
+    block = " with blocks of 8x8" if "block" in create_cipher(name).params else ""
+    told = f"Two generated images, and both under {name}{block}."
+    return f"![{told}](../pictures/ciphers/{name}.png)\n\n*{told}*"
 
 
 def list_parameters(name: str) -> str:

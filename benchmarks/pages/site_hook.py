@@ -12,6 +12,7 @@ from latex2mathml.converter import convert
 
 MARK = re.compile(r"<!--=(?P<where>[^\n]*?)-->(?P<value>[^\n]*?)<!--/-->")
 FORMULA = re.compile(r'<(?P<tag>span|div) class="arithmatex">(?P<text>.*?)</(?P=tag)>', re.DOTALL)
+ROLE = re.compile(r":(?:meth|func|class|attr|mod|data):(?=<code>)")
 OUTSIDE = re.compile(r"(?<!!)\[(?P<text>[^]]+)]\((?:\.\./)+(?:examples|tests|src|benchmarks|results)(?:/[^)]*)?\)")
 TO_ROOT = re.compile(r"(?<!!)\[(?P<text>[^]]+)]\((?:\.\./)+(?P<file>[A-Z][A-Za-z]*\.(?:md|cff))\)")
 
@@ -36,8 +37,8 @@ def show_figure(found: re.Match[str]) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Formulas as MathML."""
-    return FORMULA.sub(draw_formula, html)
+    """Formulas as MathML; roles of Sphinx in docstrings go."""
+    return FORMULA.sub(draw_formula, ROLE.sub("", html))
 
 
 def draw_formula(found: re.Match[str]) -> str:
