@@ -25,7 +25,11 @@ DECRYPTIONS = {
 }
 HEAD = """# ER-CNN: the whole study
 
-The CAS771 report puts an *adaptation network*, a linear map per block, in front of a CNN. It asks two things: does it help a provider to classify images under a Hill cipher, and does it decrypt them for an eavesdropper? Each of its figures is a file of `experiments/`, run by `cipherlens reproduce NAME --scale smoke|cpu|full` and continued by the same command. `full` is the report's own setting, for a GPU; we have not run it, because we had none. All figures below are ours at `cpu` scale unless marked *published*. Accuracies are of the last epoch on test images, ranges are over seeds. Published values are of other networks, budgets and data, so they show the direction, not what ours should reach.
+The CAS771 report puts an *adaptation network*, a linear map per block, in front of a CNN. It asks two things: does it help a provider to classify images under a Hill cipher, and does it decrypt them for an eavesdropper?
+
+Each of its figures is a file of `experiments/`, run by `cipherlens reproduce NAME --scale smoke|cpu|full` and continued by the same command. `full` is the report's own setting, for a GPU. We have not run it, because we had none.
+
+All figures below are ours at `cpu` scale unless marked *published*. Accuracies are of the last epoch on test images, ranges are over seeds. Published values are of other networks, budgets and data, so they show the direction, not what ours should reach.
 """  # noqa: E501
 
 
