@@ -91,7 +91,7 @@ docs: $(VENV)/.docs
 	$(BIN)/python benchmarks/pages/links.py
 	$(BIN)/codespell docs benchmarks/pages README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md examples
 	$(BIN)/python benchmarks/pages/sentences.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 pages: $(VENV)/.dev
 	$(BIN)/python benchmarks/pages/figures.py
