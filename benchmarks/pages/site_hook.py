@@ -29,6 +29,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return TO_ROOT.sub(r"\g<text>", OUTSIDE.sub(r"\g<text>", shown))
 
 
+def on_post_page(output: str, **_: Any) -> str:
+    """A name for the dialog of the search, which Material leaves without one."""
+    return output.replace(
+        'data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"'
+    )
+
+
 def show_figure(found: re.Match[str]) -> str:
     record, _, rest = found["where"].partition(":")
     path = rest.rpartition(":")[0].replace("\\.", ".")
