@@ -126,7 +126,6 @@ def comparison() -> str:
     draw(results["rows"])
     return (
         f"### Schemes side by side\n\n{find(results['rows'])}\n\n"
-        "![Accuracy against leakage](../pictures/privacy-utility.png)\n\n"
         f"{table(header, lines)}\n\n{results['source']} "
         f"({images} images), {base}, {seeds} seeds, last epoch; every network got the same budget.\n\n"
         f"{hardware(record)}\n"

@@ -50,7 +50,7 @@ def tell() -> str:
     )
 
 
-CONSEQUENCE = """**For the data owner**: *who can learn from it can read it.* Whoever trains on these ciphertexts has enough of them for the attack, and what it finds also makes the training better. That labels alone did not find the map protects nothing. A Hill cipher with one key for all images keeps its pictures from nobody who has some hundred of them. So the report's accuracy and secrecy cannot both be had. A key for each image stops this attack ([what leaks](questions/leaks.md)); a locked model needs the key where it answers ([locked-models.md](locked-models.md)).
+CONSEQUENCE = """**For the data owner**: *who can learn from it can read it.* Whoever trains on these ciphertexts has enough of them for the attack, and what it finds also makes the training better. That labels alone did not find the map protects nothing. A Hill cipher with one key for all images keeps its pictures from nobody who has some hundred of them. So the report's accuracy and secrecy cannot both be had. A key for each image stops this attack ([what leaks](questions/leaks.md)); a locked model needs the key where it answers ([locked models](locked-models.md)).
 """  # noqa: E501
 
 

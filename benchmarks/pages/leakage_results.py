@@ -26,7 +26,6 @@ def leaderboard(name: str) -> str:
         "what guessing scores with the same help, and how many keys were found exactly. *Fitted*: the best affine "
         "map or mirror image was granted. "
         f"{controls}{warning if failed else ''}.\n\n"
-        f"![What keyed images give away](../pictures/leakage.png)\n\n"
         f"{table(['scheme', *MODELS.values()], rows)}\n\n{hardware(record)}\n"
     )
 
