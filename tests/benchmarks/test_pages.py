@@ -1,5 +1,6 @@
 """Pages of docs/ are complete, are what the records say, lead somewhere, and have short sentences."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def test_every_page_is_in_the_navigation():
 def test_every_public_name_is_in_the_reference():
     named = (ROOT / "docs" / "reference" / "api.md").read_text().splitlines()
     for name in cl.__all__:
-        assert f"::: cipherlens.{name}" in named, name
+        assert any(re.fullmatch(rf"::: cipherlens\.(\w+\.)*{name}", line) for line in named), name
 
 
 def test_links_lead_somewhere(capsys):
