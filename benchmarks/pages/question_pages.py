@@ -69,7 +69,9 @@ def write_pages() -> dict[Path, str]:
 def write_page(path: Path, places: dict[str, tuple[Section, ...]]) -> str:
     page = path.read_text()
     for place, sections in places.items():
-        shown = [made for section in sections if (made := section())]
+        shown = [section() for section in sections]
+        if not all(shown):
+            raise SystemExit(f"docs/{path.relative_to(DOCS)}: a section of {place!r} is empty: is its record gone?")
         page = put(page, place, "\n".join(made if made.startswith("|") else fold(made) for made in shown))
     if path.name == "accuracy.md":
         page = put(page, "front-ends", "\n".join(map(fold, list_sections())))
