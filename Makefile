@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # How long `make fuzz` runs.
 MINUTES ?= 10
 
-.PHONY: demo test quick light full fuzz check lint types smoke wheel advisories lock lowest clean
+.PHONY: demo test quick light full fuzz check lint types smoke wheel docs pages advisories lock lowest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/cipherlens demo
@@ -79,6 +79,24 @@ wheel: $(VENV)/.dev $(VENV)/.release
 	$(BIN)/twine check --strict $(DIST)/*
 	$(BIN)/python -m tests.packaging $(DIST)
 
+$(VENV)/.docs: requirements/docs.txt | $(VENV)/.dev
+	$(BIN)/python $(INSTALL)/docs.txt
+	touch $@
+
+# The site, in site/: figures and generated pages are those of the records, links lead somewhere, words are spelt,
+# sentences are short. `pages` writes what is generated, after a new record.
+docs: $(VENV)/.docs
+	$(BIN)/python benchmarks/pages/figures.py --check
+	$(BIN)/python benchmarks/pages/write_results.py --check
+	$(BIN)/python benchmarks/pages/links.py
+	$(BIN)/codespell docs benchmarks/pages README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md examples
+	$(BIN)/python benchmarks/pages/sentences.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+pages: $(VENV)/.dev
+	$(BIN)/python benchmarks/pages/figures.py
+	$(BIN)/python benchmarks/pages/write_results.py
+
 # Known vulnerabilities of the exact versions. It asks PyPI, which mirrors do not answer for: run it by hand.
 advisories: $(VENV)/.release
 	$(BIN)/pip-audit --disable-pip --requirement requirements/dev.txt
@@ -96,6 +114,7 @@ lock: | $(BIN)/python
 	$(COMPILE) pyproject.toml requirements/build.in --extra dev --extra frameworks -c requirements/dev.txt \
 		-o requirements/full.txt
 	$(COMPILE) requirements/release.in -c requirements/dev.txt -o requirements/release.txt
+	$(COMPILE) requirements/docs.in -c requirements/dev.txt -o requirements/docs.txt
 
 # The tests with the lowest versions that pyproject.toml allows, in an environment of their own.
 LOWEST := $(VENV)-lowest
@@ -106,4 +125,4 @@ lowest:
 	$(MAKE) test VENV=$(LOWEST) --assume-old=$(LOWEST)/.dev
 
 clean:
-	rm -rf $(VENV) $(VENV)-newest $(LOWEST) demo
+	rm -rf $(VENV) $(VENV)-newest $(LOWEST) demo site

@@ -1,4 +1,4 @@
-"""The parts of docs/results.md on single attacks: how much material they take, and what they reach."""
+"""Parts of docs/questions/ on single attacks: how much material they take, and what they reach."""
 
 import statistics
 from typing import Any
@@ -57,6 +57,7 @@ def pairs() -> str:
     ]
     header = ["scheme", "images", "known pictures", "chosen pictures", "known pictures, with noise"]
     return (
+        "### Known and chosen pictures\n\n"
         f"The fewest pictures in both forms with which all {results['scored']} others come back exactly, under all "
         f"of {results['keys']} keys; with noise (standard deviation one level on all ciphertexts), with which 99 % "
         f"of the values come back within three levels.\n\n{table(header, rows)}\n\n{hardware(record)}\n"

@@ -1,4 +1,4 @@
-"""The part of docs/results.md about ciphers: speed, storing EtC as JPEG."""
+"""Parts of docs/questions/ on ciphers: speed, storing EtC as JPEG."""
 
 from typing import Any
 
@@ -126,7 +126,6 @@ def comparison() -> str:
     draw(results["rows"])
     return (
         f"### Schemes side by side\n\n{find(results['rows'])}\n\n"
-        "![Accuracy against leakage](pictures/privacy-utility.png)\n\n"
         f"{table(header, lines)}\n\n{results['source']} "
         f"({images} images), {base}, {seeds} seeds, last epoch; every network got the same budget.\n\n"
         f"{hardware(record)}\n"
@@ -183,8 +182,3 @@ def describe_leak(row: dict[str, Any]) -> str:
                 f"(guessing {worst['guess_ssim']:.2f})"
             )
     return "; ".join(parts) or "no attack of ours applies, which does not mean that none exists"
-
-
-def section() -> str:
-    found = [part for part in (comparison(), folding(), throughput(), jpeg()) if part]
-    return "## Ciphers\n\n" + "\n".join(found) if found else ""

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from committed import fold
 from ercnn_story import tell
 from record_tables import hardware, load, table
 
@@ -24,15 +25,19 @@ DECRYPTIONS = {
 }
 HEAD = """# ER-CNN: the whole study
 
-The CAS771 report puts an *adaptation network*, a linear map per block, in front of a CNN. It asks two things: does it help a provider to classify images under a Hill cipher, and does it decrypt them for an eavesdropper? Each of its figures is a file of `experiments/`, run by `cipherlens reproduce NAME --scale smoke|cpu|full` and continued by the same command. `full` is the report's own setting, for a GPU; we have not run it, because we had none. All figures below are ours at `cpu` scale unless marked *published*. Accuracies are of the last epoch on test images, ranges are over seeds. Published values are of other networks, budgets and data, so they show the direction, not what ours should reach.
+The CAS771 report puts an *adaptation network*, a linear map per block, in front of a CNN. It asks two things: does it help a provider to classify images under a Hill cipher, and does it decrypt them for an eavesdropper?
+
+Each of its figures is a file of `experiments/`, run by `cipherlens reproduce NAME --scale smoke|cpu|full` and continued by the same command. `full` is the report's own setting, for a GPU. We have not run it, because we had none.
+
+All figures below are ours at `cpu` scale unless marked *published*. Accuracies are of the last epoch on test images, ranges are over seeds. Published values are of other networks, budgets and data, so they show the direction, not what ours should reach.
 """  # noqa: E501
 
 
 WHY = """## Where we differ from the report, and why
 
-- *Level of accuracy*: the report fine-tunes networks up to ConvNeXt-Base, pretrained on ImageNet, for 20 epochs on all images, on a GPU machine. `cpu` scale trains small networks for a few epochs on some thousand images, so the report's best values are far above ours. Ours serve to compare the rows of one experiment. With all 50,000 images of CIFAR-10 and ten epochs, encrypted images (77.65 %) come within five points of plain ones (82.18 %; [results.md](results.md)).
-- *Adaptation at 224x224*: the report gains by it, we lose. The adaptation network starts at random in front of a trained backbone, and has to find a useful map within the budget. The report's budget is many times ours. Longer training is likely to reverse the sign; this was not measured. Starting from what an attack finds reverses it at once, but then whoever trains can read the images ([front-ends.md](front-ends.md)).
-- *ConvNeXt at 32x32* loses least by the cipher, with and without adaptation. Its own first layer is a matrix per 4x4 block, as is an adaptation network (`fold` puts the key there without training: [locked-models.md](locked-models.md)).
+- *Level of accuracy*: the report fine-tunes networks up to ConvNeXt-Base, pretrained on ImageNet, for 20 epochs on all images, on a GPU machine. `cpu` scale trains small networks for a few epochs on some thousand images, so the report's best values are far above ours. Ours serve to compare the rows of one experiment. With all 50,000 images of CIFAR-10 and ten epochs, encrypted images (77.65 %) come within five points of plain ones (82.18 %; [more](questions/accuracy.md)).
+- *Adaptation at 224x224*: the report gains by it, we lose. The adaptation network starts at random in front of a trained backbone, and has to find a useful map within the budget. The report's budget is many times ours. Longer training is likely to reverse the sign; this was not measured. Starting from what an attack finds reverses it at once, but then whoever trains can read the images ([front ends](front-ends.md)).
+- *ConvNeXt at 32x32* loses least by the cipher, with and without adaptation. Its own first layer is a matrix per 4x4 block, as is an adaptation network (`fold` puts the key there without training: [locked models](locked-models.md)).
 - *Pictures*: the report shows decrypted pictures in which it recognises objects. We score all pictures, after the best affine fit per channel, and classify them. At `cpu` scale there is nothing in them, neither after several rounds nor with the backbone frozen. This does not refute the report's result for its own networks and budget (`full`).
 """  # noqa: E501
 
@@ -111,7 +116,7 @@ def judge_front_end(results: Record) -> str:
         f"above, whose plain images were trained once. Without training the published network recognises "
         f"{', '.join(as_it_is)} ({results['plain']['as_it_is']:.1%} of plain images), among ten classes. That "
         f"budget costs a pretrained network accuracy. With fifty classes of other data the report reached 96.72 % "
-        f"(*published*). All figures are in [results.md](results.md), *Front ends*."
+        f"(*published*). All figures are [here](questions/accuracy.md#reading-first)."
     )
 
 
@@ -250,11 +255,18 @@ def describe_grid(name: str, title: str) -> str:
         [
             f"## {title}",
             f"![{title}](pictures/ercnn-{name}.png)",
-            table(header, rows),
-            f"{describe_data(results)}; {base}. {show_published(results)}",
-            f"{hardware(record)}\n",
+            fold_away(
+                table(header, rows),
+                f"{describe_data(results)}; {base}. {show_published(results)}",
+                hardware(record),
+            ),
         ]
     )
+
+
+def fold_away(*parts: str) -> str:
+    """The table of a figure, and where it comes from."""
+    return fold("\n\n".join(parts), "Table, settings and hardware")
 
 
 def describe_data(results: Record) -> str:
@@ -283,11 +295,14 @@ def describe_decryption(name: str, title: str) -> str:
         [
             f"## {title}",
             f"![{title}](pictures/ercnn-{name}.png)",
-            table(header, rows),
-            f"{results['attacked']} test images; guessing scores SSIM {guess:.2f}, chance recognises {chance:.0%}. "
-            f"SSIM is after the best affine fit per channel for the adaptation network. Test accuracy: {runs}.",
-            f"{describe_data(results)}; {train}. {show_published(results)}",
-            f"{hardware(record)}\n",
+            fold_away(
+                table(header, rows),
+                f"{results['attacked']} test images; guessing scores SSIM {guess:.2f}, chance recognises "
+                f"{chance:.0%}. SSIM is after the best affine fit per channel for the adaptation network. "
+                f"Test accuracy: {runs}.",
+                f"{describe_data(results)}; {train}. {show_published(results)}",
+                hardware(record),
+            ),
         ]
     )
 

@@ -4,6 +4,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from committed import Pictures
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from record_tables import load
@@ -49,7 +50,7 @@ def tell() -> str:
     )
 
 
-CONSEQUENCE = """**For the data owner**: *who can learn from it can read it.* Whoever trains on these ciphertexts has enough of them for the attack, and what it finds also makes the training better. That labels alone did not find the map protects nothing. A Hill cipher with one key for all images keeps its pictures from nobody who has some hundred of them, so the report's accuracy and secrecy cannot both be had. A key for each image stops this attack ([results.md](results.md)); a locked model needs the key where it answers ([locked-models.md](locked-models.md)).
+CONSEQUENCE = """**For the data owner**: *who can learn from it can read it.* Whoever trains on these ciphertexts has enough of them for the attack, and what it finds also makes the training better. That labels alone did not find the map protects nothing. A Hill cipher with one key for all images keeps its pictures from nobody who has some hundred of them. So the report's accuracy and secrecy cannot both be had. A key for each image stops this attack ([what leaks](questions/leaks.md)); a locked model needs the key where it answers ([locked models](locked-models.md)).
 """  # noqa: E501
 
 
@@ -86,16 +87,16 @@ def list_labels_alone(alone: Record) -> list[tuple[str, float, float]]:
 
 
 def tell_labels_alone(alone: Record, models: Record, plain: list[float], sealed: float) -> str:
-    words = "; ".join(f"{name}: {last:.1%}, SSIM {ssim:.3f}" for name, ssim, last in list_labels_alone(alone))
+    words = "\n".join(f"- {name}: {last:.1%}, SSIM {ssim:.3f}" for name, ssim, last in list_labels_alone(alone))
     guess = alone["rows"][0]["guess_ssim"]
     epochs = alone["train"]["epochs"] * alone["train"]["rounds"]
     return (
-        "**Labels alone** do neither here. EfficientNet-Lite0 with its ImageNet weights, "
-        f"{models['images']['train']:,} imagenette photos under Hill 8x8, {models['base']['epochs']} epochs, "
-        f"reaches {show(plain)} on plain images and {sealed:.1%} on encrypted ones. "
-        f"With an adaptation network that starts from random numbers, {epochs} epochs: {words} (guessing "
-        f"{guess:.3f}). It gains no accuracy, and no picture is in its output. Whitened blocks, a learning rate "
-        "of its own and a frozen backbone do not change that ([results.md](results.md), *Labels alone*).\n"
+        "**Labels alone** do neither here. EfficientNet-Lite0 with its ImageNet weights was trained on "
+        f"{models['images']['train']:,} imagenette photos for {models['base']['epochs']} epochs. It reaches "
+        f"{show(plain)} on plain images and {sealed:.1%} on those under Hill 8x8. With an adaptation network that "
+        f"starts from random numbers, {epochs} epochs give:\n\n{words}\n- guessing: SSIM {guess:.3f}\n\n"
+        "It gains no accuracy, and no picture is in its output. Whitened blocks, a learning rate of its own and a "
+        "frozen backbone do not change that ([labels alone](questions/accuracy.md#reading-first)).\n"
     )
 
 
@@ -105,13 +106,14 @@ def tell_ciphertexts_alone(read: Record, points: list[Record], plain: list[float
         mine = [row for row in points if row["prior"] == prior]
         if mine:
             ssim = statistics.mean(row["ssim_trained"] for row in mine)
-            words.append(f"{show([row['trained'] for row in mine])}, SSIM {ssim:.3f} with {name}")
+            words.append(f"- {show([row['trained'] for row in mine])}, SSIM {ssim:.3f} with {name}")
     best = max(found["as_it_is"][0] for found in read["summary"].values())
-    seconds = max(row["seconds"] for row in read["rows"])
+    seconds, newline = max(row["seconds"] for row in read["rows"]), "\n"
     return (
         "**Ciphertexts alone** do both. The `covariance` attack finds the map that the network should learn, "
         f"from some hundred ciphertexts, without key or label, within {seconds:.0f} s. Started from it, under the "
-        f"same budget: {'; '.join(words)} (plain images: {show(plain)}). Untrained, the published network "
+        f"same budget:\n\n{newline.join(words)}\n- plain images: {show(plain)}\n\n"
+        "Untrained, the published network "
         f"recognises {best:.1%} of the encrypted photos among ten classes, and {read['plain']['as_it_is']:.1%} of "
         "the plain ones. No backbone takes part in finding the map, so no memory of one is in these pictures. In "
         "the accuracies it may be: imagenette's photos come from ImageNet.\n"
@@ -142,5 +144,4 @@ def draw(points: list[Record], alone: list[tuple[str, float, float]], plain: lis
     plot.set_ylabel("test accuracy, %")
     plot.legend(fontsize=8)
     plot.grid(alpha=0.3)
-    OUT.parent.mkdir(exist_ok=True)
-    figure.savefig(OUT)
+    Pictures.save(figure, OUT)

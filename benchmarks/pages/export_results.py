@@ -1,4 +1,4 @@
-"""The part of docs/results.md on models in ONNX."""
+"""The part of docs/ on models in ONNX."""
 
 from record_tables import hardware, load, table
 

@@ -1,4 +1,4 @@
-"""The part of docs/results.md about front ends: adaptation networks that start from what an attack finds."""
+"""Front ends in docs/questions/accuracy.md: adaptation networks that start from what an attack finds."""
 
 import json
 from pathlib import Path
@@ -28,23 +28,17 @@ def spread(values: list[float]) -> list[float]:
     return [sum(values) / len(values), min(values), max(values)]
 
 
-def section() -> str:
-    """A table for each record of benchmarks/measure/read_first.py."""
-    parts = []
-    for path in sorted((ROOT / "results").glob("front-end-*.json")):
-        record: dict[str, Any] = json.loads(path.read_text())
-        parts.append(describe(record))
-    if not parts:
-        return ""
-    return (
-        "## Front ends: read first, then learn\n\n"
-        "The adaptation network starts from the map that `covariance` finds from training ciphertexts, without "
-        "key, labels or pairs ([front-ends.md](front-ends.md)). SSIM: its pictures of test images, which the "
-        "attack did not see. The front end stays as it starts, but where the training names an `adapt_lr`.\n\n"
-        + "\n".join(parts)
-        + describe_owners()
-        + describe_labels_alone()
-    )
+def list_sections() -> list[str]:
+    """A table for each record of read_first.py in benchmarks/measure/, of several owners, and of labels."""
+    paths = sorted((ROOT / "results").glob("front-end-*.json"))
+    parts = [describe(json.loads(path.read_text())) for path in paths]
+    return [part for part in (*parts, describe_owners(), describe_labels_alone()) if part]
+
+
+def match() -> str:
+    """What `batchnorm-match` gains and loses from each start."""
+    records = [load(f"front-end-{name}-match.json") for name in ("cifar10-4x4", "imagenette-8x8")]
+    return "\n".join(describe(record) for record in records if record is not None)
 
 
 def name_prior(prior: str) -> str:
@@ -115,7 +109,7 @@ def describe_owners() -> str:
     )
     rows.append(["*one plain model on all their images*", show(spread(r["plain"]), ".1%")])
     return (
-        f"\n### Several owners, one model\n\n{table(['images', 'test accuracy'], rows)}\n\n{r['source']}, "
+        f"### Several owners, one model\n\n{table(['images', 'test accuracy'], rows)}\n\n{r['source']}, "
         f"{r['images_each']:,} training images of each owner, no two the same, {r['test_images']:,} test images; "
         f"the prior: other photos of the source. Seeds: {len(r['seeds'])} (mean, least and greatest). "
         f"Training: {json.dumps(r['training'])}.\n\n"
@@ -141,7 +135,7 @@ def describe_labels_alone() -> str:
     header = ["backbone", "start", "test accuracy", "SSIM of pictures (guessing)"]
     settings = {name: cell for name, cell in r["cells"].items() if cell}
     return (
-        f"\n### Labels alone: how far training takes an adaptation network\n\n{table(header, rows)}\n\n"
+        f"### Labels alone: how far training takes an adaptation network\n\n{table(header, rows)}\n\n"
         f"{r['source']}, {r['cipher']['name']} {r['cipher']['block']}x{r['cipher']['block']}, "
         f"{r['images']['train']:,} training and {r['images']['test']:,} test images. SSIM after "
         f"the best affine fit per channel, over "

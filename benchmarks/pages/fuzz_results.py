@@ -1,4 +1,4 @@
-"""The part of docs/results.md on mutated inputs."""
+"""The part of docs/ on mutated inputs."""
 
 from collections import Counter
 

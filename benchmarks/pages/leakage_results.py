@@ -1,20 +1,11 @@
-"""The part of docs/results.md on what leaks: the leaderboard, with one key and with a key for each image."""
+"""What leaks, in docs/questions/leaks.md: the best attacks, with one key and with a key for each image."""
 
 from typing import Any
 
-from attack_results import learned, pairs, permutations, puzzles
 from record_tables import hardware, load, table
-from scheme_paragraphs import paragraphs
 
 Record = dict[str, Any]
 MODELS = {"coa": "ciphertexts only", "kpa": "known pictures", "cpa": "chosen pictures"}
-
-
-def section() -> str:
-    name = "leakage-cpu.json"
-    made = (leaderboard(name), apart(name), paragraphs(name), pairs(), permutations(), puzzles(), learned())
-    parts = [part for part in made if part]
-    return "## What leaks, by scheme\n\n" + "\n".join(parts) if parts else ""
 
 
 def leaderboard(name: str) -> str:
@@ -29,12 +20,12 @@ def leaderboard(name: str) -> str:
         f"{control['attack']} on {control['scheme']} ({control['control']})" for control in failed
     )
     return (
+        "### The best attack on each scheme\n\n"
         f"{results['source']}, {results['keys']} keys, prior {results['prior']}. For every threat model the best "
         "attack (farthest above guessing) at its smallest and largest budget: mean SSIM (1 is the same picture), "
         "what guessing scores with the same help, and how many keys were found exactly. *Fitted*: the best affine "
         "map or mirror image was granted. "
         f"{controls}{warning if failed else ''}.\n\n"
-        f"![What keyed images give away](pictures/leakage.png)\n\n"
         f"{table(['scheme', *MODELS.values()], rows)}\n\n{hardware(record)}\n"
     )
 

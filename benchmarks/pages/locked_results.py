@@ -1,4 +1,4 @@
-"""The part of docs/results.md about locked models."""
+"""Parts of docs/questions/ on locked models."""
 
 from typing import Any
 
@@ -127,19 +127,3 @@ def speed() -> str:
         f"{record['results']['rounds']} rounds in turn, {threads} threads.\n\n{table(header, rows)}\n\n"
         f"{hardware(record)}\n"
     )
-
-
-def section() -> str:
-    parts = [
-        experiment(
-            "privdl-access",
-            "Classification with and without the key (PrivDL's first table, VGG-16; published after 200 epochs)",
-        ),
-        experiment("privdl-access-110", "The same with PreResNet-110 (of PrivDL's second table)"),
-        pretrained(),
-        experiment("privdl-segmentation", "Segmentation with and without the key"),
-        equality(),
-        speed(),
-    ]
-    found = [part for part in parts if part]
-    return "## Locked models\n\n" + "\n".join(found) if found else ""

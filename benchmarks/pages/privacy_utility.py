@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from committed import Pictures
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -35,8 +36,7 @@ def draw(rows: list[dict[str, Any]]) -> None:
     plot.set_xlabel("SSIM of the best ciphertext-only attack of ours (0 where none applies)")
     plot.set_ylabel("test accuracy without the key, best way, %")
     plot.grid(alpha=0.3)
-    OUT.parent.mkdir(exist_ok=True)
-    figure.savefig(OUT)
+    Pictures.save(figure, OUT)
 
 
 def find_leak(attacks: list[dict[str, Any]]) -> float:

@@ -1,4 +1,4 @@
-"""The part of docs/results.md on a server of sealed images."""
+"""The part of docs/ on a server of sealed images."""
 
 from record_tables import hardware, load, table
 

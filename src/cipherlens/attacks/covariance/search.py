@@ -7,7 +7,7 @@ Eigenvectors, Procrustes iterations, plane turns and reflections find the rotati
 maximises the likelihood. No key, pair or label is used.
 
 The constants were chosen by hand, while looking at CIFAR-10 test images and 400 imagenette test photos
-(docs/attacks.md).
+(docs/attacks/covariance.md).
 """
 
 from collections.abc import Iterator

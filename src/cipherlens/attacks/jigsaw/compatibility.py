@@ -4,7 +4,7 @@ Mahalanobis gradient compatibility (Gallagher, CVPR 2012) compares the step acro
 the steps just before it in either piece. Its logarithm is summed over pictures, as under a Student distribution, so
 that no picture dominates. Evidence compares the sum with those of all alternatives for the same side.
 
-The tuned constants were chosen on 15 + 6 test photos (docs/attacks.md).
+The tuned constants were chosen on 15 + 6 test photos (docs/attacks/jigsaw.md).
 """
 
 import numpy as np

@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 _HALVES = 2
 """Parts of each side of a picture, which make quarters."""
 _LIGHT_FROM_ABOVE, _RED_OVER_BLUE, _DARKER_THAN_GREY = 0.05, 0.02, 0.04
-"""Offsets of mean colours in photos, in units of [0, 1]. Chosen by hand (docs/attacks.md)."""
+"""Offsets of mean colours in photos, in units of [0, 1]. Chosen by hand (docs/attacks/jigsaw.md)."""
 _RIDGE = 1e-4
 """Added to the variances of public quarters, so that their covariance can be inverted. Set by hand."""
 

@@ -1,7 +1,7 @@
 """Learned decryptors: networks trained to undo a scheme, under own keys, on known pairs, or against a critic.
 
 Inverse transformation network: Ito, Kinoshita and Kiya 2021. GAN, with labels SIA-GAN: Madono et al. 2021. Public
-code of these has faults (docs/attacks.md). Here the network has the shape of the scheme's inverse, and its output
+code of these has faults (docs/attacks/). Here the network has the shape of the scheme's inverse, and its output
 is the same in training and in use. Its weights are chosen on images that the attacker holds out. torch is imported
 where it is needed.
 """

@@ -1,7 +1,7 @@
 """Known plaintext against ciphers that rearrange values, substitute them, or multiply blocks modulo 256.
 
 The scheme is public, so an attacker knows which values may have changed places. Pairs of pictures in both forms
-tell which did. How many pairs each scheme needs is in docs/attacks.md.
+tell which did. How many pairs each scheme needs is in docs/attacks/known-plaintext.md.
 """
 
 from typing import Any
