@@ -128,6 +128,8 @@ def test_a_figure_that_is_no_number_exceeds_every_limit(order):
         ["--max-pixels", "0"],
         ["--max-pixels", "9" * 30],
         ["--augment", "-1"],
+        ["--augment", "9" * 30],
+        ["--augment", "1001"],
     ],
 )
 def test_numbers_out_of_range_are_usage_errors(call, tmp_path, options):

@@ -105,7 +105,7 @@ def choose_sealer(metadata: Any, key: Key, pinned: CipherSpec | None) -> Sealer:
         model_id, most = str(facts["model_id"])[:64], int(facts["max_images"])
         if not classes or len(set(classes)) < len(classes) or most < 1:
             raise ValueError("its classes are not distinct names")
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DataError(
             f"the server does not say how images are sealed: {error}", hint="ask its provider"
         ) from None

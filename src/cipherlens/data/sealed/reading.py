@@ -16,6 +16,9 @@ from cipherlens.errors import DataError, UsageError
 _READ_AT_ONCE = 32
 """Images that are read from a source at a time: a data set of Python gives them decoded. A limit on memory."""
 
+_MOST_VARIANTS = 1_000
+"""Each variant is sealed, and takes its place on the disk. A limit set by hand."""
+
 
 @dataclass(frozen=True)
 class SealOptions:
@@ -40,8 +43,10 @@ class SealOptions:
             raise UsageError(f"on_error is stop or skip, not {self.on_error!r}")
         if self.workers < 1 or (self.limit is not None and self.limit < 1):
             raise UsageError("workers and limit are at least 1")
-        if self.augment < 0:
-            raise UsageError("augment is the number of extra variants of each training image, at least 0")
+        if not 0 <= self.augment <= _MOST_VARIANTS:
+            raise UsageError(
+                f"augment is the number of extra variants of each training image, 0 to {_MOST_VARIANTS:,}"
+            )
 
 
 @dataclass
