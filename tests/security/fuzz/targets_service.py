@@ -38,6 +38,8 @@ class RequestTarget(Target):
     name, share = "request", 8
 
     def __init__(self) -> None:
+        from cipherlens.service import batching  # noqa: F401 (it loads torch, which is large: not within a case)
+
         self._loop: asyncio.AbstractEventLoop | None = None
         self.seeds_kept = 2
 

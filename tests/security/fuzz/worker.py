@@ -26,8 +26,6 @@ class Trier:
         self._scratch, self._targets = scratch, {}
         self._outside = scratch / "outside"
         self._outside.mkdir()
-        with suppress(ImportError):  # torch loads it with the first model, which starts programs and writes files
-            import torch._dynamo  # noqa: F401
         self._guard = Guard(scratch)
 
     def prepare(self, name: str) -> Target:
