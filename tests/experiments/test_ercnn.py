@@ -464,6 +464,13 @@ def test_every_experiment_can_be_read_at_every_scale_it_has(monkeypatch, tmp_pat
         for scale in ("smoke", "cpu", "full"):
             settings = read_settings(name, scale)
             assert settings.options
+    for name in ("privdl-access", "privdl-access-110", "privdl-segmentation"):
+        settings = read_settings(name, "gpu")
+        for model, options in settings.options["models"].items():
+            TrainConfig(model=model, **{key: value for key, value in options.items() if key != "finetune_epochs"})
+    assert len(list_cells(read_settings("ercnn-models-32", "gpu"), tmp_path)) == 12
+    with pytest.raises(UsageError, match="gpu"):
+        read_settings("leakage", "gpu")
     wrong = Settings("n", "smoke", "grid", "t", "s", {"misspelt": 1}, {})
     with pytest.raises(UsageError, match="unknown misspelt"):
         check_options(wrong, ["axes"])

@@ -11,7 +11,7 @@ from typing import Any
 import cipherlens
 from cipherlens.errors import DataError, UsageError, unknown_name
 
-SCALES = ("smoke", "cpu", "full")
+SCALES = ("smoke", "cpu", "gpu", "full")
 DATA_VARIABLE = "CIPHERLENS_DATA"
 
 

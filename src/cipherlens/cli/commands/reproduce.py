@@ -13,7 +13,7 @@ def reproduce(
     name: str,
     /,
     *,
-    scale: Literal["smoke", "cpu", "full"] = "smoke",
+    scale: Literal["smoke", "cpu", "gpu", "full"] = "smoke",
     source: str | None = None,
     out: Path | None = None,
     record: Path | None = None,
@@ -27,7 +27,8 @@ def reproduce(
     name
         One of the files of experiments/: privdl-access, ercnn-batch-size, ...; an unknown name lists them.
     scale
-        smoke says whether it runs (seconds, generated images), cpu takes hours on two cores, full wants a GPU.
+        smoke says whether it runs (seconds, generated images), cpu takes hours on two cores, gpu is for a
+        lent accelerator (not every experiment has it), full is the document's own.
     source
         Other images than the experiment's own.
     out
