@@ -10,7 +10,7 @@
 # Take your own: a folder with a folder for each class. Generated pictures stand in for them here. They are JPEG
 # files of two sizes. As a camera does, each carries its maker and a date in its EXIF header.
 
-# %% tags=["folded"] title="Sixty generated photos"
+# %% tags=["folded"] title="Forty generated photos"
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -21,7 +21,7 @@ from cipherlens.data.synthetic.dataset import CLASSES, generate
 
 exif = Image.Exif()
 exif[0x010F], exif[0x0132] = "Camera of Example Clinic", "2026:05:04 10:11:12"
-made = generate(range(60), size=128, seed=7)
+made = generate(range(40), size=128, seed=7)
 for number, (pixels, label) in enumerate(zip(made.images, made.labels, strict=True)):
     file = Path("photos") / CLASSES[label] / f"IMG_{number:04}.jpg"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +137,7 @@ assert attack.ssim > 0.6 > 2 * attack.guess_ssim
 # this audit short. Leave it away for yours, and give it the ten minutes of the default.
 
 # %%
-config = cl.AuditConfig(images=40, prior="parametric", limits={"ssim": 0.3})
+config = cl.AuditConfig(images=30, prior="parametric", limits={"ssim": 0.3})
 report = cl.audit(dataset, plain="photos", config=config)
 print(report.verdict_text)
 

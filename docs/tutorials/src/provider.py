@@ -9,18 +9,43 @@
 
 # %% [markdown]
 # ## What the owner hands out
-# This part happens at the owner's ([Data owner](owner.md)). Generated pictures of three shapes are sealed twice
-# with one key: with `hill`, and with their pixels permuted.
+# This part happens at the owner's ([Data owner](owner.md)). Generated pictures have stripes that lie, stand or slant.
+# They are sealed twice with one key: with `hill`, and with their pixels permuted.
 
 # %% tags=["folded"] title="The owner seals"
-import cipherlens as cl
+import numpy as np
 
-source = "synthetic:objects?n=4000&test=1000&size=16"
-shapes = cl.SealOptions(classes=("cross", "disc", "square"))
+import cipherlens as cl
+from cipherlens.data.synthetic.dataset import generate
+
+
+class Stripes:
+    """Generated pictures with faint stripes in one of three directions, as torchvision's data sets give theirs."""
+
+    classes = ("lying", "standing", "slanting")
+
+    def __init__(self, count, seed):
+        random = np.random.default_rng(seed)
+        self.labels = random.integers(0, 3, count)
+        angles = np.pi * np.array([1 / 2, 0, 1 / 4])[self.labels][:, None, None]
+        phases = random.uniform(0, 2 * np.pi, (count, 1, 1))
+        y, x = np.mgrid[:16, :16]
+        waves = np.sin(2 * np.pi * (np.cos(angles) * x + np.sin(angles) * y) / 5 + phases)
+        scenes = generate(range(count), size=16, seed=seed).images
+        self.images = np.clip(0.75 * scenes + 32 + 32 * waves[:, None], 0, 255).astype(np.uint8)
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return self.images[index].transpose(1, 2, 0), int(self.labels[index])
+
+
+photos = {"train": Stripes(900, seed=1), "test": Stripes(300, seed=2)}
 key = cl.Key.generate()
 key.save("owner.key")
-cl.seal(source, "sealed", cl.create_cipher("hill", block=4), key, shapes)
-cl.seal(source, "shuffled", cl.create_cipher("pixel-permutation"), key, shapes)
+cl.seal(photos, "sealed", cl.create_cipher("hill", block=4), key)
+cl.seal(photos, "shuffled", cl.create_cipher("pixel-permutation"), key)
 
 # %% [markdown]
 # ## Open it without a key
@@ -44,7 +69,7 @@ print(tuple(images.shape), images.dtype, labels[:8].tolist())
 # interrupted training continues with the same call.
 
 # %%
-config = cl.recommend(sealed, "preresnet20", epochs=4, batch_size=32)
+config = cl.recommend(sealed, "preresnet20", epochs=5, batch_size=32)
 as_is = cl.train(sealed, config, out="as-is")
 print(f"test accuracy {as_is.accuracy:.0%}, chance {1 / len(sealed.spec.classes):.0%}")
 
@@ -57,7 +82,7 @@ print(f"test accuracy {as_is.accuracy:.0%}, chance {1 / len(sealed.spec.classes)
 # found:
 
 # %%
-config = cl.recommend(sealed, "preresnet20", adapt=True, epochs=4, batch_size=32)
+config = cl.recommend(sealed, "preresnet20", adapt=True, epochs=5, batch_size=32)
 reading = cl.train(sealed, config, out="reading")
 print(f"starts from {config.start}, can decrypt: {config.can_decrypt}")
 print(f"test accuracy {reading.accuracy:.0%}, as they are {as_is.accuracy:.0%}")
@@ -67,18 +92,15 @@ print(f"test accuracy {reading.accuracy:.0%}, as they are {as_is.accuracy:.0%}")
 # makes of the images. Nothing but ciphertexts went in:
 
 # %%
-read = cl.attack("covariance", sealed, plain=source)
+split = sealed.split("train")
+originals = photos["train"].images[split.index]  # for scoring only
+read = cl.attack("covariance", split.read_all(), cipher=sealed.spec.create_cipher(), plain=originals)
 print(f"similarity {read.ssim:.2f} (SSIM), guessing {read.guess_ssim:.2f}")
 
 # %% tags=["folded"] title="The picture" alt="Six pictures: original, sealed to noise, and read back"
 import matplotlib.pyplot as plt
-import numpy as np
 
-rows = {
-    "original": read.target.plain / 255,
-    "sealed": read.target.ct,
-    "read": read.reconstruction,
-}
+rows = {"original": originals / 255, "sealed": split.read_all(), "read": read.reconstruction}
 figure, places = plt.subplots(3, 6, figsize=(6.5, 3.5))
 for (title, pictures), line in zip(rows.items(), places, strict=True):
     for picture, place in zip(pictures, line, strict=False):
@@ -92,7 +114,7 @@ plt.show()
 
 # %% tags=["claim"]
 assert reading.config.can_decrypt and read.evaluation.beats_guessing
-assert as_is.accuracy > 0.4
+assert as_is.accuracy > 0.45
 
 # %% [markdown]
 # **A run with such a front end belongs to whoever may see the pictures.** Tell the owner before you train one.
@@ -106,8 +128,8 @@ assert as_is.accuracy > 0.4
 # The plain pictures are sealed with `identity`, which does nothing.
 
 # %%
-cl.seal(source, "plain", cl.create_cipher("identity"), key, shapes)
-config = cl.recommend(cl.SealedDataset.open("plain"), "preresnet20", epochs=4, batch_size=32)
+cl.seal(photos, "plain", cl.create_cipher("identity"), key)
+config = cl.recommend(cl.SealedDataset.open("plain"), "preresnet20", epochs=5, batch_size=32)
 plain = cl.train("plain", config, out="run")
 print(f"test accuracy {plain.accuracy:.1%}")
 

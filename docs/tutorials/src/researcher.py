@@ -5,7 +5,7 @@
 # one.
 #
 # **Keyed image transforms are obfuscation and access control, not encryption.** The cipher of this page has an
-# enormous key space. It falls to twenty lines.
+# enormous key space. It falls to thirty lines.
 
 # %% [markdown]
 # ## A cipher
@@ -82,38 +82,48 @@ ciphertexts = cipher.bind(cl.Key.generate(), shape).encrypt(plain)
 
 # %% [markdown]
 # ## What the library makes of it
-# The cipher has declared no structure. So only attacks that need known or chosen pictures apply:
+# The cipher has declared no structure. So attacks that need to know it are refused:
 
-# %%
-known = cl.attack("known-plaintext", ciphertexts, cipher=cipher, plain=plain, budget=1)
-print(f"known-plaintext with 1 pair: SSIM {known.ssim:.2f}, guessing {known.guess_ssim:.2f}")
+# %% tags=["stable"]
+try:
+    cl.attack("known-plaintext", ciphertexts, cipher=cipher, plain=plain)
+except cl.CipherlensError as error:
+    print(error)
+
+# %% [markdown]
+# The attacks that apply are networks, which train for minutes. You know your scheme better.
 
 # %% [markdown]
 # ## An attack
-# Neighbouring values are nearly equal in natural images. So the difference of two neighbouring ciphertext values
-# is, on the average over images, the difference of their offsets.
+# Neighbouring values are nearly equal in natural images. So the difference of two neighbouring ciphertext values is,
+# in the middle over images, the difference of their offsets.
 #
-# The values live on a circle, and so does their mean. Differences are summed up along the first column and then
-# along the rows. One number for each channel stays open. A wrong one wraps bright values to dark, which makes
-# jumps. The number with the fewest jumps is taken.
+# The values live on a circle, and so does their median. Differences are summed up along the first column and then
+# along the rows.
+#
+# One number for each channel stays open. A wrong one wraps bright values to dark, which makes jumps. The number with
+# the fewest jumps is taken. Single values that wrapped all the same are told from their surroundings.
 
 # %%
+from scipy.ndimage import median_filter
+
 from cipherlens.attacks import Attack, Requirements
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
 
 
-def average(differences):
-    """Circular mean over images, of values modulo 256."""
-    return np.angle(np.exp(2j * np.pi * differences / 256).mean(axis=0)) * 256 / (2 * np.pi)
+def center(differences):
+    """Circular median over images, of values modulo 256."""
+    mean = np.angle(np.exp(2j * np.pi * differences / 256).mean(axis=0)) * 128 / np.pi
+    return np.rint(mean + np.median((differences - mean + 128) % 256 - 128, axis=0))
 
 
 @cl.register_attack
 class OffsetSumAttack(Attack):
-    """Sums up mean differences of neighbours. If it finds nothing, there were too few images."""
+    """Sums up median differences of neighbours. If it finds nothing, there were too few images."""
 
     name = "offset-sum"
     threat_model = CIPHERTEXT_ONLY
-    summary = "sums up the mean differences of neighbouring values"
+    summary = "sums up the median differences of neighbouring values"
     requirements = Requirements(min_images=1)
 
     @classmethod
@@ -123,18 +133,20 @@ class OffsetSumAttack(Attack):
     def run(self, view):
         values = 255 * view.ciphertexts
         offsets = np.zeros(values.shape[1:])
-        offsets[:, 1:, 0] = np.cumsum(average(np.diff(values[..., 0], axis=2)), axis=1)
-        offsets[:, :, 1:] = offsets[:, :, :1] + np.cumsum(average(np.diff(values, axis=3)), axis=2)
+        offsets[:, 1:, 0] = np.cumsum(center(np.diff(values[..., 0], axis=2)), axis=1)
+        offsets[:, :, 1:] = offsets[:, :, :1] + np.cumsum(center(np.diff(values, axis=3)), axis=2)
         found = values - offsets
         for channel in range(found.shape[1]):
             found[:, channel] = (found[:, channel] - least_jumps(found[:50, channel])) % 256
+        around = median_filter(found, (1, 1, 5, 5))
+        found += 256 * np.rint((around - found) / 256)  # black that became white, and white that became black
         return (found / 255).clip(0, 1).astype(np.float32), {}
 
 
 def least_jumps(values):
     """The constant that, taken off modulo 256, leaves the smallest differences between neighbours."""
-    jumps = [np.abs(np.diff((values - shift) % 256, axis=2)).sum() for shift in range(0, 256, 2)]
-    return 2 * int(np.argmin(jumps))
+    jumps = [np.abs(np.diff((values - shift) % 256, axis=2)).sum() for shift in range(256)]
+    return int(np.argmin(jumps))
 
 
 # %%
@@ -184,11 +196,11 @@ testing.check_attack(OffsetSumAttack(), cipher)
 
 # %% [markdown]
 # ## A table
-# How many ciphertexts does it take? A small leaderboard: your scheme beside two of the library's, each with the
+# How many ciphertexts does it take? A small leaderboard: your scheme beside one of the library's, each with the
 # attack that reads it.
 
 # %%
-opponents = {"offset": "offset-sum", "pixel-permutation": "correlation", "shf": "covariance"}
+opponents = {"offset": "offset-sum", "pixel-permutation": "correlation"}
 budgets = (1, 10, 100, 300)
 table = {}
 for name, against in opponents.items():
@@ -206,9 +218,9 @@ for name, against in opponents.items():
     print(f"{name:18} {against:12}", *row)
 print(f"guessing: {attack.guess_ssim:.2f}")
 
-# %% tags=["folded"] title="The plot" alt="SSIM by number of ciphertexts; all three rise above guessing"
+# %% tags=["folded"] title="The plot" alt="SSIM by number of ciphertexts; both rise above guessing"
 figure, axes = plt.subplots(figsize=(6.5, 3.4))
-for name, colour, mark in zip(opponents, ("#0072b2", "#d55e00", "#009e73"), "os^", strict=True):
+for name, colour, mark in zip(opponents, ("#0072b2", "#d55e00"), "os", strict=True):
     points = [(budget, table[name, budget]) for budget in budgets if (name, budget) in table]
     axes.plot(*zip(*points, strict=True), color=colour, marker=mark)
     axes.annotate(name, points[-1], xytext=(8, -3), textcoords="offset points", color=colour)
