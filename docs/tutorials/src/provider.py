@@ -9,8 +9,8 @@
 
 # %% [markdown]
 # ## What the owner hands out
-# This part happens at the owner's ([Data owner](owner.md)). Generated pictures have stripes that lie, stand or slant.
-# They are sealed twice with one key: with `hill`, and with their pixels permuted.
+# This part happens at the owner's ([Data owner](owner.md)). Generated pictures have stripes that lie, stand or
+# slant. They are sealed twice with one key: with `hill`, and with their pixels permuted.
 
 # %% tags=["folded"] title="The owner seals"
 import numpy as np

@@ -95,14 +95,14 @@ except cl.CipherlensError as error:
 
 # %% [markdown]
 # ## An attack
-# Neighbouring values are nearly equal in natural images. So the difference of two neighbouring ciphertext values is,
-# in the middle over images, the difference of their offsets.
+# Neighbouring values are nearly equal in natural images. So the difference of two neighbouring ciphertext values
+# is, in the middle over images, the difference of their offsets.
 #
 # The values live on a circle, and so does their median. Differences are summed up along the first column and then
 # along the rows.
 #
-# One number for each channel stays open. A wrong one wraps bright values to dark, which makes jumps. The number with
-# the fewest jumps is taken. Single values that wrapped all the same are told from their surroundings.
+# One number for each channel stays open. A wrong one wraps bright values to dark, which makes jumps. The number
+# with the fewest jumps is taken. Single values that wrapped all the same are told from their surroundings.
 
 # %%
 from scipy.ndimage import median_filter
