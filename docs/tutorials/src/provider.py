@@ -158,7 +158,7 @@ print(*with_other, sep="\n")
 import re
 
 right, wrong = (float(re.search(r"accuracy ([\d.]+)%", " ".join(lines))[1]) for lines in (with_key, with_other))
-assert abs(right - 100 * plain.accuracy) < 0.5 and wrong < 50 < right, (right, wrong, plain.accuracy)
+assert abs(right - 100 * plain.accuracy) < 1.5 and wrong < 50 < right, (right, wrong, plain.accuracy)
 
 # %% [markdown]
 # With the key the accuracy is that of the plain model. With another key it is near chance. The folder holds plain
