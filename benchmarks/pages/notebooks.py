@@ -18,7 +18,6 @@ import io
 import json
 import os
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -139,7 +138,7 @@ def list_results(cell: Any) -> list[str]:
     return [output.get("text", "") or output.get("data", {}).get("text/plain", "") for output in outputs]
 
 
-def render(name: str, notebook: Any, source: str, seconds: float) -> Page:
+def render(name: str, notebook: Any, source: str) -> Page:
     """The page of an executed notebook; ``source`` is the hash of its source."""
     page = Page("")
     first, *rest = notebook.cells
@@ -149,7 +148,7 @@ def render(name: str, notebook: Any, source: str, seconds: float) -> Page:
     parts.append(f"Run it yourself: [{name}.ipynb]({name}.ipynb).")
     for cell in rest:
         parts += render_cell(name, cell, page)
-    parts.append(f"*Run with cipherlens {version('cipherlens')}, in {seconds:.0f} seconds of processor time.*")
+    parts.append(f"*Run with cipherlens {version('cipherlens')}.*")
     page.text = "\n\n".join(part for part in parts if part) + "\n"
     return page
 
@@ -222,29 +221,21 @@ def write(name: str, notebook: Any, page: Page) -> None:
     (TUTORIALS / f"{name}.ipynb").write_text(encode(notebook))
 
 
-def count_seconds() -> float:
-    """Processor time of all processes that have ended: a busy machine does not change it."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
 def run(name: str, check: bool) -> str:
     """Run a tutorial; a line on it. Raises TutorialError."""
     source = hash_source(name)  # of what runs, should somebody edit it meanwhile
     if check and read_mark(name) != source:
         raise TutorialError("the source has changed since the page was made: make notebooks")
-    notebook, started, before = read_source(name), time.monotonic(), count_seconds()
+    notebook, started = read_source(name), time.monotonic()
     execute(notebook)
-    seconds, waited = count_seconds() - before, time.monotonic() - started
-    page = render(name, notebook, source, seconds)
+    seconds = time.monotonic() - started
+    page = render(name, notebook, source)
     if check:
         compare(name, page)
     else:
         write(name, notebook, page)
     size = sum(map(len, page.pictures.values()))
-    return (
-        f"{waited:.0f} s, {seconds:.0f} s of processor time, {len(page.pictures)} pictures of {size / 1000:.0f} kB"
-    )
+    return f"{seconds:.0f} s, {len(page.pictures)} pictures of {size / 1000:.0f} kB"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
