@@ -102,7 +102,8 @@ except cl.CipherlensError as error:
 # along the rows.
 #
 # One number for each channel stays open. A wrong one wraps bright values to dark, which makes jumps. The number
-# with the fewest jumps is taken. Single values that wrapped all the same are told from their surroundings.
+# with the fewest jumps is taken. Single values that wrapped all the same are told from their surroundings. Whole
+# areas that wrapped are not.
 
 # %%
 from scipy.ndimage import median_filter
