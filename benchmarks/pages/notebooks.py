@@ -85,9 +85,8 @@ def read_source(name: str) -> Any:
 
 
 def encode(notebook: Any) -> str:
-    """The file for download: without results, which the page has, so that a run does not change it."""
-    cells = [{**cell, "outputs": []} if cell.cell_type == "code" else cell for cell in notebook.cells]
-    return json.dumps({**notebook, "cells": cells}, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+    """The file for download, of a notebook that has not run: the page has the results."""
+    return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def execute(notebook: Any) -> None:
@@ -212,13 +211,13 @@ def compare(name: str, page: Page) -> None:
             raise TutorialError(f"the page says\n{old}\nand this run\n{new}")
 
 
-def write(name: str, notebook: Any, page: Page) -> None:
+def write(name: str, download: str, page: Page) -> None:
     for old in TUTORIALS.glob(f"{name}-*.webp"):
         old.unlink()
     for file, content in page.pictures.items():
         (TUTORIALS / file).write_bytes(content)
     (TUTORIALS / f"{name}.md").write_text(page.text)
-    (TUTORIALS / f"{name}.ipynb").write_text(encode(notebook))
+    (TUTORIALS / f"{name}.ipynb").write_text(download)
 
 
 def run(name: str, check: bool) -> str:
@@ -227,13 +226,14 @@ def run(name: str, check: bool) -> str:
     if check and read_mark(name) != source:
         raise TutorialError("the source has changed since the page was made: make notebooks")
     notebook, started = read_source(name), time.monotonic()
+    download = encode(notebook)
     execute(notebook)
     seconds = time.monotonic() - started
     page = render(name, notebook, source)
     if check:
         compare(name, page)
     else:
-        write(name, notebook, page)
+        write(name, download, page)
     size = sum(map(len, page.pictures.values()))
     return f"{seconds:.0f} s, {len(page.pictures)} pictures of {size / 1000:.0f} kB"
 
