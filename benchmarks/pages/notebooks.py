@@ -184,7 +184,7 @@ def list_text(cell: Any) -> str:
         elif "image/png" not in output.get("data", {}):
             parts.append(output.get("data", {}).get("text/plain", "") + "\n")
     lines = ANSI.sub("", "".join(parts)).split("\n")
-    return "\n".join(line.rpartition("\r")[2].rstrip() for line in lines).strip("\n")
+    return "\n".join(line.rstrip().rpartition("\r")[2] for line in lines).strip("\n")
 
 
 def list_pictures(cell: Any) -> Iterator[bytes]:
