@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # How long `make fuzz` runs.
 MINUTES ?= 10
 
-.PHONY: demo test quick light full fuzz check lint types smoke wheel docs pages advisories lock lowest clean
+.PHONY: demo test quick light full fuzz check lint types smoke wheel docs notebooks pages advisories lock lowest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/cipherlens demo
@@ -34,8 +34,8 @@ light: $(VENV)/.dev
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/keys tests/ciphers -m "not full and not slow"
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples docs/tutorials/src
+	$(BIN)/ruff format --check src tests benchmarks examples docs/tutorials/src
 	$(BIN)/lint-imports --no-cache
 
 types: $(VENV)/.dev
@@ -92,6 +92,12 @@ docs: $(VENV)/.docs
 	$(BIN)/codespell docs benchmarks/pages README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md examples
 	$(BIN)/python benchmarks/pages/sentences.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The tutorials, executed: pages, pictures and notebooks in docs/tutorials/. CHECK=--check writes nothing, and fails
+# where one does not run, or says something else.
+CHECK ?=
+notebooks: $(VENV)/.docs
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/pages/notebooks.py $(CHECK)
 
 pages: $(VENV)/.dev
 	$(BIN)/python benchmarks/pages/figures.py
