@@ -1,11 +1,11 @@
-"""Schemes and attacks of others on the leaderboard: found, held to the rules of all, and named with their package."""
+"""Schemes and attacks of others on the leaderboard: found, held to the rules, named with their package."""
 
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import Distribution, distribution, entry_points, packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +131,24 @@ def _hold(check: Callable[[Any], None], subject: Any, kind: str) -> None:
 def _describe_code(kind: type[Any]) -> dict[str, Any]:
     """Package, version, and the file that was measured, so that a reader can tell whether it is the same."""
     module = kind.__module__
-    packages: Sequence[str] = packages_distributions().get(module.partition(".")[0], ())
+    found = _find_distribution(module.partition(".")[0])
     file = Path(inspect.getfile(kind))
     return {
         "class": f"{module}:{kind.__name__}",
-        "package": packages[0] if packages else None,
-        "version": version(packages[0]) if packages else None,
+        "package": found.name if found else None,
+        "version": found.version if found else None,
         "file": file.name,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
     }
+
+
+def _find_distribution(package: str) -> Distribution | None:
+    """The installed distribution of an importable package; None where it is only on the path."""
+    names = packages_distributions().get(package)
+    if names:
+        return distribution(names[0])
+    if package == "cipherlens":
+        return distribution(package)
+    # An editable install lists no files, but it may offer a name.
+    offered = (*entry_points(group="cipherlens.ciphers"), *entry_points(group="cipherlens.attacks"))
+    return next((entry.dist for entry in offered if entry.module.partition(".")[0] == package), None)

@@ -23,7 +23,7 @@ from cipherlens.evaluation.target import Target
 from cipherlens.experiments.cells import load_or_make_key
 from cipherlens.experiments.plots import draw_leakage
 from cipherlens.experiments.reporting import Reporter
-from cipherlens.experiments.settings import Settings, check_options, name_cipher
+from cipherlens.experiments.settings import Settings, check_options
 from cipherlens.experiments.trials import (
     SCORED,
     Trial,
@@ -98,7 +98,7 @@ def _require_same(path: Path, images: Sequence[NDArray[np.uint8]], entry: dict[s
 
 
 def _list_attacks(settings: Settings, target: Target, images: int) -> list[Attack]:
-    """The attacks that apply: all but those that take minutes, or those of an entry. An entry's scheme needs one."""
+    """The attacks that apply: all but those that take minutes, or the one of an entry."""
     only = settings.options.get("attacks")
     attacks = [one for one in target.list_attacks(images, slow=bool(only)) if not only or one.name in only]
     cipher = target.cipher
