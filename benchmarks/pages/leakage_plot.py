@@ -60,10 +60,9 @@ def place(model: str, number: int) -> float:
 def list_heads() -> list[str]:
     parts = []
     for model, budgets in COLUMNS.items():
-        middle = place(model, 0) + CELL * len(budgets) / 2
-        parts.append(text(middle, 14, HEADS[model], "mid bold"))
+        parts.append(text(place(model, len(budgets)), 14, HEADS[model], "end bold"))
         for number, budget in enumerate(budgets):
-            short = f"{budget}".replace("000", "k")
+            short = f"{budget}".removesuffix("000") + "k" * (budget > 999)
             parts.append(text(place(model, number) + CELL / 2, 34, short, "mid soft"))
     return parts
 
