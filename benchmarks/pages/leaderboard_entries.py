@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from committed import fold
 from leakage_rows import MODELS, show_ssim
 from record_tables import hardware, table
 
@@ -57,7 +58,11 @@ def section(entries: dict[str, Record]) -> str:
     rows = [show_row(name, record, row) for name, record in entries.items() for row in list_rows(record)]
     failed = [line for name, record in entries.items() for line in list_failures(name, record)]
     origin = "\n".join(f"- {name}: {hardware(record)}" for name, record in entries.items())
-    lines = [f'<div class="sortable" markdown="1">\n\n{table(HEADER, rows)}\n\n</div>', *failed, origin]
+    lines = [
+        f'<div class="sortable" markdown="1">\n\n{table(HEADER, rows)}\n\n</div>',
+        *failed,
+        fold(origin, "Where these figures come from"),
+    ]
     return "\n\n".join(lines)
 
 
