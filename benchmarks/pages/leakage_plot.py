@@ -32,7 +32,7 @@ def write_pages() -> dict[Path, str]:
         "leakage",
         "What keyed images give away",
         "A table: for every scheme the similarity (SSIM) of what the best attack reads, by the number of "
-        "ciphertexts or of known pictures. Cells in full colour are read. The leaderboard has these figures as text.",
+        "ciphertexts or of known pictures. Cells in full colour are read. The leaderboard has them as text.",
         TOP + ROW * len(schemes) + 4,
         parts,
     )
