@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from privacy_utility import draw, find_leak
+from privacy_utility import find_leak
 from record_tables import hardware, load, table
 
 HALF = 0.5
@@ -123,7 +123,6 @@ def comparison() -> str:
     base = ", ".join(f"{key} {value}" for key, value in results["base"].items())
     seeds = len(results["seeds"])
     images = ", ".join(f"{count:,} {split}" for split, count in results["images"].items())
-    draw(results["rows"])
     return (
         f"### Schemes side by side\n\n{find(results['rows'])}\n\n"
         f"{table(header, lines)}\n\n{results['source']} "
@@ -143,7 +142,7 @@ def find(rows: list[dict[str, Any]]) -> str:
     learned.sort(key=lambda row: known(row) - row["mean"])
     best = learned[0]
     attacked = [row for row in learned if find_leak(row["leakage"])]
-    quiet = min(attacked, key=lambda row: (find_leak(row["leakage"]), -row["mean"]))
+    quiet = min(attacked, key=lambda row: (find_leak(row["leakage"]) or 0.0, -row["mean"]))
     spared = ", ".join(dict.fromkeys(row["scheme"] for row in learned if row not in attacked)) or "none"
     changes = [
         f"{row['scheme']} {100 * (row['mean'] - bare['mean']):+.1f} points ({row['way']})"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from broken_by import parse_scheme
 from committed import ROOT, fold
+from leaderboard_entries import read_entries, section
 from leakage_rows import (
     MODELS,
     NAME,
@@ -32,7 +33,13 @@ A row is one attack on one cipher at one budget. Click a column's head to sort, 
 - **Keys**: how many keys were found exactly.
 - **Accuracy**: what a small classifier ({model}) keeps when it is trained on these ciphertexts; {plain} on plain images.
 
-All images are {shape} from {source}. {passed} of {controls} controls passed: an attack must read what is not encrypted, and must not read real encryption. **A missing row says nothing**: no attack of ours applies, or it was not tried. [What leaks?](questions/leaks.md) says what follows; [your own scheme or attack](reference/api.md#your-own-cipher-or-attack) can be measured in the same way.
+All images are {shape} from {source}. {passed} of {controls} controls passed: an attack must read what is not encrypted, and must not read real encryption. **A missing row says nothing**: no attack of ours applies, or it was not tried. [What leaks?](questions/leaks.md) says what follows; [your own scheme or attack](leaderboard-entry.md) can be measured in the same way.
+"""  # noqa: E501
+ENTERED = """## Entries of others
+
+These were measured by the command of the table above, on the same images, by those who entered them. Each passed the checks that ours pass. We did not measure them again. `row-shift` is the example of this repository. [How to enter yours](leaderboard-entry.md).
+
+{entries}
 """  # noqa: E501
 HEADER = ["cipher", "parameters", "key", "attack", "attacker has", "budget", "SSIM", "guessing", "exact values"]
 HEADER += ["keys", "seconds", "accuracy"]
@@ -57,8 +64,9 @@ def write_pages() -> dict[Path, str]:
     made = table(HEADER, rows)
     comparison = load("scheme-comparison-cpu.json")
     origins = [record] if comparison is None else [record, comparison]
+    entered = ENTERED.format(entries=section(read_entries(record)) or "There is none yet.")
     origin = fold("\n".join(f"- {hardware(one)}" for one in origins), "Where these figures come from")
-    page = f'{head}\n<div class="sortable" markdown="1">\n\n{made}\n\n</div>\n\n{origin}'
+    page = f'{head}\n<div class="sortable" markdown="1">\n\n{made}\n\n</div>\n\n{origin}\n{entered}'
     return {ROOT / "docs" / "leaderboard.md": page}
 
 

@@ -1,43 +1,75 @@
-"""docs/pictures/privacy-utility.png: accuracy against what ciphertexts give away, from the scheme comparison."""
+"""docs/pictures/privacy-utility.svg: accuracy beside what ciphertexts give away, from the scheme comparison."""
 
 from pathlib import Path
 from typing import Any
 
-from committed import Pictures
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from committed import ROOT
+from drawings import draw, line, text
+from record_tables import load
 
-_MIDDLE = 0.5
-OUT = Path(__file__).parents[2] / "docs" / "pictures" / "privacy-utility.png"
+OUT = ROOT / "docs" / "pictures" / "privacy-utility.svg"
+LEFT, RIGHT, TOP, ROW = 118, 300, 44, 23
+LOW, HIGH, STEP = 30, 60, 10
+"""Accuracy at the ends of the axis, in percent, and between its lines."""
 
 
-def draw(rows: list[dict[str, Any]]) -> None:
-    """One point per scheme: its best accuracy without the key, and the best SSIM of a ciphertext-only attack."""
-    figure = Figure(figsize=(8, 5), layout="constrained", dpi=90)
-    FigureCanvasAgg(figure)
-    plot = figure.subplots()
-    places: dict[tuple[float, float], list[str]] = {}
+def write_pages() -> dict[Path, str]:
+    record = load("scheme-comparison-cpu.json")
+    if record is None:
+        return {}
+    schemes = summarize(record["results"]["rows"])
+    bottom = TOP + ROW * len(schemes)
+    parts = [
+        text((LEFT + RIGHT) / 2, 14, "accuracy without the key", "mid bold"),
+        text(360, 14, "read", "end bold"),
+    ]
+    for percent in range(LOW, HIGH + 1, STEP):
+        parts += [
+            text(place(percent), 34, f"{percent}%", "mid soft"),
+            line(place(percent), TOP, place(percent), bottom),
+        ]
+    for number, (name, accuracy, leak) in enumerate(schemes):
+        parts += draw_scheme(name, accuracy, leak, TOP + ROW * (number + 0.5))
+    shown = draw(
+        "privacy-utility",
+        "Accuracy against leakage",
+        "For every scheme the best accuracy without the key, and the SSIM that our best ciphertext-only attack "
+        "reaches. Nearly all schemes are read: those that keep much accuracy, and those that keep little.",
+        int(bottom) + 6,
+        parts,
+    )
+    return {OUT: shown}
+
+
+def summarize(rows: list[dict[str, Any]]) -> list[tuple[str, float, float | None]]:
+    """Name, best accuracy in percent, and leakage of each scheme; the most accurate first."""
+    found = []
     for scheme in dict.fromkeys(row["scheme"] for row in rows):
         mine = [row for row in rows if row["scheme"] == scheme and row["way"] not in ("locked", "folded")]
         if mine:
             leak = 1.0 if scheme == "identity" else find_leak(mine[0]["leakage"])
-            accuracy = 100 * max(row["mean"] for row in mine)
-            places.setdefault((round(leak, 2), round(accuracy, 0)), []).append(scheme.replace(" block=4", ""))
-            plot.scatter(leak, accuracy, edgecolors="tab:blue", color="tab:blue" if leak else "white", zorder=2)
-    for (leak, accuracy), names in places.items():
-        offset, side = ((-6, 5), "right") if leak > _MIDDLE else ((6, 5), "left")
-        plot.annotate(", ".join(names), (leak, accuracy), offset, textcoords="offset points", fontsize=8, ha=side)
-    plot.margins(y=0.12)
-    guesses = [attack["guess_ssim"] for row in rows for attack in row["leakage"] if attack["threat_model"] == "coa"]
-    if guesses:
-        plot.axvline(min(guesses), linestyle=":", color="grey")
-        plot.text(min(guesses), plot.get_ylim()[0], " guessing", fontsize=8, color="grey")
-    plot.set_xlim(-0.05, 1.05)
-    plot.set_xlabel("SSIM of the best ciphertext-only attack of ours (0 where none applies)")
-    plot.set_ylabel("test accuracy without the key, best way, %")
-    plot.grid(alpha=0.3)
-    Pictures.save(figure, OUT)
+            name = "plain images" if scheme == "identity" else scheme.replace(" block=4", "")
+            found.append((name, 100 * max(row["mean"] for row in mine), leak))
+    return sorted(found, key=lambda one: -one[1])
 
 
-def find_leak(attacks: list[dict[str, Any]]) -> float:
-    return max((float(attack["ssim"]) for attack in attacks if attack["threat_model"] == "coa"), default=0.0)
+def find_leak(attacks: list[dict[str, Any]]) -> float | None:
+    """SSIM of the best ciphertext-only attack; None where none applies."""
+    return max((float(attack["ssim"]) for attack in attacks if attack["threat_model"] == "coa"), default=None)
+
+
+def place(percent: float) -> float:
+    return LEFT + (RIGHT - LEFT) * (percent - LOW) / (HIGH - LOW)
+
+
+def draw_scheme(name: str, accuracy: float, leak: float | None, y: float) -> list[str]:
+    """A dot, full where the scheme is read."""
+    x = place(accuracy)
+    dot = 'fill="var(--a)"' if leak else 'fill="var(--paper)" stroke="var(--b)" stroke-width="2"'
+    return [
+        text(0, y + 4.5, name),
+        line(LEFT, y, x, y, "2 3"),
+        f'<circle cx="{x:.1f}" cy="{y:g}" r="5" {dot}/>',
+        text(x + 9, y + 4.5, f"{accuracy:.0f}"),
+        text(360, y + 4.5, f"{leak:.2f}" if leak else "no attack", "end" if leak else "end soft"),
+    ]

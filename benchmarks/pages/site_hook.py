@@ -1,4 +1,4 @@
-"""What mkdocs does besides: figures show where they come from, formulas become MathML, links stay in the site.
+"""What mkdocs does besides: figures say where they come from, formulas become MathML, links stay in the site.
 
 Formulas are translated when the site is built, and browsers draw MathML themselves. KaTeX and MathJax would need
 a script from another host, or a megabyte of scripts and fonts in the site.
@@ -6,12 +6,14 @@ a script from another host, or a megabyte of scripts and fonts in the site.
 
 import html
 import re
+from pathlib import Path
 from typing import Any
 
 from latex2mathml.converter import convert
 
 MARK = re.compile(r"<!--=(?P<where>[^\n]*?)-->(?P<value>[^\n]*?)<!--/-->")
 FORMULA = re.compile(r'<(?P<tag>span|div) class="arithmatex">(?P<text>.*?)</(?P=tag)>', re.DOTALL)
+PICTURE = re.compile(r'<img [^>]*src="(?P<file>[^":]+\.svg)"[^>]*>')
 ROLE = re.compile(r":(?:meth|func|class|attr|mod|data):(?=<code>)")
 OUTSIDE = re.compile(r"(?<!!)\[(?P<text>[^]]+)]\((?:\.\./)+(?:examples|tests|src|benchmarks|results)(?:/[^)]*)?\)")
 TO_ROOT = re.compile(r"(?<!!)\[(?P<text>[^]]+)]\((?:\.\./)+(?P<file>[A-Z][A-Za-z]*\.(?:md|cff))\)")
@@ -43,9 +45,17 @@ def show_figure(found: re.Match[str]) -> str:
     return f'<span class="figure" title="{title}">{found["value"]}</span>'
 
 
-def on_page_content(html: str, **_: Any) -> str:
-    """Formulas as MathML; roles of Sphinx in docstrings go."""
-    return FORMULA.sub(draw_formula, ROLE.sub("", html))
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Formulas as MathML; drawings as part of the page; roles of Sphinx in docstrings go."""
+    folder = Path(page.file.abs_src_path).parent
+    shown = PICTURE.sub(lambda found: put_drawing(found, folder), html)
+    return FORMULA.sub(draw_formula, ROLE.sub("", shown))
+
+
+def put_drawing(found: re.Match[str], folder: Path) -> str:
+    """A drawing in place of its picture, so that it follows the site's choice of light or dark."""
+    drawing = (folder / found["file"]).read_text()
+    return f'<div class="drawing-place">{drawing}</div>' if 'class="drawing"' in drawing else found[0]
 
 
 def draw_formula(found: re.Match[str]) -> str:

@@ -9,6 +9,8 @@ from argparse import ArgumentParser
 import attack_pages
 import cipher_pages
 import leaderboard_page
+import leakage_plot
+import privacy_utility
 import question_pages
 from committed import ROOT, Pictures, commit
 from ercnn_results import write_page
@@ -25,6 +27,8 @@ def main() -> int:
         **attack_pages.write_pages(),
         **cipher_pages.write_pages(),
         **leaderboard_page.write_pages(),
+        **leakage_plot.write_pages(),
+        **privacy_utility.write_pages(),
     }
     problems = commit(pages, check)
     print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)

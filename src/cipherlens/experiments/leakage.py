@@ -19,10 +19,11 @@ from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY, KNOWN_PLAINTEXT, M
 from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.target import Target
 from cipherlens.experiments.cells import load_or_make_key
 from cipherlens.experiments.plots import draw_leakage
 from cipherlens.experiments.reporting import Reporter
-from cipherlens.experiments.settings import Settings, check_options, name_cipher
+from cipherlens.experiments.settings import Settings, check_options
 from cipherlens.experiments.trials import (
     SCORED,
     Trial,
@@ -43,16 +44,18 @@ _EXACT = 0.99
 
 def run_leakage(settings: Settings, out: Path, report: Reporter) -> dict[str, Any]:
     """Run (or continue) the leaderboard in the folder ``out``; returns what was measured."""
-    check_options(settings, ("seeds", "budgets", "prior", "ciphers"))
+    check_options(settings, ("seeds", "budgets", "prior", "ciphers", "attacks"))
     out, options = out.resolve(), settings.options
     out.mkdir(parents=True, exist_ok=True)
     source, most = open_source(settings.source), max(options["budgets"]) + SCORED
     images = read_images(source, "test", most), read_images(source, "train", options["prior"])
-    _require_same(out / _SETTINGS, images)
+    _require_same(out / _SETTINGS, images, settings.entry)
     keys = [load_or_make_key(out / f"key{seed}") for seed in options["seeds"]]
     trials = list(_plan(settings, out, *images))
+    if not trials:
+        raise UsageError(f"{settings.name}: {', '.join(options['attacks'])} applies to no scheme of it")
     waiting = [trial for trial in trials if not trial.path.exists()]
-    arguments = (settings.source, most, options["prior"])
+    arguments = (settings.source, most, options["prior"], settings.places)
     with report.bar("attacking") as progress:
         done = run_in_processes(run_trial, waiting, os.cpu_count() or 1, start_worker, arguments)
         for number, _ in enumerate(done, start=1):
@@ -72,29 +75,46 @@ def run_leakage(settings: Settings, out: Path, report: Reporter) -> dict[str, An
         "key_per_image": _summarize([pair for pair in scored if pair[0].apart], shape),
         "controls": [control for result in results for control in result.get("controls", ())],
         "published": settings.published,
+        **({} if settings.entry is None else {"entry": settings.entry}),
     }
 
 
-def _require_same(path: Path, images: Sequence[NDArray[np.uint8]]) -> None:
-    """Record the attacked images in this folder. Raises UsageError where it holds attacks on other images."""
-    facts = {
+def _require_same(path: Path, images: Sequence[NDArray[np.uint8]], entry: dict[str, Any] | None) -> None:
+    """Record what is attacked in this folder. Raises UsageError where it holds attacks on something else."""
+    facts: dict[str, Any] = {
         name: {"shape": list(part.shape), "sha256": hashlib.sha256(part.tobytes()).hexdigest()}
         for name, part in zip(("attacked", "public"), images, strict=True)
     }
+    if entry is not None:
+        facts["entry"] = entry
     if not path.exists():
         write_atomic(path, canonical_json(facts))
-    if json.loads(path.read_bytes()) != facts:
+    known = json.loads(path.read_bytes())
+    if known != facts:
+        other = "images" if {**known, "entry": None} != {**facts, "entry": None} else "code"
         raise UsageError(
-            f"{path.parent} holds attacks on other images", hint="choose a new folder", parameters=("out",)
+            f"{path.parent} holds attacks on other {other}", hint="choose a new folder", parameters=("out",)
         )
+
+
+def _list_attacks(settings: Settings, target: Target, images: int) -> list[Attack]:
+    """The attacks that apply: all but those that take minutes, or the one of an entry."""
+    only = settings.options.get("attacks")
+    attacks = [one for one in target.list_attacks(images, slow=bool(only)) if not only or one.name in only]
+    cipher = target.cipher
+    if not attacks and cipher is not None and (not only or len(settings.options["ciphers"]) == 1):
+        raise UsageError(
+            f"{settings.name}: no attack applies to {cipher.name}" + (f" among {', '.join(only)}" if only else ""),
+            hint="declare in structure() what the key may do, or name an attack of yours",
+            parameters=("attack",),
+        )
+    return attacks
 
 
 def _plan(settings: Settings, out: Path, plain: NDArray[np.uint8], public: NDArray[np.uint8]) -> Iterator[Trial]:
     for params in settings.options["ciphers"]:
         target = seal_images(params, Key.generate(), plain[:1], public[:1])
-        if not target.list_attacks(len(plain)):
-            raise UsageError(f"{settings.name}.toml: no attack applies to {name_cipher(params)}")
-        for attack in target.list_attacks(len(plain)):
+        for attack in _list_attacks(settings, target, len(plain)):
             yield Trial(out, params, attack.name, 0, None)
             alone = attack.threat_model is CIPHERTEXT_ONLY and attack.requirements.min_images == 1
             if alone and not target.key_per_image:

@@ -56,6 +56,8 @@ def draw_leakage(path: Path, title: str, rows: Sequence[Row]) -> None:
     """
     models = list(dict.fromkeys(row["threat_model"] for row in rows if row["threat_model"] != "cpa"))
     schemes = list(dict.fromkeys(row["scheme"] for row in rows))
+    if not models:
+        return
     with _plots(path, len(models)) as plots:
         for plot, model in zip(plots, models, strict=True):
             chosen = [row for row in rows if row["threat_model"] == model]

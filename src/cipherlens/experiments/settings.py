@@ -20,7 +20,8 @@ class Settings:
     """One experiment at one scale.
 
     ``options`` is the rest of the scale's section; the module of the ``kind`` reads it. ``published`` holds the
-    figures of the paper in percent, by row.
+    figures of the paper in percent, by row. ``entry`` says what of others is measured instead, and ``places`` where
+    workers find it (see entries.py).
     """
 
     name: str
@@ -30,6 +31,8 @@ class Settings:
     source: str
     options: dict[str, Any]
     published: dict[str, float]
+    entry: dict[str, Any] | None = None
+    places: tuple[str, ...] = ()
 
 
 def _find_folder() -> Path:

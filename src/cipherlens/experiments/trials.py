@@ -17,6 +17,7 @@ from cipherlens.evaluation.harness import evaluate
 from cipherlens.evaluation.target import Target
 from cipherlens.evaluation.views import FEW_IMAGES
 from cipherlens.experiments.cells import load_or_make_key
+from cipherlens.experiments.entries import load_places
 from cipherlens.experiments.settings import name_cipher
 from cipherlens.files import canonical_json, write_atomic
 from cipherlens.keys import Key
@@ -59,9 +60,10 @@ def read_images(source: Source, split: str, count: int) -> NDArray[np.uint8]:
 _images: tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
-def start_worker(source: str, most: int, prior: int) -> None:
-    """Load the images that all trials of a worker share."""
+def start_worker(source: str, most: int, prior: int, places: tuple[str, ...] = ()) -> None:
+    """Load the images that all trials of a worker share, and the classes of others that they name."""
     global _images  # noqa: PLW0603 (a worker process holds them)
+    load_places(places)
     opened = open_source(source)
     _images = read_images(opened, "test", most), read_images(opened, "train", prior)
 
