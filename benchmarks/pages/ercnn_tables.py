@@ -1,13 +1,16 @@
 """The tables of docs/er-cnn.md: grids of trainings, and decryptors."""
 
 import statistics
+import tomllib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from committed import fold
 from record_tables import hardware, load, table
 
 Record = dict[str, Any]
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
 def show_published(results: Record) -> str:
@@ -41,7 +44,7 @@ def describe_grid(name: str, title: str) -> str:
             f"![{title}](pictures/ercnn-{name}.png)",
             fold_away(
                 table(header, rows),
-                f"{describe_data(results)}; {base}. {show_published(results)}",
+                f"{describe_data(results)}; {base}. {show_published(results)}{tell_age(name, results)}",
                 hardware(record),
             ),
         ]
@@ -51,6 +54,16 @@ def describe_grid(name: str, title: str) -> str:
 def fold_away(*parts: str) -> str:
     """The table of a figure, and where it comes from."""
     return fold("\n\n".join(parts), "Table, settings and hardware")
+
+
+def tell_age(name: str, results: Record) -> str:
+    """A sentence where the experiment's file asks for something else now than what was measured."""
+    asked = tomllib.loads((EXPERIMENTS / f"ercnn-{name}.toml").read_text(encoding="utf-8"))["cpu"]
+    names = [part for part in ("cipher", "seeds", "axes") if part in asked]
+    changed = any(asked[part] != results[part] for part in names)
+    changed |= asked["source"].partition(":")[2] != results["source"]
+    changed |= max(results["images"].values()) < asked.get("limit", 0)
+    return " **The settings of this scale have been changed since.**" if changed else ""
 
 
 def describe_data(results: Record) -> str:
@@ -84,7 +97,7 @@ def describe_decryption(name: str, title: str) -> str:
                 f"{results['attacked']} test images; guessing scores SSIM {guess:.2f}, chance recognises "
                 f"{chance:.0%}. SSIM is after the best affine fit per channel for the adaptation network. "
                 f"Test accuracy: {runs}.",
-                f"{describe_data(results)}; {train}. {show_published(results)}",
+                f"{describe_data(results)}; {train}. {show_published(results)}{tell_age(name, results)}",
                 hardware(record),
             ),
         ]

@@ -9,15 +9,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+from figures import MARK
 from latex2mathml.converter import convert
 
-MARK = re.compile(r"<!--=(?P<where>[^\n]*?)-->(?P<value>[^\n]*?)<!--/-->")
 FORMULA = re.compile(r'<(?P<tag>span|div) class="arithmatex">(?P<text>.*?)</(?P=tag)>', re.DOTALL)
 PICTURE = re.compile(r'<img [^>]*src="(?P<file>[^":]+\.svg)"[^>]*>')
 ROLE = re.compile(r":(?:meth|func|class|attr|mod|data):(?=<code>)")
 OUTSIDE = re.compile(r"(?<!!)\[(?P<text>[^]]+)]\((?:\.\./)+(?:examples|tests|src|benchmarks|results)(?:/[^)]*)?\)")
 TO_ROOT = re.compile(r"(?<!!)\[(?P<text>[^]]+)]\((?:\.\./)+(?P<file>[A-Z][A-Za-z]*\.(?:md|cff))\)")
-
 
 WIDE = {"leaderboard.md"}
 """Pages whose table takes the place of the navigation at its sides."""

@@ -1,8 +1,7 @@
 # %% [markdown]
 # # Researcher: own cipher, own attack, leaderboard
 # For you if you have a scheme, or an idea how to break one. Afterwards you have a cipher that keeps the library's
-# rules, an attack with its controls, and a table of similarity by budget. Reading takes fifteen minutes, running
-# one.
+# rules, an attack with its controls, and a table of similarity by budget.
 #
 # **Keyed image transforms are obfuscation and access control, not encryption.** The cipher of this page has an
 # enormous key space. It falls to thirty lines.
