@@ -16,8 +16,8 @@ import notebooks  # noqa: E402
 NAMES = notebooks.list_names()
 
 
-def test_there_are_some():
-    assert "researcher" in NAMES
+def test_there_is_one_for_each_role():
+    assert NAMES == ["owner", "provider", "researcher"]
 
 
 @pytest.mark.parametrize("name", NAMES)
