@@ -1,5 +1,6 @@
 """The page of an executed tutorial, in Markdown with pictures (notebooks.py runs it)."""
 
+import datetime
 import io
 import re
 from base64 import b64decode
@@ -35,7 +36,8 @@ def render(name: str, notebook: Any, source: str) -> Page:
     parts.append(f"Run it yourself: [{name}.ipynb]({name}.ipynb).")
     for cell in rest:
         parts += render_cell(name, cell, page)
-    parts.append(f"*Run with cipherlens {version('cipherlens')}.*")
+    today = datetime.datetime.now(datetime.UTC).date()
+    parts.append(f"*Run with cipherlens {version('cipherlens')}, {today}.*")
     page.text = "\n\n".join(part for part in parts if part) + "\n"
     return page
 

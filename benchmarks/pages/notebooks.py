@@ -85,6 +85,7 @@ def execute(notebook: Any) -> None:
         kernel = AsyncKernelManager(transport="ipc", connection_file=str(Path(place, "kernel.json")))
         where = {"metadata": {"path": str(folder)}}
         client = NotebookClient(notebook, km=kernel, timeout=SECONDS, startup_timeout=SECONDS, resources=where)
+        client.owns_km = True  # so that the kernel ends with it
         try:
             client.execute(env=choose_environment(place))
         except (CellExecutionError, CellTimeoutError) as error:
@@ -99,6 +100,7 @@ def choose_environment(place: str) -> dict[str, str]:
         **os.environ,
         "PATH": paths,
         "NO_COLOR": "1",
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # no progress bars on a page
         "COLUMNS": "100",
         "IPYTHONDIR": str(Path(place, "ipython")),
     }
@@ -106,7 +108,14 @@ def choose_environment(place: str) -> dict[str, str]:
 
 def refuse_names_of_this_machine(notebook: Any, place: str) -> None:
     """Raise TutorialError where a result has a path or the name of this machine."""
-    private = {place, tempfile.gettempdir() + os.sep, str(ROOT), str(Path.home()) + os.sep, os.uname().nodename}
+    private = {
+        place,
+        tempfile.gettempdir() + os.sep,
+        str(ROOT),
+        sys.prefix,
+        str(Path.home()) + os.sep,
+        os.uname().nodename,
+    }
     for cell in notebook.cells:
         shown = json.dumps(list_results(cell), ensure_ascii=False)
         for name in sorted(private):

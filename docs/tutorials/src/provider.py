@@ -20,7 +20,7 @@ from cipherlens.data.synthetic.dataset import generate
 
 
 class Stripes:
-    """Generated pictures with faint stripes in one of three directions, as torchvision's data sets give theirs."""
+    """Generated pictures with stripes in one of three directions, as torchvision's data sets give theirs."""
 
     classes = ("lying", "standing", "slanting")
 
@@ -29,9 +29,9 @@ class Stripes:
         self.labels = random.integers(0, 3, count)
         angles = np.pi * np.array([1 / 2, 0, 1 / 4])[self.labels][:, None, None]
         phases = random.uniform(0, 2 * np.pi, (count, 1, 1))
-        y, x = np.mgrid[:16, :16]
-        waves = np.sin(2 * np.pi * (np.cos(angles) * x + np.sin(angles) * y) / 5 + phases)
-        scenes = generate(range(count), size=16, seed=seed).images
+        y, x = np.mgrid[:24, :24]
+        waves = np.sin(2 * np.pi * (np.cos(angles) * x + np.sin(angles) * y) / 9 + phases)
+        scenes = generate(range(count), size=24, seed=seed).images
         self.images = np.clip(0.75 * scenes + 32 + 32 * waves[:, None], 0, 255).astype(np.uint8)
 
     def __len__(self):
@@ -44,8 +44,9 @@ class Stripes:
 photos = {"train": Stripes(900, seed=1), "test": Stripes(300, seed=2)}
 key = cl.Key.generate()
 key.save("owner.key")
-cl.seal(photos, "sealed", cl.create_cipher("hill", block=4), key)
-cl.seal(photos, "shuffled", cl.create_cipher("pixel-permutation"), key)
+schemes = {"sealed": cl.create_cipher("hill", block=4), "shuffled": cl.create_cipher("pixel-permutation")}
+for folder, cipher in schemes.items():
+    cl.seal(photos, folder, cipher, key)
 
 # %% [markdown]
 # ## Open it without a key
@@ -88,6 +89,8 @@ print(f"starts from {config.start}, can decrypt: {config.can_decrypt}")
 print(f"test accuracy {reading.accuracy:.0%}, as they are {as_is.accuracy:.0%}")
 
 # %% [markdown]
+# Stripes are easy, so both learn them. [Front ends](../front-ends.md) measures what a front end is worth on photos.
+#
 # `can_decrypt` is meant literally. The same attack, run on the sealed folder alone, shows what such a front end
 # makes of the images. Nothing but ciphertexts went in:
 
@@ -97,7 +100,7 @@ originals = photos["train"].images[split.index]  # for scoring only
 read = cl.attack("covariance", split.read_all(), cipher=sealed.spec.create_cipher(), plain=originals)
 print(f"similarity {read.ssim:.2f} (SSIM), guessing {read.guess_ssim:.2f}")
 
-# %% tags=["folded"] title="The picture" alt="Six pictures: original, sealed to noise, and read back"
+# %% tags=["folded"] title="The picture" alt="Six pictures: original, sealed to patterns, and read back"
 import matplotlib.pyplot as plt
 
 rows = {"original": originals / 255, "sealed": split.read_all(), "read": read.reconstruction}
@@ -118,7 +121,6 @@ assert as_is.accuracy > 0.45
 
 # %% [markdown]
 # **A run with such a front end belongs to whoever may see the pictures.** Tell the owner before you train one.
-# [Front ends](../front-ends.md) has the figures on photos.
 
 # %% [markdown]
 # ## Lock a plain network to a key
@@ -128,7 +130,7 @@ assert as_is.accuracy > 0.45
 # The plain pictures are sealed with `identity`, which does nothing.
 
 # %%
-cl.seal(photos, "plain", cl.create_cipher("identity"), key)
+_ = cl.seal(photos, "plain", cl.create_cipher("identity"), key)
 config = cl.recommend(cl.SealedDataset.open("plain"), "preresnet20", epochs=5, batch_size=32)
 plain = cl.train("plain", config, out="run")
 print(f"test accuracy {plain.accuracy:.1%}")
