@@ -3,22 +3,8 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
 
 ROOT = Path(__file__).parents[2]
-
-
-class Pictures:
-    """Plots are drawn with the pages, but not where these are only compared."""
-
-    drawn: ClassVar[bool] = True
-
-    @classmethod
-    def save(cls, figure: Any, path: Path) -> None:
-        """Write a figure of matplotlib."""
-        if cls.drawn:
-            path.parent.mkdir(exist_ok=True)
-            figure.savefig(path)
 
 
 def commit(pages: Mapping[Path, str], check: bool) -> list[str]:

@@ -1,8 +1,11 @@
 """docs/er-cnn.md from results/ercnn-*.json; write_results.py calls it."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from committed import ROOT
+from ercnn_plots import plot_decryptors, plot_grid
 from ercnn_story import tell
 from ercnn_tables import describe_decryption, describe_grid, mean
 from record_tables import load, table
@@ -41,11 +44,23 @@ WHY = """## Where we differ from the report, and why
 """  # noqa: E501
 
 
-def write_page() -> str:
-    parts = [HEAD, tell(), "## Figure by figure\n", summary(), findings(), WHY]
+def write_pages() -> dict[Path, str]:
+    story, pictures = tell()
+    parts = [HEAD, story, "## Figure by figure\n", summary(), findings(), WHY]
     parts += [part for name, title in GRIDS.items() if (part := describe_grid(name, title))]
     parts += [part for name, title in DECRYPTIONS.items() if (part := describe_decryption(name, title))]
-    return "\n".join(parts)
+    return {ROOT / "docs" / "er-cnn.md": "\n".join(parts), **pictures, **plot_all()}
+
+
+def plot_all() -> dict[Path, str]:
+    pages: dict[Path, str] = {}
+    for name, title in {**GRIDS, **DECRYPTIONS}.items():
+        record = load(f"ercnn-{name}-cpu.json")
+        if record is not None and name in GRIDS:
+            pages |= plot_grid(name, title, record["results"]["rows"])
+        elif record is not None:
+            pages |= plot_decryptors(name, title, record["results"])
+    return pages
 
 
 def summary() -> str:

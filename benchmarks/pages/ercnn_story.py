@@ -1,16 +1,14 @@
-"""The page before the tables of docs/er-cnn.md, with docs/pictures/ercnn-reading.png, from the records."""
+"""The page before the tables of docs/er-cnn.md, and its picture, from the records."""
 
 import statistics
 from pathlib import Path
 from typing import Any
 
-from committed import Pictures
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from ercnn_scatter import plot_reading
 from record_tables import load
 
 Record = dict[str, Any]
-OUT = Path(__file__).parents[2] / "docs" / "pictures" / "ercnn-reading.png"
+Pages = dict[Path, str]
 PRIORS = {
     "held-out": "other photos of the same source",
     "none": "no photos",
@@ -28,26 +26,26 @@ HOPED = """## What the document hoped, and what became of it
 """  # noqa: E501
 
 
-def tell() -> str:
-    """The story in four parts; nothing where the records are missing."""
+def tell() -> tuple[str, Pages]:
+    """The story in four parts, and its picture; nothing where the records are missing."""
     names = ("front-end-imagenette-8x8", "ercnn-multi-round-cpu", "ercnn-models-224-cpu")
     records = [load(f"{name}.json") for name in names]
     if any(record is None for record in records):
-        return ""
+        return "", {}
     read, alone, models = (record["results"] for record in records if record is not None)
     sealed = find_accuracy(models, "sealed")
     plain = find_plain(models)
     points = list_points(read)
-    draw(points, list_labels_alone(alone), plain, sealed)
-    return "\n".join(
+    story = "\n".join(
         [
             HOPED,
             tell_labels_alone(alone, models, plain, sealed),
             tell_ciphertexts_alone(read, points, plain),
-            "![Accuracy against similarity of the front end's pictures](pictures/ercnn-reading.png)\n",
+            "![Accuracy against similarity of the front end's pictures](pictures/ercnn-reading.svg)\n",
             CONSEQUENCE,
         ]
     )
+    return story, plot(points, list_labels_alone(alone), plain, sealed)
 
 
 CONSEQUENCE = """**For the data owner**: *who can learn from it can read it.* Whoever trains on these ciphertexts has enough of them for the attack, and what it finds also makes the training better. That labels alone did not find the map protects nothing. A Hill cipher with one key for all images keeps its pictures from nobody who has some hundred of them. So the report's accuracy and secrecy cannot both be had. A key for each image stops this attack ([what leaks](questions/leaks.md)); a locked model needs the key where it answers ([locked models](locked-models.md)).
@@ -125,23 +123,9 @@ def show(values: list[float]) -> str:
     return f"{statistics.mean(values):.1%}{spread}"
 
 
-def draw(points: list[Record], alone: list[tuple[str, float, float]], plain: list[float], sealed: float) -> None:
-    figure = Figure(figsize=(8, 5), layout="constrained", dpi=90)
-    FigureCanvasAgg(figure)
-    plot = figure.subplots()
-    for marker, (prior, name) in zip("os^D", PRIORS.items(), strict=True):
-        mine = [row for row in points if row["prior"] == prior]
-        x, y = [row["ssim_trained"] for row in mine], [100 * row["trained"] for row in mine]
-        plot.scatter(x, y, marker=marker, color="tab:blue", label=f"read first, {name}" if mine else None, zorder=2)
-    for marker, (name, ssim, accuracy) in zip("vPX", alone, strict=True):
-        label = f"labels alone, {name}"
-        plot.scatter(ssim, 100 * accuracy, marker=marker, color="tab:orange", label=label, zorder=2)
-    for value, name in ((statistics.mean(plain), "plain images"), (sealed, "encrypted, no adaptation")):
-        plot.axhline(100 * value, linestyle=":", color="grey")
-        plot.text(0.01, 100 * value + 0.6, name, fontsize=8, color="grey")
-    plot.set_xlim(0, 1.05)
-    plot.set_xlabel("SSIM of the front end's pictures")
-    plot.set_ylabel("test accuracy, %")
-    plot.legend(fontsize=8)
-    plot.grid(alpha=0.3)
-    Pictures.save(figure, OUT)
+def plot(points: list[Record], alone: list[tuple[str, float, float]], plain: list[float], sealed: float) -> Pages:
+    read: dict[str, list[tuple[float, float]]] = {words: [] for words in PRIORS.values()}
+    for row in points:
+        read[PRIORS[row["prior"]]].append((row["ssim_trained"], row["trained"]))
+    learnt = {f"labels alone, {name}": [(ssim, accuracy)] for name, ssim, accuracy in alone}
+    return plot_reading(read, learnt, {"plain images": statistics.mean(plain), "encrypted": sealed})

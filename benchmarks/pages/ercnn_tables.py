@@ -41,7 +41,7 @@ def describe_grid(name: str, title: str) -> str:
     return "\n\n".join(
         [
             f"## {title}",
-            f"![{title}](pictures/ercnn-{name}.png)",
+            f"![{title}](pictures/ercnn-{name}.svg)",
             fold_away(
                 table(header, rows),
                 f"{describe_data(results)}; {base}. {show_published(results)}{tell_age(name, results)}",
@@ -91,7 +91,7 @@ def describe_decryption(name: str, title: str) -> str:
     return "\n\n".join(
         [
             f"## {title}",
-            f"![{title}](pictures/ercnn-{name}.png)",
+            f"![{title}](pictures/ercnn-{name}.svg)",
             fold_away(
                 table(header, rows),
                 f"{results['attacked']} test images; guessing scores SSIM {guess:.2f}, chance recognises "

@@ -8,21 +8,20 @@ from argparse import ArgumentParser
 
 import attack_pages
 import cipher_pages
+import ercnn_results
 import leaderboard_page
 import leakage_plot
 import privacy_utility
 import question_pages
-from committed import ROOT, Pictures, commit
-from ercnn_results import write_page
+from committed import commit
 
 
 def main() -> int:
     parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--check", action="store_true", help="write nothing; fail where a page is another")
     check = parser.parse_args().check
-    Pictures.drawn = not check
     pages = {
-        ROOT / "docs" / "er-cnn.md": write_page(),
+        **ercnn_results.write_pages(),
         **question_pages.write_pages(),
         **attack_pages.write_pages(),
         **cipher_pages.write_pages(),
