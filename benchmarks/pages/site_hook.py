@@ -60,6 +60,7 @@ def put_drawing(found: re.Match[str], folder: Path) -> str:
 def draw_formula(found: re.Match[str]) -> str:
     text = html.unescape(found["text"]).strip()
     display = "block" if text.startswith(r"\[") else "inline"
-    return convert(
+    shown = convert(
         text.removeprefix(r"\[").removesuffix(r"\]").removeprefix(r"\(").removesuffix(r"\)"), display=display
     )
+    return f'<div class="formula">{shown}</div>' if display == "block" else shown

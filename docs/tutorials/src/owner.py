@@ -137,9 +137,11 @@ assert attack.ssim > 0.6 > 2 * attack.guess_ssim
 # this audit short. Leave it away for yours, and give it the ten minutes of the default.
 
 # %%
+import textwrap
+
 config = cl.AuditConfig(images=30, prior="parametric", limits={"ssim": 0.3})
 report = cl.audit(dataset, plain="photos", config=config)
-print(report.verdict_text)
+print(textwrap.fill(report.verdict_text, 80))
 
 # %% tags=["claim"]
 assert report.verdict == "readable"
@@ -179,7 +181,7 @@ show(
 
 # %%
 for advice in report.advice[:3]:
-    print("-", advice)
+    print(textwrap.fill(advice, 80, initial_indent="- ", subsequent_indent="  "))
 report.to_html("report.html").name
 
 # %% [markdown]
@@ -192,7 +194,7 @@ report.to_html("report.html").name
 # - `stream` is authenticated encryption.
 
 # %%
-measure_only = cl.AuditConfig(images=30, prior="parametric")  # limits need an attack, and stream has none
+measure_only = cl.AuditConfig(images=30, prior="parametric")  # no limit: stream has no attack
 schemes = {
     "hill": cl.create_cipher("hill", block=4),
     "hill-mod256": cl.create_cipher("hill-mod256", block=4),
