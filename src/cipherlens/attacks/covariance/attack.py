@@ -10,6 +10,7 @@ from cipherlens.attacks.base import DeclaredAttack, Found, Images, View
 from cipherlens.attacks.covariance.candidates import PARAMETRIC, PHOTOS, are_alike, choose
 from cipherlens.attacks.covariance.permutation_fit import project_to_permutation
 from cipherlens.attacks.covariance.prior import parametric_statistics
+from cipherlens.attacks.covariance.refinement import refine
 from cipherlens.attacks.covariance.search import Recovery, search
 from cipherlens.attacks.covariance.statistics import BlockStatistics, block_statistics
 from cipherlens.attacks.values.signs import is_negative
@@ -51,8 +52,11 @@ def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
     if rearranges:
         matrices, offsets = _read_off(searched, ct, prior, inverts)
     else:
-        if public is not None and prior.block <= _LARGEST_BLOCK and not are_alike(found, public, len(ct), joint):
-            found, name = choose(found, ct, public, joint, find)
+        small = prior.block <= _LARGEST_BLOCK
+        if public is not None and small and not are_alike(found, public, len(ct), joint):
+            found, prior, name = choose(found, ct, public, joint, find)
+        if small and not halves:
+            found = refine(found, ct, prior, inverts, view.seed)
         matrices, offsets = found.matrices, found.offsets
     details = {"objective": found.objective, "agreement": found.agreement, "searches": len(searched), "prior": name}
     inverse = BlockInverse(

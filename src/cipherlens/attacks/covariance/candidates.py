@@ -1,7 +1,7 @@
 """Which prior to believe: photos as they are, in several forms, or the parametric one.
 
 Photos of the same kind as the sealed ones agree with them as well as with each other, once the right map is found.
-Others do not; then the priors that could be better are tried, and the most natural pictures win.
+Others do not; then the priors that could be better are tried, and the sparsest pictures win.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,9 @@ import numpy as np
 
 from cipherlens.attacks.base import Images
 from cipherlens.attacks.covariance.forms import pool, vary
-from cipherlens.attacks.covariance.naturalness import measure, unlikeness
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.search import Recovery, compare
+from cipherlens.attacks.covariance.sparsity import measure_sparsity
 from cipherlens.attacks.covariance.statistics import BlockStatistics, block_statistics
 from cipherlens.errors import DataError
 
@@ -26,15 +26,8 @@ others.
 """
 _TELLS = 0.5
 """Agreement of photos with each other below which there are too few to tell anything. Set by hand."""
-_CLOSE = 1.07
-"""Unlikenesses within this factor of the least do not differ; then several forms are preferred.
-
-Between the origins of _ALIKE it was at most 1.06 where forms read more, and at least 1.08 where they read less.
-"""
 _LEAST_SIDE = 0.5
 """Photos smaller than this share of the sealed images show other detail: they are only used as they are."""
-_JUDGED = 100
-"""At most this many pictures, and photos of a form, are judged: a limit on time, set by hand."""
 _VALUES = 40_000_000
 """At most this many values of photos are put into several forms: a limit on memory, 265 photos of 224x224."""
 
@@ -55,23 +48,20 @@ def are_alike(found: Recovery, public: Images, count: int, joint: bool) -> bool:
 
 def choose(
     found: Recovery, ct: Images, public: Images, joint: bool, find: Callable[[BlockStatistics], Recovery]
-) -> tuple[Recovery, str]:
-    """The result with the most natural pictures, and its prior; ``find`` gives the result with another prior."""
-    if min(public.shape[2:]) < _LEAST_SIDE * min(ct.shape[2:]):
-        return found, PHOTOS
-    size = int(np.prod(public.shape[1:]))
-    forms = vary(_take_some(public, max(1, _VALUES // size)), found.block)
-    results = {
-        FORMS: find(pool(forms, found.block, joint)),
-        PHOTOS: found,
-        PARAMETRIC: find(parametric_statistics(found.block, ct.shape[1], joint)),
-    }
-    photos = [measure(_take_some(form, _JUDGED)) for form in forms]
-    some = _take_some(ct, _JUDGED)
-    judged = {name: unlikeness(result.decrypt(some), photos) for name, result in results.items()}
-    least = min(judged.values())
-    name = next(name for name, distance in judged.items() if distance <= _CLOSE * least)
-    return results[name], name
+) -> tuple[Recovery, BlockStatistics, str]:
+    """The result with the sparsest pictures, its prior and the prior's name.
+
+    ``found`` is the result with the photos as they are; ``find`` gives that with another prior.
+    """
+    priors = {PHOTOS: block_statistics(public, found.block, joint)}
+    if min(public.shape[2:]) >= _LEAST_SIDE * min(ct.shape[2:]):
+        size = int(np.prod(public.shape[1:]))
+        forms = vary(_take_some(public, max(1, _VALUES // size)), found.block)
+        priors[FORMS] = pool(forms, found.block, joint)
+        priors[PARAMETRIC] = parametric_statistics(found.block, ct.shape[1], joint)
+    results = {name: found if name == PHOTOS else find(prior) for name, prior in priors.items()}
+    name = min(results, key=lambda name: measure_sparsity(results[name].reconstruction, found.block))
+    return results[name], priors[name], name
 
 
 def _take_some(images: Images, most: int) -> Images:

@@ -6,6 +6,7 @@ channel pair and direction by its own sampling noise (maximum likelihood under t
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +83,17 @@ class Divergence:
         return np.asarray(np.einsum("pcdj,pcdi->ijcd", of_precision, of_prior) / _PLACES)
 
 
+class Objective(Protocol):
+    """What ``fit_maps`` makes small: a divergence, or one with something added."""
+
+    channels: int
+    size: int
+    curvature: Floats
+
+    def __call__(self, maps: Floats, /) -> tuple[float, Floats]:
+        """Value, and gradient (C, n, n) with respect to the maps."""
+
+
 @dataclass(frozen=True)
 class Geometry:
     """How a minimiser moves: relative gradient at a point, the point reached by a step, and a preconditioner."""
@@ -112,7 +124,7 @@ def fit_rotation(
     return _descend(Geometry(evaluate, move, lambda g: g / curvature), rotation, iterations, tolerance)
 
 
-def fit_maps(divergence: Divergence, maps: Floats, iterations: int, tolerance: float) -> tuple[Floats, float]:
+def fit_maps(divergence: Objective, maps: Floats, iterations: int, tolerance: float) -> tuple[Floats, float]:
     """Nearest local minimum over a free map (n, n) for every channel."""
     channels, size = divergence.channels, divergence.size
     # E[i, j] and E[j, i] of all channels are coupled strongly, other pairs weakly.

@@ -126,7 +126,7 @@ def search(
             f"the ciphertexts have blocks of {block} in {target.channels}",
             hint="compute the prior with the same block and number of channels",
         )
-    plain_frame, ct_frame = _Frame(prior), _Frame(target)
+    plain_frame, ct_frame = Frame(prior), Frame(target)
     divergence = Divergence(plain_frame.covariance, ct_frame.covariance, target.channels, FLOOR)
     for number in range(tries):
         rotation, reached = _find_rotation(divergence, plain_frame, ct_frame, seed + _SEEDS_APART * number)
@@ -136,10 +136,10 @@ def search(
         agreement = _agreement(divergence, maps)
         offsets = np.zeros_like(target.mean)
         found = Recovery(np.empty(0, np.float32), matrices, offsets, block, objective, agreement, reached)
-        yield _set_level(found, ct_images, prior, target, offset)
+        yield set_level(found, ct_images, prior, target, offset)
 
 
-class _Frame:
+class Frame:
     """Coordinates in which every channel's block covariance is the identity and the channels are aligned."""
 
     def __init__(self, statistics: BlockStatistics) -> None:
@@ -168,9 +168,7 @@ def displaced_means(covariance: Floats, channels: int) -> Floats:
     return np.stack([displaced(grid, dy, dx).mean(axis=(0, 2)) for dy, dx in _DISPLACEMENTS])
 
 
-def _find_rotation(
-    divergence: Divergence, plain: _Frame, ct: _Frame, seed: int
-) -> tuple[Floats, tuple[float, ...]]:
+def _find_rotation(divergence: Divergence, plain: Frame, ct: Frame, seed: int) -> tuple[Floats, tuple[float, ...]]:
     """The rotation with the lowest divergence that starts and moves find, with the sign set by the means."""
     terms = plain.displaced, ct.displaced, _MEAN_WEIGHT * plain.mean, _MEAN_WEIGHT * ct.mean
     drawn = start_rotations(plain.displaced, ct.displaced, plain.mean, ct.mean, _DRAWS, seed)
@@ -222,7 +220,7 @@ def _distinct(units: Floats) -> list[Floats]:
 
 def compare(prior: BlockStatistics, target: BlockStatistics) -> float:
     """The agreement of two statistics of plain images, which no map has to be found for."""
-    frames = _Frame(prior), _Frame(target)
+    frames = Frame(prior), Frame(target)
     divergence = Divergence(frames[0].covariance, frames[1].covariance, target.channels, FLOOR)
     return _agreement(divergence, np.linalg.pinv(frames[1].into) @ frames[0].into)
 
@@ -234,7 +232,7 @@ def _agreement(divergence: Divergence, maps: Floats) -> float:
     return max(0.0, 1 - float(np.sum((mapped - prior) ** 2) / np.sum(prior**2)))
 
 
-def _set_level(
+def set_level(
     found: Recovery, ct_images: NDArray[Any], prior: BlockStatistics, target: BlockStatistics, offset: bool
 ) -> Recovery:
     """Set offsets and gain, and decrypt.
