@@ -55,7 +55,7 @@ def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
         small = prior.block <= _LARGEST_BLOCK
         if public is not None and small and not are_alike(found, public, len(ct), joint):
             found, prior, name = choose(found, ct, public, joint, find)
-        if small and not halves:
+        if small and not joint:  # half bytes are joint too
             found = refine(found, ct, prior, inverts, view.seed)
         matrices, offsets = found.matrices, found.offsets
     details = {"objective": found.objective, "agreement": found.agreement, "searches": len(searched), "prior": name}

@@ -45,7 +45,8 @@ class _Weighted:
 def refine(found: Recovery, ct: Images, prior: BlockStatistics, offset: bool, seed: int) -> Recovery:
     """The result with sparser pictures, if the divergence allows any.
 
-    ``found`` is a result of ``search`` for these ciphertexts (N, C, H, W), with this prior and ``offset``.
+    ``found`` is a result of ``search`` for these ciphertexts (N, C, H, W), with this prior and ``offset``. The
+    objective stays that of the search.
     """
     target = block_statistics(ct, prior.block, prior.joint)
     plain_frame, ct_frame = Frame(prior), Frame(target)
@@ -64,6 +65,5 @@ def refine(found: Recovery, ct: Images, prior: BlockStatistics, offset: bool, se
     if best is None:
         return found
     matrices = ct_frame.into @ best @ plain_frame.out_of
-    objective = divergence(best)[0]
-    refined = replace(found, matrices=matrices, objective=objective, offsets=np.zeros_like(mean))
+    refined = replace(found, matrices=matrices, offsets=np.zeros_like(mean))
     return set_level(refined, ct, prior, target, offset)
