@@ -210,7 +210,7 @@ for name, found in reports.items():
     print(f"{name}: {found.verdict}")
     print_worst(found)
 
-# %% tags=["folded"] title="The picture" alt="A photo under four schemes: an outline, noise, noise with areas, noise"
+# %% tags=["folded"] title="The picture" alt="A photo under four schemes: outline, noise, areas, noise"
 columns = {"photo": [attack.target.plain[0]]}
 for name, cipher in schemes.items():
     folder = "sealed" if name == "hill" else f"sealed-{cipher.name}"

@@ -27,7 +27,7 @@ from cipherlens.experiments.settings import Settings, check_options, find_weight
 
 OPTIONS = (
     *("cipher", "limit", "size", "seeds", "train", "recogniser", "pretrain"),
-    *("weights", "classes", "pretrain_classes", "outside", "attacked"),
+    *("weights", "classes", "pretrain_classes", "outside", "attacked", "frozen"),
 )
 UNTRAINED = "adaptation, untrained"
 _PICTURES = 6
@@ -61,7 +61,7 @@ def run_decryption(settings: Settings, out: Path, threads: int, report: Reporter
     for seed in options["seeds"]:
         common = {**train, "adapt_block": block}
         long = {**common, "rounds": 1, "epochs": train["epochs"] * rounds}
-        frozen = {**long, "warm_up": long["epochs"]}
+        frozen = {**long, "warm_up": long["epochs"], **options.get("frozen", {})}
         cells.append(TrainingJob(seed, folders.sealed, out / f"rounds-seed{seed}", common))
         cells.append(TrainingJob(seed, folders.sealed, out / f"one-long-round-seed{seed}", long))
         if weights is not None:
@@ -84,6 +84,7 @@ def run_decryption(settings: Settings, out: Path, threads: int, report: Reporter
         "images": SealedDataset.open(folders.sealed).splits,
         "seeds": options["seeds"],
         "train": options["train"],
+        "frozen": options.get("frozen", {}),
         "pretrained": weights is not None,
         "pretraining": pretraining,
         "trainings_at_once": count_workers(threads),
