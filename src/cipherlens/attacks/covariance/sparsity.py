@@ -22,8 +22,8 @@ _LEAST = 0.03
 """Answers below this share of the root mean square count alike. Chosen by hand."""
 _SIDE = 64
 """Side in pixels of the part of an image that is looked at: a limit on time, set by hand."""
-_PIXELS = 200_000
-"""Pixels that are looked at in all: a limit on time, set by hand."""
+_BLOCKS = 3_200
+"""Blocks that are looked at in all: a limit on time, set by hand."""
 _PARTS = 12
 """Most parts of one image, where there are few images. Set by hand."""
 _DCT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3.0], [2.0], [6.0]])
@@ -76,7 +76,7 @@ class DecryptedSparsity:
 def _cut_parts(images: Images, block: int, seed: int) -> NDArray[np.float32]:
     """Parts (N, C, h, w) of whole blocks at random places, some of each image."""
     height, width = (min(side, max(_SIDE // block, 2) * block) for side in images.shape[2:])
-    most = max(1, _PIXELS // (height * width))
+    most = max(1, _BLOCKS * block**2 // (height * width))
     chosen = images[:: -(-len(images) // most)]
     whole = (height, width) == images.shape[2:]
     each = 1 if whole else min(_PARTS, max(1, most // len(chosen)))
