@@ -9,7 +9,7 @@ from cipherlens.attacks.covariance import refinement
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.refinement import refine
 from cipherlens.attacks.covariance.search import recover
-from cipherlens.attacks.covariance.sparsity import DecryptedSparsity, measure_sparsity
+from cipherlens.attacks.covariance.sparsity import DecryptedSparsity, _cut_parts, measure_sparsity
 from cipherlens.attacks.covariance.statistics import block_statistics
 from cipherlens.ciphers.blockmaps import apply_maps
 from tests.attacks.test_covariance_parts import BLOCK, cartoons, draw_matrices, encrypt
@@ -109,3 +109,15 @@ def test_blurred_pictures_are_no_sparser_by_their_blur_alone():
     images = cartoons(60, seed=5)
     blurred = gaussian_filter(images, (0, 0, 1, 1)).astype(np.float32)
     assert abs(measure_sparsity(blurred, BLOCK) - measure_sparsity(images, BLOCK)) < 0.15
+
+
+def test_parts_are_whole_blocks_of_the_images():
+    y, x = np.mgrid[:80, :100].astype(np.float32)
+    images = np.stack([np.stack([y, x, np.full_like(x, number)]) for number in range(3)])
+    parts = _cut_parts(images, BLOCK, seed=0)
+    assert parts.shape[1:] == (3, 64, 64) and len(parts) % 3 == 0 and len(parts) > 3
+    for part in parts:
+        top, left, number = part[:, 0, 0].astype(int)
+        assert top % BLOCK == left % BLOCK == 0
+        np.testing.assert_array_equal(part, images[number, :, top : top + 64, left : left + 64])
+    assert len({tuple(part[:2, 0, 0]) for part in parts}) > 3

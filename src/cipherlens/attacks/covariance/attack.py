@@ -54,7 +54,7 @@ def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
     else:
         small = prior.block <= _LARGEST_BLOCK
         if public is not None and small and not are_alike(found, public, len(ct), joint):
-            found, prior, name = choose(found, ct, public, joint, find)
+            found, prior, name = choose(found, prior, ct, public, find)
         if small and not joint:  # half bytes are joint too
             found = refine(found, ct, prior, inverts, view.seed)
         matrices, offsets = found.matrices, found.offsets

@@ -47,21 +47,27 @@ def are_alike(found: Recovery, public: Images, count: int, joint: bool) -> bool:
 
 
 def choose(
-    found: Recovery, ct: Images, public: Images, joint: bool, find: Callable[[BlockStatistics], Recovery]
+    found: Recovery,
+    photos: BlockStatistics,
+    ct: Images,
+    public: Images,
+    find: Callable[[BlockStatistics], Recovery],
 ) -> tuple[Recovery, BlockStatistics, str]:
     """The result with the sparsest pictures, its prior and the prior's name.
 
-    ``found`` is the result with the photos as they are; ``find`` gives that with another prior.
+    ``found`` is the result with the ``photos`` as they are; ``find`` gives that with another prior.
     """
-    priors = {PHOTOS: block_statistics(public, found.block, joint)}
-    if min(public.shape[2:]) >= _LEAST_SIDE * min(ct.shape[2:]):
-        size = int(np.prod(public.shape[1:]))
-        forms = vary(_take_some(public, max(1, _VALUES // size)), found.block)
-        priors[FORMS] = pool(forms, found.block, joint)
-        priors[PARAMETRIC] = parametric_statistics(found.block, ct.shape[1], joint)
-    results = {name: found if name == PHOTOS else find(prior) for name, prior in priors.items()}
-    name = min(results, key=lambda name: measure_sparsity(results[name].reconstruction, found.block))
-    return results[name], priors[name], name
+    if min(public.shape[2:]) < _LEAST_SIDE * min(ct.shape[2:]):
+        return found, photos, PHOTOS
+    size, block = int(np.prod(public.shape[1:])), photos.block
+    forms = vary(_take_some(public, max(1, _VALUES // size)), block)
+    others = {
+        FORMS: pool(forms, block, photos.joint),
+        PARAMETRIC: parametric_statistics(block, ct.shape[1], photos.joint),
+    }
+    results = {PHOTOS: (found, photos)} | {name: (find(prior), prior) for name, prior in others.items()}
+    name = min(results, key=lambda name: measure_sparsity(results[name][0].reconstruction, block))
+    return *results[name], name
 
 
 def _take_some(images: Images, most: int) -> Images:

@@ -88,8 +88,10 @@ def _cut_parts(images: Images, block: int, seed: int) -> NDArray[np.float32]:
         rng.integers(0, (side - part) // block + 1, (len(chosen), each)) * block
         for side, part in zip(images.shape[2:], (height, width), strict=True)
     ]
-    places = zip(np.repeat(np.arange(len(chosen)), each), corners[0].flat, corners[1].flat, strict=True)
-    return np.stack([chosen[n, :, y : y + height, x : x + width] for n, y, x in places]).astype(np.float32)
+    number = np.repeat(np.arange(len(chosen)), each)[:, None, None]
+    rows = corners[0].reshape(-1, 1, 1) + np.arange(height)[:, None]
+    columns = corners[1].reshape(-1, 1, 1) + np.arange(width)
+    return np.ascontiguousarray(np.moveaxis(chosen[number, :, rows, columns], 3, 1), np.float32)
 
 
 def _measure(pictures: "Tensor", block: int) -> "Tensor":
@@ -107,7 +109,7 @@ def _measure(pictures: "Tensor", block: int) -> "Tensor":
         period = block >> scale
         if period << scale != block or min(brightness.shape[2:]) < period + 2:
             break
-        answers = _sort_by_place(torch.nn.functional.conv2d(brightness, filters), max(period, 1))
+        answers = _sort_by_place(torch.nn.functional.conv2d(brightness, filters), period)
         energy = (answers**2).mean(dim=(0, 2, 4), keepdim=True) + 1e-12
         sizes = (answers**2 + _LEAST**2 * energy).sqrt()
         root = 2 * sizes.sqrt().mean(dim=(0, 2, 4)).log()
