@@ -15,6 +15,7 @@ from cipherlens.data.sealed.spec import PLAIN
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 from cipherlens.training.config import READING, TrainConfig
+from cipherlens.training.engine.distributed import join_processes
 from cipherlens.training.engine.metrics import EpochMetrics, Progress
 from cipherlens.training.fit import FitResult, fit
 from cipherlens.training.recipes import choose_norm_images
@@ -146,7 +147,7 @@ def train(
     if config.can_decrypt:
         note_can_decrypt(out)
     public, seed = config.public, config.seed
-    with track(tracker, config, out) as send:
+    with track(tracker if join_processes().is_main else None, config, out) as send:
         result = fit(
             config,
             material.train_set,

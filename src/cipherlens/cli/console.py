@@ -30,6 +30,16 @@ def say(*lines: str) -> None:
         messages.print(escape_terminal(line), markup=False, soft_wrap=True)
 
 
+@contextmanager
+def quiet(wanted: bool) -> Iterator[None]:
+    """Say nothing meanwhile, where ``wanted``; an error that ends the context is said after it."""
+    before, messages.quiet = messages.quiet, wanted or messages.quiet
+    try:
+        yield
+    finally:
+        messages.quiet = before
+
+
 def say_error(word: str, error: CipherlensError, known: Collection[str]) -> None:
     """An error and the way out, with the options for it, of those that the command has."""
     named = _name_options([name for name in error.parameters if _option(name) in known])

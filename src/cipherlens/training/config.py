@@ -18,7 +18,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "adaptation": ADAPTATIONS,
     "start": ("random", "whitened", "ciphertexts", "inverse"),
 }
-MINIMA = dict.fromkeys(("epochs", "rounds", "batch_size"), 1)
+MINIMA = dict.fromkeys(("epochs", "rounds", "batch_size", "accumulate"), 1)
 MINIMA |= dict.fromkeys(("seed", "patience", "threads", "warm_up", "shift", "norm_images"), 0)
 VIEWS = (1, 2, 6)
 READING = ("ciphertexts", "inverse")
@@ -35,6 +35,8 @@ class TrainConfig:
     schedule starts anew. ``lr`` is the peak learning rate (None: 0.1 for sgd, 0.001 for adamw). ``weights``
     is a local file for the backbone. ``precision`` "auto" is bf16 where the processor has it.
     ``patience`` ends a round after that many epochs without a better test accuracy or IoU (0: never).
+    Each batch of ``batch_size`` images is computed in ``accumulate`` parts, for less memory, and each part by all
+    processes together. BatchNorm sees one part at a time.
     ``threads`` is the number of CPU threads (0: torch's choice); it is not compared on resuming, but weights
     are only bit-identical at the same number. ``lock`` trains a model locked to the client's pixel permutation,
     with the feature maps inside "shuffled" or "plain" (None: the model as it is). ``warm_up`` epochs of each round
@@ -63,6 +65,7 @@ class TrainConfig:
     epochs: int = 10
     rounds: int = 1
     batch_size: int = 128
+    accumulate: int = 1
     optimizer: str = "sgd"
     lr: float | None = None
     weight_decay: float = 5e-4

@@ -23,7 +23,8 @@ from cipherlens.training.engine.batches import (
     has_masks,
     sample_statistics,
 )
-from cipherlens.training.engine.hardware import choose_device, describe_hardware, isolate
+from cipherlens.training.engine.distributed import join_processes
+from cipherlens.training.engine.hardware import describe_hardware, isolate
 from cipherlens.training.engine.metrics import EpochMetrics, Progress, write_metrics
 from cipherlens.training.engine.normalization import create_normalization
 from cipherlens.training.engine.owners import Owner
@@ -94,6 +95,10 @@ def fit(
     stored beside the weights, in a folder that only its owner can read. With ``owners``, the sets are JointSets of
     these owners, and there is one map for each.
 
+    Where a launcher started several processes (torchrun, accelerate launch), all call this with the same arguments.
+    Each trains on its share of each batch. The first writes the folder, which the others must see, and reports.
+    A run may continue with another number of processes.
+
     Raises UsageError for invalid settings or another run in the folder, DataError or ShapeError for data that does
     not fit or a damaged folder. Raises CipherlensError when the loss is not finite, or where another process trains
     in ``out``.
@@ -112,30 +117,24 @@ def fit(
             f"{config.model} measures its first layer on pictures, which a locked model never sees",
             hint="train it on plain images, and lock that run",
         )
-    device = choose_device()
-    report = progress or _ignore
-    with hold_folder(out, PRIVATE_FOLDER if config.can_decrypt else 0o777), isolate(device, config.threads):
-        record = _create_or_read_record(config, train_set, test_set, out, provenance or {}, tuple(owners))
-        if config.can_decrypt:
-            out.chmod(PRIVATE_FOLDER)
-        _remove_leftovers(out)
-        checkpoint = load_checkpoint(out / CHECKPOINT)
-        if (
-            checkpoint is None and (out / METRICS).exists()
-        ):  # written after the first checkpoint, so this is no run of ours
-            raise UsageError(
-                f"{out} holds a finished model and nothing to continue from", hint="choose a new folder"
-            )
+    processes = join_processes()
+    held = processes.only_main(hold_folder(out, PRIVATE_FOLDER if config.can_decrypt else 0o777))
+    report = progress if progress is not None and processes.is_main else _ignore
+    with held, isolate(processes.device, config.threads):
+        with processes.main_first():
+            record = _create_or_read_record(config, train_set, test_set, out, provenance or {}, tuple(owners))
+            checkpoint = _open_checkpoint(out, config)
         history = _read_history(checkpoint)
         restored = len(history)
-        if checkpoint is not None:
+        if checkpoint is not None and processes.is_main:
             write_metrics(out, history)
         if get_next(config, history) is not None:
-            trainer = Trainer(record, train_set, test_set, device, bound)
+            trainer = Trainer(record, train_set, test_set, processes, bound)
             _train_rest(trainer, out, history, checkpoint, report, find_maps)
-        if len(history) > restored or not (out / CARD).exists():
+        if processes.is_main and (len(history) > restored or not (out / CARD).exists()):
             draw_curves(history, out / CURVES)
-            write_card(out / CARD, record, history, describe_hardware(device))
+            write_card(out / CARD, record, history, describe_hardware(processes.device, processes.count))
+        processes.wait()
     return FitResult(out, tuple(history), len(history) - restored)
 
 
@@ -189,6 +188,18 @@ def _create_or_read_record(
     return RunRecord(config, data, kind, provenance, owners=owners, statistics=statistics)
 
 
+def _open_checkpoint(out: Path, config: TrainConfig) -> Checkpoint | None:
+    """The checkpoint of a run folder, which is cleared of what a killed process left."""
+    if config.can_decrypt:
+        out.chmod(PRIVATE_FOLDER)
+    _remove_leftovers(out)
+    checkpoint = load_checkpoint(out / CHECKPOINT)
+    if checkpoint is None and (out / METRICS).exists():
+        # They are written after the first checkpoint, so this is no run of ours.
+        raise UsageError(f"{out} holds a finished model and nothing to continue from", hint="choose a new folder")
+    return checkpoint
+
+
 def _read_history(checkpoint: Checkpoint | None) -> list[EpochMetrics]:
     if checkpoint is None:
         return []
@@ -207,33 +218,42 @@ def _train_rest(
     find_maps: FindMaps | None,
 ) -> None:
     """Train all epochs that ``history`` lacks and append them to it."""
-    position, maps = get_next(trainer.config, history), None
-    if position is not None:
-        if checkpoint is None:
-            trainer.start_round(position.round, {})
-            maps = _get_maps(trainer.record, out, find_maps)
-        else:
-            trainer.restore(position, checkpoint)
-    if maps is not None:
-        trainer.set_front_ends(maps)
-    if checkpoint is None and trainer.config.start == "whitened":
-        trainer.whiten()
-    if not (out / RECORD).exists():  # after the model is built, so that a wrong name leaves the folder unused
-        write_record(out, trainer.record)
-    if maps is not None:
-        write_maps(out, trainer.record, maps)
+    position, main = get_next(trainer.config, history), trainer.processes.is_main
+    assert position is not None
+    if checkpoint is None:
+        _begin(trainer, out, find_maps)
+    else:
+        trainer.restore(position, checkpoint)
     drawn = time.monotonic()
     while position is not None:
         history.append(trainer.run_epoch(position, report))
-        trainer.store(out, history)
-        write_metrics(out, history)
-        if time.monotonic() - drawn > CURVES_EVERY_SECONDS:
+        if main:
+            trainer.store(out, history)
+            write_metrics(out, history)
+        if main and time.monotonic() - drawn > CURVES_EVERY_SECONDS:
             draw_curves(history, out / CURVES)
             drawn = time.monotonic()
         report(trainer.summarize(history[-1]))
         position = get_next(trainer.config, history)
         if position is not None and position.epoch == 1:
             trainer.start_round(position.round, trainer.model.state_dict())
+
+
+def _begin(trainer: Trainer, out: Path, find_maps: FindMaps | None) -> None:
+    """Start the first round. The main process finds maps and writes them; the others read them."""
+    trainer.start_round(1, {})
+    with trainer.processes.main_first():
+        maps = _get_maps(trainer.record, out, find_maps)
+        if maps is not None:
+            trainer.set_front_ends(maps)
+        if trainer.config.start == "whitened":
+            trainer.whiten()
+        if not trainer.processes.is_main:
+            return
+        if not (out / RECORD).exists():  # after the model is built, so that a wrong name leaves the folder unused
+            write_record(out, trainer.record)
+        if maps is not None:
+            write_maps(out, trainer.record, maps)
 
 
 def _get_maps(record: RunRecord, out: Path, find_maps: FindMaps | None) -> Sequence[EstimatedInverse] | None:

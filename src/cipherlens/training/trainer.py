@@ -15,6 +15,7 @@ from cipherlens.models import AdaptedModel
 from cipherlens.models.adaptation.whitened import WhitenedAdaptation
 from cipherlens.models.speednet import SpeedNet
 from cipherlens.training.engine.batches import ImageBatches, ImageSet
+from cipherlens.training.engine.distributed import Processes, check_batches
 from cipherlens.training.engine.hardware import choose_precision, get_memory_budget
 from cipherlens.training.engine.lookahead import Lookahead
 from cipherlens.training.engine.loop import Forward, choose_batch_size, derive_seed, measure, train_epoch
@@ -33,23 +34,25 @@ SLOW = "lookahead."
 
 
 class Trainer:
-    """The model, its optimizer and the data of one run, on one device."""
+    """The model, its optimizer and the data of one run, on the device of one of its processes."""
 
     def __init__(
         self,
         record: RunRecord,
         train_set: ImageSet,
         test_set: ImageSet | None,
-        device: torch.device,
+        processes: Processes,
         bound: BoundCipher | None = None,
     ) -> None:
         self._bound = bound
         self._lookahead: Lookahead | None = None
         self.record = record
         self.config = record.config
-        self.device = device
+        self.processes = processes
+        self.device = device = processes.device
         self.precision = choose_precision(self.config.precision, device)
-        budget = get_memory_budget(device)
+        check_batches(processes, len(train_set), self.config.batch_size, self.config.accumulate)
+        budget = get_memory_budget(device, processes.on_this_machine)
         self.train_batches = ImageBatches(train_set, device, budget)
         if self.train_batches.resident is not None:
             budget -= self.train_batches.nbytes
@@ -111,7 +114,14 @@ class Trainer:
         if isinstance(self.model, AdaptedModel):
             self.model.freeze(position.epoch <= self.config.warm_up)
         trained = train_epoch(
-            self.config, self.forward, self.optimizer, self.train_batches, position, report, self._lookahead
+            self.config,
+            self.forward,
+            self.optimizer,
+            self.train_batches,
+            position,
+            report,
+            self._lookahead,
+            self.processes,
         )
         training_seconds = time.perf_counter() - start
         if self.config.norm_images:  # the model is still in training mode
@@ -120,7 +130,7 @@ class Trainer:
         if self.test_batches is not None:
             data = self.record.data
             size = choose_batch_size(data.shape)
-            outcome = measure(self.forward, self.test_batches, len(data.classes), size)
+            outcome = measure(self.forward, self.test_batches, len(data.classes), size, self.processes)
         return EpochMetrics(
             round=position.round,
             epoch=position.epoch,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from cipherlens.cli.console import emit, progress_bar, show_progress
+from cipherlens.cli.console import emit, progress_bar, quiet, show_progress
 from cipherlens.cli.options.images import ImageOptions
 from cipherlens.cli.options.keys import GivenKey
 from cipherlens.cli.options.training import (
@@ -42,6 +42,8 @@ def train(
 ) -> None:
     """Train a model on a sealed data set, without the key. The same command continues an interrupted run.
 
+    Started by torchrun or accelerate launch, several processes train together: the same run, computed faster.
+
     With --key, given by the client's consent, the model is locked: on pixel-permutation images it learns what the
     plain model learns on plain ones. Whoever runs this command can read the key.
 
@@ -62,6 +64,7 @@ def train(
     """
     from cipherlens.api.training import recommend
     from cipherlens.api.training import train as run_training
+    from cipherlens.training.engine.distributed import join_processes, leave_processes
 
     if plain and (keys.key is not None or front_end != FrontEndOptions()):
         raise UsageError("plain photos need no key and no adaptation network", hint="leave --plain away")
@@ -69,14 +72,16 @@ def train(
         raise UsageError("--plain takes options for images, sealed ones have theirs", hint="give them to encrypt")
     if locking.inner is not None and keys.key is None:
         raise UsageError("--inner is for locked models", hint="give the client's --key too")
+    processes = join_processes()
     secret = keys.load()
-    data = [] if plain else [open_sealed(path, secret) for path in sealed]
+    with quiet(not processes.is_main):
+        data = [] if plain else [open_sealed(path, secret) for path in sealed]
     settings: dict[str, Any] = network.get_fields() | training.get_fields() | pictures.get_fields()
     settings |= {"threads": hardware.threads, "precision": hardware.precision}
     settings |= {"lock": locking.inner or (None if secret is None else "shuffled")}
     settings |= {} if plain else front_end.get_fields()
-    config = recommend(data or None, **settings)
-    with progress_bar("training") as bar:
+    with quiet(not processes.is_main), progress_bar("training") as bar:
+        config = recommend(data or None, **settings)
         result = run_training(
             list(sealed) if plain else data,
             config,
@@ -88,7 +93,9 @@ def train(
             progress=lambda event: show_progress(event, bar),
             tracker=tracker,
         )
-    _report(result, as_json)
+    if processes.is_main:
+        _report(result, as_json)
+    leave_processes()
 
 
 def _report(result: "TrainResult", as_json: bool) -> None:

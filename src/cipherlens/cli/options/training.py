@@ -53,7 +53,9 @@ class TrainingOptions:
     rounds: Whole = 1
     """Multi-round training: each round keeps the adaptation network and starts a fresh backbone."""
     batch_size: OptionalWhole = None
-    """Images per step; 128 by default."""
+    """Images per step, of all processes together; 128 by default."""
+    accumulate: Whole = 1
+    """Compute each step in so many parts, which takes less memory."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """sgd has Nesterov momentum."""
     lr: float | None = None

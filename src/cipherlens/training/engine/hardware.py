@@ -2,27 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
-from cipherlens.errors import UsageError
 from cipherlens.processor import name_processor
 
 RESIDENT_LIMIT = 4 * 1024**3
 """Maximum bytes of images that stay on the device during training. A limit on memory."""
-
-
-def choose_device() -> torch.device:
-    """The device that accelerate chooses. Raises UsageError for a distributed launch: a run is one process."""
-    from accelerate import PartialState
-
-    # Accelerator is not used, because the first one fixes the precision for the whole process.
-    state: Any = PartialState()
-    if state.num_processes > 1:
-        raise UsageError("a run trains in one process", hint="start it without torchrun or accelerate launch")
-    device: torch.device = state.device
-    return device
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
@@ -41,11 +27,11 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def get_memory_budget(device: torch.device) -> int:
-    """Bytes of images that may stay on the device: on a GPU at most a quarter of its free memory."""
+def get_memory_budget(device: torch.device, processes: int = 1) -> int:
+    """Bytes of images that each process on the machine may keep: on a GPU at most a quarter of what is free."""
     if device.type == "cuda":
         return min(RESIDENT_LIMIT, torch.cuda.mem_get_info(device)[0] // 4)
-    return RESIDENT_LIMIT
+    return RESIDENT_LIMIT // processes
 
 
 @contextmanager
@@ -61,8 +47,9 @@ def isolate(device: torch.device, threads: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def describe_hardware(device: torch.device) -> str:
-    """One line for the model card: processor or GPU, threads, torch version."""
+def describe_hardware(device: torch.device, processes: int = 1) -> str:
+    """One line for the model card: processor or GPU, processes if several, threads, torch version."""
+    several = f"{processes} processes, " if processes > 1 else ""
     if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    return f"{name_processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        return f"{torch.cuda.get_device_name(device)}, {several}torch {torch.__version__}"
+    return f"{name_processor()}, {several}{torch.get_num_threads()} threads, torch {torch.__version__}"

@@ -16,11 +16,13 @@ from cipherlens.models import AdaptedModel
 from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.augmentation import Augmentation, Change, average_views
 from cipherlens.training.engine.batches import ImageBatches, Inputs, split_batches
+from cipherlens.training.engine.distributed import Processes
 from cipherlens.training.engine.hardware import autocast
 from cipherlens.training.engine.lookahead import Lookahead
 from cipherlens.training.engine.metrics import Position, Progress
 from cipherlens.training.engine.normalization import Normalization
 from cipherlens.training.engine.optimizer import get_learning_rate, set_learning_rate
+from cipherlens.training.engine.replicas import Replica
 
 REPORTS_PER_EPOCH = 100
 """Progress reports per epoch, about. Chosen by hand."""
@@ -142,46 +144,72 @@ def train_epoch(
     position: Position,
     report: Callable[[Progress], None],
     lookahead: Lookahead | None = None,
+    processes: Processes | None = None,
 ) -> TrainedEpoch:
     """Train the epoch at ``position``; ``lookahead`` holds the slow weights, if there are any.
 
-    Torch is seeded from (seed, round, epoch) first, so that dropout is reproducible. Raises CipherlensError when
-    the loss is not finite.
+    Each of the ``processes`` computes a share of each batch. Torch is seeded from (seed, round, epoch), and the
+    process's number unless 0, so that dropout is reproducible. Raises CipherlensError when the loss is not finite.
     """
+    processes = processes or Processes(forward.device)
     plan = split_batches(get_order(config.seed, position, len(batches.images)), config.batch_size)
-    torch.manual_seed(derive_seed(config.seed, position.round, position.epoch))
+    parts = [part for batch in plan for part in np.array_split(batch, config.accumulate)]
+    shares = [processes.share(part) for part in parts]
+    own = (processes.index,) if processes.index else ()
+    torch.manual_seed(derive_seed(config.seed, position.round, position.epoch, *own))
     before, steps = (position.epoch - 1) * len(plan), config.epochs * len(plan)
     every = max(1, len(plan) // REPORTS_PER_EPOCH)
     augmentation = Augmentation(config, position, len(batches.images))
     loss_sum = torch.zeros((), device=forward.device)
     counts = torch.zeros(2, dtype=torch.int64, device=forward.device)
     forward.model.train()
+    replica = Replica(forward, forward.model, processes)
     lr, seen = config.peak_lr, 0
-    for step, (images, labels) in enumerate(batches.iterate(plan)):
-        lr = get_learning_rate(config, before + step, steps)
-        set_learning_rate(optimizer, lr)
-        logits = forward(images, augmentation.choose(plan[step]))
-        loss = cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
-        penalty = getattr(forward.model, "penalty", None)
-        if penalty is not None:
-            loss = loss + penalty
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+    for number, (images, labels) in enumerate(batches.iterate(shares)):
+        step, part = divmod(number, config.accumulate)
+        whole = None if len(parts) == len(plan) and processes.count == 1 else batches.targets[plan[step]]
+        if part == 0:
+            lr = get_learning_rate(config, before + step, steps)
+            set_learning_rate(optimizer, lr)
+            optimizer.zero_grad()
+        more = part + 1 < config.accumulate
+        with replica.collecting(more):
+            logits = replica(images, augmentation.choose(shares[number]))
+            loss = _compute_loss(config, logits, labels, whole, processes.count)
+            penalty = getattr(forward.model, "penalty", None)
+            if penalty is not None:
+                loss = loss + penalty / config.accumulate
+            loss.backward()  # type: ignore[no-untyped-call]
+        loss_sum += loss.detach() * len(plan[step]) / processes.count
+        counts += torch.stack([(logits.detach().argmax(1) == labels).sum(), _count_targets(labels)])
+        if more:
+            continue
         optimizer.step()
         if lookahead is not None:
             lookahead.update(before + step + 1, steps)
-        seen += len(labels)
-        loss_sum += loss.detach() * len(labels)
-        counts += torch.stack([(logits.detach().argmax(1) == labels).sum(), _count_targets(labels)])
+        seen += len(plan[step])
         if (step + 1) % every == 0 or step + 1 == len(plan):
-            mean = _check_loss(loss_sum, position) / seen
+            mean = _check_loss(processes.add(loss_sum), position) / seen
             report(Progress(position, config.rounds, config.epochs, step + 1, len(plan), mean))
-    hits, targets = counts.tolist()
-    return TrainedEpoch(float(loss_sum) / seen, hits / max(1, targets), lr)
+    hits, targets = processes.add(counts).tolist()
+    return TrainedEpoch(mean, hits / max(1, targets), lr)
 
 
 def _count_targets(targets: Tensor) -> Tensor:
     return (targets != IGNORED).sum() if targets.ndim == 3 else torch.tensor(len(targets), device=targets.device)
+
+
+def _compute_loss(
+    config: TrainConfig, logits: Tensor, labels: Tensor, whole: Tensor | None, processes: int
+) -> Tensor:
+    """The mean loss of a batch; of one of its parts what it adds, where ``whole`` are the batch's targets.
+
+    The mean over the processes of what they add is the mean over the batch.
+    """
+    if whole is None:
+        return cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+    total = cross_entropy(logits, labels, label_smoothing=config.label_smoothing, reduction="sum")
+    return total * (processes / _count_targets(whole))
 
 
 def _check_loss(loss_sum: Tensor, position: Position) -> float:
@@ -199,9 +227,15 @@ def choose_batch_size(shape: tuple[int, int, int]) -> int:
     return max(1, min(MEASURED_AT_ONCE, MEASURED_PIXELS // (shape[1] * shape[2])))
 
 
-def measure(forward: Forward, batches: ImageBatches, classes: int, batch_size: int) -> Outcome:
-    """Loss and confusion counts of the model, in evaluation mode, over a whole image set."""
-    plan = split_batches(np.arange(len(batches.images)), batch_size)
+def measure(
+    forward: Forward, batches: ImageBatches, classes: int, batch_size: int, processes: Processes | None = None
+) -> Outcome:
+    """Loss and confusion counts of the model, in evaluation mode, over a whole image set.
+
+    Each of the ``processes`` measures a share, and all know the outcome.
+    """
+    processes = processes or Processes(forward.device)
+    plan = split_batches(processes.share(np.arange(len(batches.images))), batch_size)
     loss_sum = torch.zeros((), device=forward.device)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=forward.device)
     forward.model.eval()
@@ -210,4 +244,4 @@ def measure(forward: Forward, batches: ImageBatches, classes: int, batch_size: i
             logits = forward(images)
             loss_sum += cross_entropy(logits, labels, reduction="sum")
             confusion += count_confusion(logits, labels, classes)
-    return Outcome(float(loss_sum), confusion.cpu().numpy())
+    return Outcome(float(processes.add(loss_sum)), processes.add(confusion).cpu().numpy())

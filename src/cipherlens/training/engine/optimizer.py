@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cipherlens.models.adaptation.network import OwnersModel
 from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.rounds import ADAPT_PREFIX
 
@@ -45,8 +46,9 @@ def create_optimizer(config: TrainConfig, model: nn.Module) -> torch.optim.Optim
         groups.append({"params": front, "weight_decay": 0.0, SHARE: config.front_end_lr / config.peak_lr})
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.peak_lr, fused=True)
-    # The fused kernel does not take parameters with momentum together with those that are new after a warm-up.
-    fused = config.warm_up == 0
+    # The fused kernel does not take parameters with momentum together with new ones: after a warm-up, or of an
+    # owner without an image in the first batches.
+    fused = config.warm_up == 0 and not isinstance(model, OwnersModel)
     return torch.optim.SGD(
         groups, lr=config.peak_lr, momentum=config.momentum, nesterov=config.momentum > 0, fused=fused
     )

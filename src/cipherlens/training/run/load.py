@@ -20,7 +20,8 @@ from cipherlens.keyed.fold import mark_folded
 from cipherlens.keys import Key
 from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.batches import ImageBatches, ImageSet, check_image_set, check_same_kind, has_masks
-from cipherlens.training.engine.hardware import choose_device, choose_precision
+from cipherlens.training.engine.distributed import join_processes
+from cipherlens.training.engine.hardware import choose_precision
 from cipherlens.training.engine.loop import Forward, choose_batch_size, measure
 from cipherlens.training.engine.normalization import Normalization
 from cipherlens.training.engine.owners import select_owner
@@ -70,7 +71,7 @@ def load_run(
     run on images under several keys, by fingerprint; KeyFailureError is raised for an unknown one.
     """
     path = Path(path)
-    (record, number), device = read_record(path).choose_owner(owner), choose_device()
+    (record, number), device = read_record(path).choose_owner(owner), join_processes().device
     if record.config.lock is not None and bound is None and not plain:
         raise KeyFailureError(
             f"the model is locked with key {record.provenance.get('key_fingerprint')}",
