@@ -19,6 +19,7 @@ from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.seal import seal
 from cipherlens.data.sources.augmented import augment
 from cipherlens.data.sources.registry import open_source
+from cipherlens.data.storage.opening import open_storage
 from cipherlens.errors import DataError, UsageError
 from cipherlens.evaluation.load import load_target
 
@@ -158,5 +159,5 @@ def test_a_job_begun_before_a_setting_existed_goes_on(folder, tmp_path, key):
     out = tmp_path / "sealed"
     (out / "shards").mkdir(parents=True)
     old = {name: value for name, value in asdict(spec).items() if name not in ("masked", "augment")}
-    Journal(out, key)._append({"plan": old})
+    Journal(open_storage(out), key)._append({"plan": old})
     assert seal(str(folder), out, cipher, key, stop).images == 8

@@ -15,6 +15,7 @@ from cipherlens.data.sealed.manifest import Manifest, parse_manifest, write_mani
 from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.seal import seal
 from cipherlens.data.sealed.unseal import unseal
+from cipherlens.data.storage.opening import open_storage
 from cipherlens.errors import DataError
 from cipherlens.keys import Key
 
@@ -178,12 +179,12 @@ def test_a_job_of_version_one_ends_as_such(tmp_path):
     from dataclasses import replace
 
     old = Manifest(replace(manifest.spec, id=""), manifest.shards)
-    write_manifest(tmp_path / "new", old, KEY)
+    write_manifest(open_storage(tmp_path / "new"), old, KEY)
     assert json.loads((tmp_path / "new" / "manifest.json").read_text())["version"] == 1
     assert SealedDataset.open(tmp_path / "new", KEY).manifest == old
-    journal = Journal(tmp_path, KEY)
+    journal = Journal(open_storage(tmp_path), KEY)
     journal.start(old.spec)
     journal.add(old.shards[0])
     records = [json.loads(line)["record"] for line in (tmp_path / "journal.jsonl").read_bytes().splitlines()]
     assert [set(record) for record in records] == [{"plan"}, {"shard"}]
-    assert Journal(tmp_path, KEY).resume((old.spec,))[1] == {old.shards[0].file: old.shards[0]}
+    assert Journal(open_storage(tmp_path), KEY).resume((old.spec,))[1] == {old.shards[0].file: old.shards[0]}

@@ -230,7 +230,7 @@ def test_encrypt_beside_a_rotation_advises_no_removal(sealed, monkeypatch):
     def read_and_rotate(root, key=None):
         monkeypatch.undo()
         found = read(root, key)
-        rotate_key(root, OLD, NEW)
+        rotate_key(root.root, OLD, NEW)
         return found
 
     monkeypatch.setattr(sealing, "read_manifest", read_and_rotate)

@@ -12,6 +12,7 @@ from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.reading import SealOptions
 from cipherlens.data.sealed.shards import ShardMaker
 from cipherlens.data.sources.registry import canonical_source
+from cipherlens.data.storage.opening import open_storage
 from cipherlens.errors import DataError
 from cipherlens.keys import Key
 from tests.security.test_links import MADE
@@ -58,7 +59,7 @@ def test_a_worker_checks_that_its_source_is_the_plan_s(folder, tmp_path, key):
 
     source = canonical_source(str(folder))
     job = plan_job(source, CIPHER, key, SealOptions())
-    maker = ShardMaker(source, tmp_path / "out", job.spec, SealOptions(), job.cipher)
+    maker = ShardMaker(source, open_storage(tmp_path / "out"), job.spec, SealOptions(), job.cipher)
     assert maker.open(key).classes == ("cat", "dog")
     (folder / "train" / "aardvark").mkdir()
     shutil.copy(folder / "train" / "cat" / "00.png", folder / "train" / "aardvark" / "00.png")

@@ -19,6 +19,7 @@ from cipherlens.ciphers import create_cipher
 from cipherlens.data.sealed import seal as sealing
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.unseal import unseal
+from cipherlens.data.storage.local import LocalStorage
 from cipherlens.keys import Key
 from tests.conftest import read_files
 from tests.security.processes import (
@@ -159,16 +160,16 @@ def test_the_first_may_end_between_a_look_and_the_lock(
 ) -> None:
     """The second saw an unfinished data set, and holds a finished one: too rare to wait for."""
     job = (str(folder), tmp_path / "out", create_cipher("hill"), key)
-    hold = sealing.hold_folder
+    hold = LocalStorage.hold
 
     @contextmanager
-    def hold_late(out: Path) -> Iterator[None]:
+    def hold_late(storage: LocalStorage) -> Iterator[None]:
         monkeypatch.undo()
         sealing.seal(*job)
-        with hold(out):
+        with hold(storage):
             yield
 
-    monkeypatch.setattr(sealing, "hold_folder", hold_late)
+    monkeypatch.setattr(LocalStorage, "hold", hold_late)
     report = sealing.seal(*job)
     assert report.reused == report.shards > 0
     SealedDataset.open(tmp_path / "out", key).verify()

@@ -15,6 +15,7 @@ from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.spec import choose_split
 from cipherlens.data.sources.base import pick_evenly
+from cipherlens.data.storage.url import Place
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.load import PARAMETRIC, default_count, load_target, load_view
 from cipherlens.evaluation.recognition import check_classes, recognise
@@ -59,7 +60,7 @@ def attack(
         if value is not None and value < 1:
             raise UsageError(f"{given} is at least 1", hint="leave it away for the default", parameters=(given,))
     held, terms = resources or AttackResources(), Terms(public, key, budget, seed, starts)
-    if isinstance(images, SealedDataset | str | Path):
+    if isinstance(images, SealedDataset | str | Place):
         if cipher is not None or not _is_source(plain) or not _is_source(public):
             raise UsageError(
                 "a sealed data set knows its cipher, and its originals and public photos are sources",

@@ -1,20 +1,20 @@
 """Sealed data sets as functions take them: opened, or as folders."""
 
-from pathlib import Path
 from typing import Any
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.spec import NO_KEY
 from cipherlens.data.sources.augmented import TRAIN
+from cipherlens.data.storage.url import Place
 from cipherlens.errors import KeyFailureError, UsageError
 from cipherlens.keys import Key
 
-Sealed = SealedDataset | str | Path
+Sealed = SealedDataset | str | Place
 
 
 def open_dataset(sealed: Sealed, key: Key | None = None) -> SealedDataset:
-    """The data set itself, or that of a folder, authenticated where the key is given.
+    """The data set itself, or that of a folder or URL, authenticated where the key is given.
 
     Raises DataError for a folder that is none or damaged, KeyFailureError for another key.
     """

@@ -12,6 +12,7 @@ from cipherlens.api.start import Wish, choose_start, find_maps, note_can_decrypt
 from cipherlens.data.images import Preprocess
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.spec import PLAIN
+from cipherlens.data.storage.url import Place
 from cipherlens.errors import UsageError
 from cipherlens.keys import Key
 from cipherlens.training.config import READING, TrainConfig
@@ -175,7 +176,7 @@ def _call_all(callbacks: Sequence[Callable[[Progress], None]]) -> Callable[[Prog
 def _open_all(data: Data | None, key: Key | None) -> list[SealedDataset]:
     if data is None:
         return []
-    several = [data] if isinstance(data, SealedDataset | str | Path) else data
+    several = [data] if isinstance(data, SealedDataset | str | Place) else data
     return [open_dataset(sealed, key) for sealed in several]
 
 

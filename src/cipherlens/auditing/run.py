@@ -22,6 +22,7 @@ from cipherlens.auditing.wording import Record
 from cipherlens.ciphers.estimated_inverse import Target as SealedWith
 from cipherlens.data.decoding import MAX_PIXELS
 from cipherlens.data.sealed.dataset import SealedDataset
+from cipherlens.data.storage.url import Place
 from cipherlens.errors import UsageError
 from cipherlens.evaluation.attackers import load_targets
 from cipherlens.evaluation.harness import Evaluation
@@ -83,7 +84,7 @@ class _Plan:
 
 
 def audit(
-    dataset: SealedDataset | str | Path,
+    dataset: SealedDataset | str | Place,
     plain: str | Path,
     config: AuditConfig | None = None,
     *,

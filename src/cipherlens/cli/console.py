@@ -100,7 +100,7 @@ def show_notes(known: Collection[str]) -> Iterator[None]:
         logger.level, logger.propagate = before
 
 
-def say_if_unchecked(key: object, what: Path) -> None:
+def say_if_unchecked(key: object, what: object) -> None:
     """Whoever has no key cannot tell whether somebody has changed labels, splits or images."""
     if key is None:
         say(f"note: {what} is not authenticated: only with the key can one tell whether it was altered")

@@ -133,7 +133,7 @@ def read_scheme(given: "CipherSpec | SealedDataset | str | os.PathLike[str] | No
     """The client's own scheme: of a sealed data set of its own, whose MAC is checked with the key."""
     if given is None or isinstance(given, CipherSpec):
         return given
-    root = given.root if isinstance(given, SealedDataset) else Path(given)
+    root = given.root if isinstance(given, SealedDataset) else os.fspath(given)
     return SealedDataset.open(root, key).spec
 
 

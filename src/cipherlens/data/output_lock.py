@@ -59,12 +59,6 @@ def list_content(folder: Path) -> list[Path]:
         return []
 
 
-def refuse_inside(out: Path, folder: Path) -> None:
-    """Raise UsageError where ``out`` lies in the input folder, because its files would be read as input."""
-    if out.resolve().is_relative_to(folder.resolve()):
-        raise UsageError(f"{out} lies inside of {folder}", hint="choose a destination outside of it")
-
-
 def _remove_if_empty(folder: Path) -> bool:
     """Remove a folder that holds the lock file only. It is renamed first, so that no other process locks it."""
     if list_content(folder):
@@ -224,23 +218,31 @@ def _is_current(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _write_owner(descriptor: int) -> None:
-    owner = {
+def describe_writer() -> dict[str, str | int]:
+    """This process, as a lock file names it."""
+    return {
         "user": name_user(),
         "host": socket.gethostname(),
         "process": os.getpid(),
         "start": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def name_writer(content: bytes) -> str | None:
+    """Who holds a lock, from its file; None where that does not say."""
+    try:
+        return "{user} on {host}, process {process}, since {start}".format(**json.loads(content))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_owner(descriptor: int) -> None:
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+    os.pwrite(descriptor, json.dumps(describe_writer()).encode(), 0)
 
 
 def _read_owner(descriptor: int) -> str | None:
-    try:
-        owner = json.loads(os.pread(descriptor, _OWNER_LIMIT, 0))
-        return "{user} on {host}, process {process}, since {start}".format(**owner)
-    except (ValueError, KeyError, TypeError):
-        return None
+    return name_writer(os.pread(descriptor, _OWNER_LIMIT, 0))
 
 
 def name_user() -> str:

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cipherlens.data.output_lock import refuse_inside
 from cipherlens.data.partial import PRIVATE_FOLDER, move_into_place, partial_folder, require_empty
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sealed.tables import Tensors, describe_facts, make_table, name_split
+from cipherlens.data.storage.url import Place, refuse_inside
 from cipherlens.errors import unknown_name
 from cipherlens.files import write_new
 from cipherlens.holders import CLIENT
@@ -26,7 +26,7 @@ _PUBLIC_FOLDER = 0o777  # the user's umask is applied
 
 
 def export_data(
-    sealed: str | Path,
+    sealed: str | Place,
     out: str | Path,
     to: Literal["parquet", "webdataset"] = "parquet",
     progress: Callable[[int, int], None] | None = None,

@@ -5,13 +5,13 @@ from typing import Any
 
 from cipherlens.cli.console import emit
 from cipherlens.cli.options.training import FrontEnd
-from cipherlens.cli.options.types import Json, Whole
+from cipherlens.cli.options.types import Json, SealedSet, Whole
 from cipherlens.cli.runs import open_sealed
 
 
 def adapt(
     run: str,
-    sealed: Path,
+    sealed: SealedSet,
     /,
     *,
     out: Path,

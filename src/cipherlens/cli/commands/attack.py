@@ -10,7 +10,7 @@ from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
 from cipherlens.cli.console import emit, say
 from cipherlens.cli.options.attacks import AttackerOptions, NetworkOptions
 from cipherlens.cli.options.keys import GivenKey
-from cipherlens.cli.options.types import Json
+from cipherlens.cli.options.types import Json, SealedSet
 from cipherlens.cli.runs import open_sealed
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import UsageError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def attack(
     name: str,
-    sealed: Path,
+    sealed: SealedSet,
     /,
     *,
     plain: str | None = None,

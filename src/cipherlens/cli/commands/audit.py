@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from cipherlens.cli.console import emit, progress_bar, say, say_discarded
 from cipherlens.cli.options.attacks import AttackerOptions
 from cipherlens.cli.options.keys import GivenKey
-from cipherlens.cli.options.types import WORK, Discard, Json, OptionalWhole
+from cipherlens.cli.options.types import WORK, Discard, Json, OptionalWhole, SealedSet
 from cipherlens.cli.runs import open_sealed
 from cipherlens.data.output_lock import hold_folder
 from cipherlens.data.partial import discard_leftovers
@@ -25,7 +25,7 @@ _WHY = {True: "did not run", False: "do not count, because a control failed"}
 
 
 def audit(
-    sealed: Path,
+    sealed: SealedSet,
     /,
     *,
     plain: str,

@@ -16,7 +16,7 @@ from cipherlens.cli.console import emit, progress_bar, say, say_discarded, say_i
 from cipherlens.cli.options.ciphers import CipherOptions
 from cipherlens.cli.options.images import ImageOptions, SelectionOptions
 from cipherlens.cli.options.keys import ClientKey, GivenKey, ask_passphrase
-from cipherlens.cli.options.types import IMAGES, KEY, WORK, Discard, Flag, Json, OptionalWhole
+from cipherlens.cli.options.types import IMAGES, KEY, WORK, Discard, Flag, Json, OptionalWhole, SealedSet
 from cipherlens.data.partial import discard_leftovers
 from cipherlens.data.sealed.job import plan_job
 from cipherlens.data.sealed.reading import SealOptions
@@ -68,7 +68,7 @@ def keygen(
 
 def encrypt(
     source: str,
-    destination: Path,
+    destination: SealedSet,
     /,
     *,
     keys: ClientKey,
@@ -88,9 +88,10 @@ def encrypt(
     ----------
     source
         Image folder (a folder per class), image, Parquet file or folder, cifar10:PATH, cifar100:PATH, hf:PATH,
-        synthetic:NAME. FOLDER?hold_out=10 keeps every tenth image of each class for testing.
+        synthetic:NAME. FOLDER?hold_out=10 keeps every tenth image of each class for testing. Folders and Parquet
+        files may be URLs of object storage (s3://BUCKET/PHOTOS); credentials come from the environment.
     destination
-        New folder for the sealed data set.
+        New folder for the sealed data set, or a URL.
     pad
         Fill sides up to multiples of the block.
     workers
@@ -124,7 +125,7 @@ def encrypt(
     _report_sealing(report, destination, secret, as_json)
 
 
-def _report_sealing(report: SealReport, destination: Path, key: Key, as_json: bool) -> None:
+def _report_sealing(report: SealReport, destination: object, key: Key, as_json: bool) -> None:
     for name, reason in report.skipped:
         say(f"skipped {name}: {reason}")
     note_remarks(report.remarks)
@@ -145,7 +146,7 @@ def _report_sealing(report: SealReport, destination: Path, key: Key, as_json: bo
 
 
 def decrypt(
-    sealed: Path,
+    sealed: SealedSet,
     destination: Path,
     /,
     *,

@@ -19,6 +19,7 @@ from cipherlens.data.sealed.seal import seal
 from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.data.sources.folder import IMAGE_SUFFIXES
 from cipherlens.data.sources.registry import open_source
+from cipherlens.data.storage.url import Place
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
 
@@ -145,7 +146,7 @@ class Training:
     ``public`` is a source of photos of the same kind, from which the attack knows what to look for.
     """
 
-    sealed: Path
+    sealed: Place
     out: Path
     read_first: bool
     epochs: int

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from cipherlens.cli.console import emit, progress_bar, say
 from cipherlens.cli.options.keys import GivenKey
-from cipherlens.cli.options.types import KEY, Flag, Json
+from cipherlens.cli.options.types import KEY, Flag, Json, SealedSet
 
 
 def export(
@@ -63,7 +63,7 @@ def export(
 
 
 def export_data(
-    sealed: Path,
+    sealed: SealedSet,
     /,
     *,
     out: Path,

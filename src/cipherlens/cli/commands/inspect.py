@@ -7,10 +7,11 @@ from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.broken import describe_breaks, find_breaks
 from cipherlens.ciphers.estimated_inverse import SUFFIX, EstimatedInverse
 from cipherlens.cli.console import emit
-from cipherlens.cli.options.types import Json
+from cipherlens.cli.options.types import Json, SealedSet
 from cipherlens.data.run_files import read_run_files
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.manifest import FILE_NAME
+from cipherlens.data.storage.url import Place, Url
 from cipherlens.errors import DataError
 from cipherlens.holders import CLIENT, FIELD, choose_holder
 from cipherlens.keys.keyfile import read_fields
@@ -19,7 +20,7 @@ from cipherlens.untrusted import open_untrusted, read_json
 _REPORT = "report.json"
 
 
-def inspect(path: Path, /, *, as_json: Json = False) -> None:
+def inspect(path: SealedSet, /, *, as_json: Json = False) -> None:
     """Say what something of ours is, and who may hold it. Secret values are not shown.
 
     Parameters
@@ -35,9 +36,9 @@ def inspect(path: Path, /, *, as_json: Json = False) -> None:
     emit(facts, as_json, [f"{name.replace('_', ' ')}: {_show(value)}" for name, value in shown.items()])
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: Place) -> dict[str, Any]:
     """What a path is, as JSON-able facts; raises DataError if it is nothing of ours."""
-    if (path / FILE_NAME).is_file():
+    if isinstance(path, Url) or (path / FILE_NAME).is_file():
         return _describe_sealed(path)
     if (path / "config.json").is_file():
         return _describe_run(path)
@@ -57,7 +58,7 @@ def _begins_like_key(path: Path) -> bool:
         return b"cipherlens-key" in file.read(4096)
 
 
-def _describe_sealed(path: Path) -> dict[str, Any]:
+def _describe_sealed(path: Place) -> dict[str, Any]:
     dataset = SealedDataset.open(path)
     dataset.verify()
     spec = dataset.spec

@@ -2,21 +2,20 @@
 
 import os
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from cipherlens.cli.console import emit, progress_bar, say
 from cipherlens.cli.options.keys import BothKeys
-from cipherlens.cli.options.types import WORK, Discard, Json, OptionalWhole
+from cipherlens.cli.options.types import WORK, Discard, Json, OptionalWhole, SealedSet
 
 app = App(name="key", help="Rotate the key of sealed images.")
 
 
 @app.command
 def rotate(
-    sealed: Path,
+    sealed: SealedSet,
     /,
     *,
     keys: BothKeys = BothKeys(),

@@ -7,7 +7,7 @@ from typing import Literal
 from cipherlens.ciphers.estimated_inverse import Target
 from cipherlens.cli.console import emit, say
 from cipherlens.cli.options.keys import ClientKey
-from cipherlens.cli.options.types import Json
+from cipherlens.cli.options.types import Json, SealedSet
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.errors import PrecisionWarning
 
@@ -51,7 +51,7 @@ def fold(
     run: Path,
     /,
     *,
-    sealed: Path,
+    sealed: SealedSet,
     keys: ClientKey,
     out: Path,
     as_json: Json = False,
@@ -93,7 +93,7 @@ def fold(
     )
 
 
-def invert(sealed: Path, /, *, keys: ClientKey, out: Path, as_json: Json = False) -> None:
+def invert(sealed: SealedSet, /, *, keys: ClientKey, out: Path, as_json: Json = False) -> None:
     """Write the inverse of a Hill key, from which an adaptation network can start: the upper bound of learning it.
 
     The file is like one that attack --save-map writes, without its errors. Whoever has it can decrypt.

@@ -6,13 +6,13 @@ from typing import Literal
 from cipherlens.api.datasets import check_same_scheme
 from cipherlens.cli.console import emit
 from cipherlens.cli.options.keys import GivenKey
-from cipherlens.cli.options.types import Flag, Json
+from cipherlens.cli.options.types import Flag, Json, SealedSet
 from cipherlens.cli.runs import open_sealed
 
 
 def test(
     run: Path,
-    sealed: Path,
+    sealed: SealedSet,
     /,
     *,
     split: str = "test",

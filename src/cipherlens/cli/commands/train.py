@@ -16,7 +16,7 @@ from cipherlens.cli.options.training import (
     PictureOptions,
     TrainingOptions,
 )
-from cipherlens.cli.options.types import IMAGES, WORK, Flag, Json, OptionalWhole
+from cipherlens.cli.options.types import IMAGES, WORK, Flag, Json, OptionalWhole, SealedSet
 from cipherlens.cli.runs import open_sealed
 from cipherlens.errors import UsageError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    *sealed: Annotated[Path, Parameter(required=True)],
+    *sealed: Annotated[SealedSet, Parameter(required=True)],
     out: Path,
     plain: Flag = False,
     hold_out: Annotated[OptionalWhole, Parameter(group=IMAGES)] = None,

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter, Token
 
+from cipherlens.data.storage.url import Place, as_place
+
 
 def parse_whole(_: object, tokens: Sequence[Token]) -> int:
     """A whole number, written as one: 2.5 is refused, not rounded."""
@@ -14,8 +16,15 @@ def parse_whole(_: object, tokens: Sequence[Token]) -> int:
         raise ValueError(f"{tokens[0].value} is not a whole number") from None
 
 
+def parse_place(_: object, tokens: Sequence[Token]) -> Place:
+    """A path or a URL."""
+    return as_place(tokens[0].value)
+
+
 Whole = Annotated[int, Parameter(converter=parse_whole)]
 OptionalWhole = Annotated[int | None, Parameter(converter=parse_whole)]
+SealedSet = Annotated[Place, Parameter(converter=parse_place, accepts_keys=False)]
+"""A sealed data set, in a folder or at a URL."""
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Json = Annotated[
     bool, Parameter(name="--json", negative="", show_default=False, help="Print one JSON object on stdout.")

@@ -2,7 +2,8 @@
 
 import operator
 from collections.abc import Sequence
-from functools import cached_property
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, lru_cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,29 +16,47 @@ from cipherlens.data.sealed.shard_files import FileMark, parse_shard, read_shard
 from cipherlens.data.sealed.spec import RESTORE
 from cipherlens.data.sealed.tables import to_hf
 from cipherlens.data.sealed.tensors import parse_metadata
+from cipherlens.data.storage.base import Storage
+from cipherlens.data.storage.opening import open_storage
+from cipherlens.data.storage.url import Place
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
 
+OPEN_SHARDS = 10_000
+"""Shards of a split that stay mapped; Linux maps at most 65,530 files for a process. Chosen by hand."""
+OPEN_COPIES = 64
+"""The same of shards at a URL: a copy that is mapped takes its place on the disk, even when it is removed."""
+_OPENED_AT_ONCE = 8
+"""Shards that are opened at once, so that neither network nor processor waits. Chosen by hand."""
+
 
 class SealedDataset:
-    """A sealed data set on disk: manifest and safetensors shards, memory-mapped.
+    """A sealed data set in a folder or at a URL: manifest and safetensors shards, memory-mapped.
+
+    Shards at a URL are copied to this machine when they are read (see ``storage.cache``).
 
     ``SealedDataset.open(path)`` checks the manifest; with the client's key it also checks the MAC. A shard is
     compared with its hash when it is read.
     """
 
-    def __init__(self, root: Path, manifest: Manifest) -> None:
-        self.root = root
+    def __init__(self, storage: Storage, manifest: Manifest) -> None:
+        self.storage = storage
         self.manifest = manifest
         self.spec = manifest.spec
 
     @classmethod
-    def open(cls, root: str | Path, key: Key | None = None) -> "SealedDataset":
-        """Open a folder made by ``encrypt``.
+    def open(cls, root: str | Place, key: Key | None = None) -> "SealedDataset":
+        """Open a folder or URL made by ``encrypt``.
 
         Raises DataError for a damaged data set, KeyFailureError for another key.
         """
-        return cls(Path(root), read_manifest(Path(root), key))
+        storage = open_storage(root)
+        return cls(storage, read_manifest(storage, key))
+
+    @property
+    def root(self) -> Place:
+        """The folder, or the URL."""
+        return self.storage.root
 
     @property
     def splits(self) -> dict[str, int]:
@@ -77,9 +96,9 @@ class SealedDataset:
     ) -> tuple[NDArray[np.uint8], FileMark]:
         """As :func:`read_shard`. Raises DataError where the shard is missing, too."""
         try:
-            return read_shard(self.root, shard, copied, compared)
+            return read_shard(self.storage, shard, copied, compared)
         except FileNotFoundError:
-            if read_manifest(self.root) != self.manifest:  # for example, the key was rotated
+            if read_manifest(self.storage) != self.manifest:  # for example, the key was rotated
                 hint = "open it again"
                 raise DataError(f"{self.root} was changed after it was opened", hint=hint) from None
             raise DataError(f"shard {shard.file} is missing", hint=RESTORE) from None
@@ -115,20 +134,31 @@ class SealedSplit:
         self.classes = dataset.spec.classes
         self.shape = dataset.spec.ct_shape
         self.dtype = dataset.spec.ct_dtype
-        shards = dataset.list_shards(name)
-        read = [dataset.read(shard, compared=mark) for shard, mark in zip_longest(shards, marks)]
-        self._marks = tuple(mark for _, mark in read)
-        found = zip(read, shards, strict=True)
-        tensors = [parse_shard(content, dataset.spec, shard) for (content, _), shard in found]
-        self._images = [shard["images"] for shard in tensors]
-        self._starts = np.cumsum([0, *(len(images) for images in self._images)])
-        self.labels = _concatenate([shard["labels"] for shard in tensors])
-        self.index = _concatenate([shard["index"] for shard in tensors])
-        self._masks = [shard["masks"] for shard in tensors] if dataset.spec.masked else None
+        self._shards = dataset.list_shards(name)
+        self._marks = [mark for _, mark in zip_longest(self._shards, marks)]
+        self._load = lru_cache(OPEN_SHARDS if isinstance(dataset.root, Path) else OPEN_COPIES)(self._open)
+        with ThreadPoolExecutor(_OPENED_AT_ONCE) as pool:
+            numbers = list(pool.map(self._read_numbers, range(len(self._shards))))
+        self.labels = _concatenate([labels for labels, _ in numbers])
+        self.index = _concatenate([index for _, index in numbers])
+        self._starts = np.cumsum([0, *(shard.n for shard in self._shards)])
+
+    def _open(self, number: int) -> dict[str, NDArray[Any]]:
+        """The tensors of a shard; its hash is compared, unless the file is as it was then."""
+        shard = self._shards[number]
+        content, self._marks[number] = self.dataset.read(shard, compared=self._marks[number])
+        return parse_shard(content, self.dataset.spec, shard)
+
+    def _read_numbers(self, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Labels and positions, which stay in memory."""
+        tensors = self._load(number)
+        return tensors["labels"].copy(), tensors["index"].copy()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        dataset = SealedDataset(self.dataset.root.absolute(), self.dataset.manifest)
-        return SealedSplit, (dataset, self.name, self._marks)
+        root = self.dataset.root
+        storage = open_storage(root.absolute() if isinstance(root, Path) else root)
+        dataset = SealedDataset(storage, self.dataset.manifest)
+        return SealedSplit, (dataset, self.name, tuple(self._marks))
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -142,9 +172,9 @@ class SealedSplit:
             return []
         chosen = np.array([self._place(index) for index in indices], np.int64)
         images = self.read(chosen)
-        if self._masks is None:
+        if not self.dataset.spec.masked:
             return list(zip(images, self.labels[chosen].tolist(), strict=True))
-        return list(zip(images, self._gather(self._masks, chosen), strict=True))
+        return list(zip(images, self._gather("masks", chosen), strict=True))
 
     def _place(self, index: int) -> int:
         place = operator.index(index)
@@ -158,23 +188,22 @@ class SealedSplit:
         indices = np.asarray(indices, np.int64)
         if not len(indices):
             return np.empty((0, *self.shape), self.dtype)
-        return self._gather(self._images, indices)
+        return self._gather("images", indices)
 
-    def _gather(self, parts: list[NDArray[Any]], indices: NDArray[np.int64]) -> NDArray[Any]:
-        """Rows of the shards' arrays at these positions of the split; at least one."""
-        out = np.empty((len(indices), *parts[0].shape[1:]), parts[0].dtype)
+    def _gather(self, kind: str, indices: NDArray[np.int64]) -> NDArray[Any]:
+        """Rows of the shards' arrays at these positions of the split."""
+        shape, dtype = (self.shape, self.dtype) if kind == "images" else (self.shape[1:], "uint8")
+        out = np.empty((len(indices), *shape), dtype)
         owner = np.searchsorted(self._starts, indices, side="right") - 1
-        for shard in np.unique(owner):
-            here = np.flatnonzero(owner == shard)
-            out[here] = parts[shard][indices[here] - self._starts[shard]]
+        for number in np.unique(owner).tolist():
+            here = np.flatnonzero(owner == number)
+            out[here] = self._load(number)[kind][indices[here] - self._starts[number]]
         return out
 
     @cached_property
     def masks(self) -> NDArray[np.uint8] | None:
         """Encrypted masks (N, H, W) of all images, 255 where a pixel has no class; None where there are none."""
-        if self._masks is None:
-            return None
-        return np.concatenate([np.empty((0, *self.shape[1:]), np.uint8), *self._masks])
+        return self._gather("masks", np.arange(len(self))) if self.dataset.spec.masked else None
 
     def read_all(self) -> NDArray[Any]:
         """All encrypted images of the split."""

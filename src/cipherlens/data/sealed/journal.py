@@ -7,19 +7,18 @@ is dropped. Any other line that does not verify stops the job.
 import hashlib
 import hmac
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from cipherlens.data.sealed.manifest import Shard, tag
 from cipherlens.data.sealed.spec import DatasetSpec, check_fingerprint
+from cipherlens.data.storage.base import Storage
 from cipherlens.errors import DataError
 from cipherlens.files import canonical_json
 from cipherlens.keys import Key
 from cipherlens.schema import parse
-from cipherlens.untrusted import JSON_LIMIT, describe, parse_json, read_untrusted
+from cipherlens.untrusted import describe, parse_json
 
 FILE_NAME = "journal.jsonl"
 
@@ -43,8 +42,9 @@ _SEALING = Words(
 class Journal:
     """Append-only record of a spec and its finished shards, of a sealing job or (``name``) of another."""
 
-    def __init__(self, root: Path, key: Key, name: str = FILE_NAME, words: "Words | None" = None) -> None:
-        self._path = root / name
+    def __init__(self, storage: Storage, key: Key, name: str = FILE_NAME, words: "Words | None" = None) -> None:
+        self._storage, self._name = storage, name
+        self._path = f"{storage}/{name}"
         self._words = words or _SEALING
         self._key = key
         self._place: dict[str, Any] = {}
@@ -52,26 +52,25 @@ class Journal:
 
     def exists(self) -> bool:
         """Whether an unfinished job is recorded; a link in its place, which is refused later, counts too."""
-        return os.path.lexists(self._path)
+        return self._storage.exists(self._name)
 
     def name_key(self) -> str | None:
         """The fingerprint in the first line, which nothing authenticates; None where there is none."""
         try:
-            line = read_untrusted(self._path, JSON_LIMIT, self._path.parent).partition(b"\n")[0]
-            return str(parse_json(line)["fingerprint"])
-        except (OSError, ValueError, KeyError, TypeError):
+            return str(parse_json(self._storage.read_log(self._name)[0])["fingerprint"])
+        except (OSError, ValueError, LookupError, TypeError):
             return None
 
     def start(self, spec: DatasetSpec) -> None:
         """Begin a new job."""
         plan = asdict(spec)
+        self._lines = 0
         self._append({"plan": plan})
-        self._place, self._lines = _name_place(plan), 1
+        self._place = _name_place(plan)
 
     def add(self, shard: Shard) -> None:
         """Record a shard that is safely on disk."""
         self._append({"shard": asdict(shard)} | self._number(self._lines))
-        self._lines += 1
 
     def resume(self, specs: Sequence[DatasetSpec]) -> tuple[DatasetSpec, dict[str, Shard]]:
         """The recorded one of ``specs``, and its finished shards by file name.
@@ -80,19 +79,16 @@ class Journal:
         begun with another key, DataError if it was another job or the journal was altered.
         """
         try:
-            lines = read_untrusted(self._path, JSON_LIMIT, self._path.parent).split(b"\n")
+            lines = self._storage.read_log(self._name)
         except OSError as error:
             raise DataError(f"cannot read {self._path}: {describe(error)}", hint=self._words.begin_anew) from None
-        if lines[-1]:  # truncated by a kill: drop it, so that the next record starts on a new line
-            with self._open(os.O_RDWR) as file:
-                file.truncate(os.fstat(file.fileno()).st_size - len(lines[-1]))
-        records = [self._verify(line) for line in lines[:-1]]
+        records = [self._verify(line) for line in lines]
         if not records:
             self.start(specs[0])
             return specs[0], {}
         spec = _find_spec(records[0].get("plan"), specs)
         if spec is None:
-            raise DataError(f"{self._path.parent} {self._words.another}", hint=self._words.finish)
+            raise DataError(f"{self._storage} {self._words.another}", hint=self._words.finish)
         self._place, self._lines = _name_place(records[0]["plan"]), len(records)
         try:
             shards = [parse(record.get("shard"), Shard) for record in records[1:]]
@@ -109,19 +105,12 @@ class Journal:
 
     def remove(self) -> None:
         """Remove the journal of a finished job."""
-        self._path.unlink()
+        self._storage.remove_log(self._name)
 
     def _append(self, record: dict[str, Any]) -> None:
         line = {"fingerprint": self._key.fingerprint, "record": record, "mac": tag(self._key, record)}
-        with self._open(os.O_WRONLY | os.O_APPEND | os.O_CREAT) as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _open(self, flags: int) -> BinaryIO:
-        return os.fdopen(
-            os.open(self._path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666), "r+b" if flags & os.O_RDWR else "ab"
-        )
+        self._storage.append_log(self._name, json.dumps(line).encode(), self._lines)
+        self._lines += 1
 
     def _verify(self, line: bytes) -> dict[str, Any]:
         try:

@@ -12,18 +12,18 @@ import json
 import re
 import secrets
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta
 
 from cipherlens.data.sealed.spec import RESTORE, DatasetSpec, SplitName, check_fingerprint
+from cipherlens.data.storage.base import Storage
 from cipherlens.errors import DataError
-from cipherlens.files import canonical_json, write_atomic
+from cipherlens.files import canonical_json
 from cipherlens.holders import FIELD
 from cipherlens.keys import Key
 from cipherlens.schema import Count, Sha256, parse
-from cipherlens.untrusted import JSON_LIMIT, describe, parse_json, read_untrusted
+from cipherlens.untrusted import JSON_LIMIT, describe, parse_json
 
 FORMAT = "cipherlens-sealed"
 VERSIONS = (1, 2)
@@ -75,7 +75,7 @@ def tag(key: Key, value: Any) -> str:
     return hmac.digest(key.subkey("sealed-manifest").to_bytes(), canonical_json(value), "sha256").hex()
 
 
-def write_manifest(root: Path, manifest: Manifest, key: Key) -> None:
+def write_manifest(storage: Storage, manifest: Manifest, key: Key) -> None:
     """Write ``manifest.json`` atomically."""
     facts = asdict(manifest)
     version = 2 if manifest.spec.id else 1  # a job that an earlier version began is finished in its format
@@ -89,20 +89,20 @@ def write_manifest(root: Path, manifest: Manifest, key: Key) -> None:
         content |= {"created": manifest.created, "counter": manifest.counter, FIELD: manifest.spec.holder}
     content["checksum"] = hashlib.sha256(canonical_json(content)).hexdigest()
     content["mac"] = tag(key, content)
-    write_atomic(root / FILE_NAME, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
+    storage.write(FILE_NAME, json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n")
 
 
-def read_manifest(root: Path, key: Key | None = None) -> Manifest:
+def read_manifest(storage: Storage, key: Key | None = None) -> Manifest:
     """Read and check ``manifest.json``; with a key also its fingerprint and MAC.
 
     Raises DataError for a damaged or tampered manifest, KeyFailureError for another key.
     """
-    path = root / FILE_NAME
+    path = f"{storage}/{FILE_NAME}"
     try:
-        content = parse_json(read_untrusted(path, JSON_LIMIT, root))
+        content = parse_json(storage.read(FILE_NAME, JSON_LIMIT))
     except FileNotFoundError:
         raise DataError(
-            f"{root} is not a sealed data set (no {FILE_NAME})",
+            f"{storage} is not a sealed data set (no {FILE_NAME})",
             hint="make one with: cipherlens encrypt; if a job was interrupted, run the same command again",
         ) from None
     except (OSError, ValueError) as error:
@@ -115,7 +115,7 @@ def read_manifest(root: Path, key: Key | None = None) -> Manifest:
     return parse_manifest(path, content)
 
 
-def _check_integrity(path: Path, content: dict[str, Any], key: Key | None) -> None:
+def _check_integrity(path: str, content: dict[str, Any], key: Key | None) -> None:
     mac = str(content.pop("mac", ""))
     plan = content.get("plan")
     fingerprint = plan.get("key_fingerprint") if isinstance(plan, dict) else None
@@ -128,7 +128,7 @@ def _check_integrity(path: Path, content: dict[str, Any], key: Key | None) -> No
         raise DataError(f"{path} is damaged (checksum does not match)", hint=RESTORE)
 
 
-def parse_manifest(path: Path, content: dict[str, Any]) -> Manifest:
+def parse_manifest(path: object, content: dict[str, Any]) -> Manifest:
     """JSON content -> Manifest. Raises DataError where a field is missing, of the wrong type, or inconsistent."""
     try:
         added = {"created", "counter"} if content["version"] == 2 else set()

@@ -4,7 +4,6 @@ New shards are written beside the old ones. Then the manifest is replaced at onc
 A killed rotation leaves the old data set as it was, and the same call continues.
 """
 
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from cipherlens.ciphers import BoundCipher
-from cipherlens.data.output_lock import hold_folder
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.journal import Journal, Words
 from cipherlens.data.sealed.manifest import (
@@ -30,14 +28,14 @@ from cipherlens.data.sealed.shards import (
     decrypt_masks,
     encrypt_masks,
     name_images,
-    remove_temporary,
-    require_places,
     write_shard,
 )
-from cipherlens.data.sealed.spec import RESTORE, DatasetSpec
+from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sealed.workers import run_in_processes
+from cipherlens.data.storage.base import Storage
+from cipherlens.data.storage.opening import open_storage
+from cipherlens.data.storage.url import Place
 from cipherlens.errors import DataError, KeyFailureError, UsageError
-from cipherlens.files import commit
 from cipherlens.keys import Key
 
 JOURNAL = "rotation.jsonl"
@@ -63,7 +61,7 @@ class _Task:
 
 
 def rotate_key(
-    sealed: str | Path, old: Key, new: Key, workers: int = 1, progress: Callable[[int, int], None] | None = None
+    sealed: str | Place, old: Key, new: Key, workers: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> RotationReport:
     """Seal a data set under the key ``new`` instead of ``old``, in its folder; the counter grows by one.
 
@@ -72,11 +70,11 @@ def rotate_key(
     before stay readable with ``old``. Raises KeyFailureError where ``old`` is not its key, DataError for a damaged
     data set, CipherlensError where another process writes to it.
     """
-    started, root = time.monotonic(), Path(sealed)
+    started, root = time.monotonic(), open_storage(sealed)
     if old == new:
         raise UsageError("the new key is the old one", hint="make a new one with: cipherlens keygen")
     read_manifest(root)  # for its errors: locking would make a folder
-    with hold_folder(root):
+    with root.hold():
         current = read_manifest(root)
         if current.spec.key_fingerprint == new.fingerprint:
             current, reused = read_manifest(root, new), len(current.shards)
@@ -87,18 +85,18 @@ def rotate_key(
     return RotationReport(images, len(current.shards), reused, current.counter, time.monotonic() - started)
 
 
-def discard_rotation(sealed: str | Path) -> list[Path]:
+def discard_rotation(sealed: str | Place) -> list[str]:
     """Remove what a killed rotation left, and return the paths. The data set stays as its manifest says."""
-    root = Path(sealed)
+    root = open_storage(sealed)
     read_manifest(root)
-    with hold_folder(root):
+    with root.hold():
         removed = _remove_unnamed(root, read_manifest(root))
-        remove_temporary(root)
+        root.clean(SHARDS)
         return removed
 
 
 def _rotate(
-    root: Path, before: Manifest, old: Key, new: Key, workers: int, progress: Callable[[int, int], None] | None
+    root: Storage, before: Manifest, old: Key, new: Key, workers: int, progress: Callable[[int, int], None] | None
 ) -> tuple[Manifest, int]:
     """The manifest under the new key, written; and how many of its shards an earlier run had made."""
     if Journal(root, old).exists():
@@ -111,24 +109,26 @@ def _rotate(
     todo = [task for task in tasks if task.file not in done]
     total = sum(shard.n for shard in before.shards)
     finished = sum(shard.n for shard in done.values())
-    require_places(root, [task.file for task in tasks])
-    remove_temporary(root)
+    root.prepare([f"{SHARDS}/{task.file}" for task in tasks])
+    root.clean(SHARDS)
     try:
-        for shard, temporary in _make_shards(_Rotation(root, before, spec), todo, old, new, workers):
-            commit(temporary, root / SHARDS / shard.file)
+        for shard, waiting in _make_shards(
+            _Rotation(root, before, spec), todo, old, new, workers if root.shared else 1
+        ):
+            root.publish(waiting, f"{SHARDS}/{shard.file}")
             journal.add(shard)
             done[shard.file] = shard
             finished += shard.n
             if progress:
                 progress(finished, total)
     finally:
-        remove_temporary(root)
+        root.clean(SHARDS)
     after = Manifest(spec, tuple(done[task.file] for task in tasks), tell_time(), _count_on(before))
     write_manifest(root, after, new)
     return after, reused
 
 
-def _resume(root: Path, before: Manifest, new: Key, journal: Journal) -> tuple[DatasetSpec, dict[str, Shard]]:
+def _resume(root: Storage, before: Manifest, new: Key, journal: Journal) -> tuple[DatasetSpec, dict[str, Shard]]:
     """The new plan, and the intact shards of an earlier run by file name."""
     # The tag binds the journal to this very state of the data set, as that of a sealing job to its source.
     wanted = replace(
@@ -170,14 +170,14 @@ def _plan(before: Manifest) -> list[_Task]:
 class _Rotation:
     """Makes new shards. It holds no key, so it can be sent to a worker process."""
 
-    root: Path
+    root: Storage
     before: Manifest
     spec: DatasetSpec
 
     def bind(self, old: Key, new: Key) -> tuple[BoundCipher, BoundCipher]:
         return self.before.spec.bind(old), self.spec.bind(new)
 
-    def make(self, task: _Task, bound: tuple[BoundCipher, BoundCipher]) -> tuple[Shard, Path]:
+    def make(self, task: _Task, bound: tuple[BoundCipher, BoundCipher]) -> tuple[Shard, Path | None]:
         """Decrypt a shard and encrypt it anew, as a sealing job would have: the padding stays."""
         (old, new), split = bound, task.old.split
         tensors, names = SealedDataset(self.root, self.before).load_shard_and_names(task.old)
@@ -192,7 +192,7 @@ class _Rotation:
 
 def _make_shards(
     rotation: _Rotation, tasks: list[_Task], old: Key, new: Key, workers: int
-) -> Iterator[tuple[Shard, Path]]:
+) -> Iterator[tuple[Shard, Path | None]]:
     workers = min(workers, len(tasks))
     if workers <= 1:
         bound = rotation.bind(old, new)
@@ -209,26 +209,27 @@ def _start_worker(rotation: _Rotation, old: bytes, new: bytes) -> None:
     _worker.update(rotation=rotation, bound=rotation.bind(Key(old), Key(new)))
 
 
-def _make_in_worker(task: _Task) -> tuple[Shard, Path]:
+def _make_in_worker(task: _Task) -> tuple[Shard, Path | None]:
     rotation: _Rotation = _worker["rotation"]
     return rotation.make(task, _worker["bound"])
 
 
-def _remove_unnamed(root: Path, manifest: Manifest) -> list[Path]:
+def _remove_unnamed(root: Storage, manifest: Manifest) -> list[str]:
     """Remove shards of this data set's splits that its manifest does not name, and then the journal.
 
     Before anything is removed, those that it names are compared. Raises DataError where one is missing or damaged.
     """
-    if (root / SHARDS).is_symlink() or not (root / SHARDS).is_dir():
-        raise DataError(f"{root / SHARDS} is no folder of this data set", hint=RESTORE)
     splits = "|".join(map(re.escape, manifest.spec.counts))
     pattern = re.compile(rf"\.?({splits})-[0-9]{{5,}}(-[0-9]+)?\.safetensors(\.[0-9a-f]{{16}}\.tmp)?")
     named = {shard.file for shard in manifest.shards}
-    found = sorted(path for path in (root / SHARDS).iterdir() if pattern.fullmatch(path.name))
-    removed = [path for path in (*found, root / JOURNAL) if path.name not in named and os.path.lexists(path)]
-    removed = [path for path in removed if path.is_symlink() or not path.is_dir()]  # a folder is somebody else's
-    if removed:
+    removed = [
+        f"{SHARDS}/{name}" for name in root.list_files(SHARDS) if pattern.fullmatch(name) and name not in named
+    ]
+    begun = root.exists(JOURNAL)
+    if removed or begun:
         SealedDataset(root, manifest).verify()
-    for path in removed:
-        path.unlink()
-    return removed
+    for name in removed:
+        root.remove(name)
+    if begun:
+        root.remove_log(JOURNAL)
+    return [f"{root}/{name}" for name in (*removed, *[JOURNAL] * begun)]

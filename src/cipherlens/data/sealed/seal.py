@@ -4,11 +4,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from cipherlens.ciphers import Cipher
-from cipherlens.data.output_lock import hold_folder, list_content, refuse_inside
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.job import Job, find_image_folder, find_listed_folder, plan_job
 from cipherlens.data.sealed.journal import Journal
@@ -22,12 +20,14 @@ from cipherlens.data.sealed.manifest import (
     write_manifest,
 )
 from cipherlens.data.sealed.reading import SealOptions
-from cipherlens.data.sealed.shards import ShardMaker, make_shards, remove_temporary, require_places
+from cipherlens.data.sealed.shards import ShardMaker, make_shards
 from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sources.folder import count_unopened
 from cipherlens.data.sources.registry import Given, canonical_source
+from cipherlens.data.storage.base import Storage
+from cipherlens.data.storage.opening import open_storage
+from cipherlens.data.storage.url import Place, refuse_inside
 from cipherlens.errors import DataError, UsageError
-from cipherlens.files import commit
 from cipherlens.keys import Key
 
 
@@ -51,43 +51,44 @@ class SealReport:
 
 def seal(
     source: Any,
-    out: str | Path,
+    out: str | Place,
     cipher: Cipher,
     key: Key,
     options: SealOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SealReport:
-    """Encrypt ``source`` into the folder ``out``: a name or path as :func:`open_source` takes it, or a data set.
+    """Encrypt ``source`` into ``out``, a folder or a URL of object storage.
 
-    A data set is a map-style one of Python (torchvision's too), a ``datasets.Dataset``, or a mapping with one for
-    each split (see ``cl.data.from_python`` and ``cl.data.from_hf``). With several ``workers`` it is pickled.
+    ``source`` is a name, path or URL as :func:`open_source` takes it, or a data set: a map-style one of Python
+    (torchvision's too), a ``datasets.Dataset``, or a mapping with one for each split (see ``cl.data.from_python``
+    and ``cl.data.from_hf``). With several ``workers`` it is pickled.
 
     After an interruption, the same call continues the job. After the end, it checks the data set and returns.
     ``progress`` is called with the number of finished images and of all images. Raises DataError for a bad image,
     unless ``on_error`` is ``"skip"``, and where the source has changed since the job began. Raises CipherlensError
     where another process writes to ``out``.
     """
-    started, out = time.monotonic(), Path(out)
+    started, storage = time.monotonic(), open_storage(out)
     source = canonical_source(source)
     unopened: dict[str, int] = {}
     if (folder := find_listed_folder(source)) is not None:
-        refuse_inside(out, folder)
+        refuse_inside(storage.root, folder)
     if (folder := find_image_folder(source)) is not None:
         unopened = count_unopened(folder)
     job = plan_job(source, cipher, key, options or SealOptions())
-    finished = _find_finished(out, job, key)  # without the lock, which needs write access
+    finished = _find_finished(storage, job, key)  # without the lock, which needs write access
     if finished is None:
-        with hold_folder(out):
-            finished = _find_finished(out, job, key)  # another process may have finished it meanwhile
+        with storage.hold():
+            finished = _find_finished(storage, job, key)  # another process may have finished it meanwhile
             if finished is None:
-                report = _seal_rest(source, out, job, key, progress, started)
+                report = _seal_rest(source, storage, job, key, progress, started)
                 return replace(report, unopened=unopened)
     return replace(_report(finished.shards, (), len(finished.shards), started), unopened=unopened)
 
 
 def _seal_rest(
     source: Given,
-    out: Path,
+    out: Storage,
     job: Job,
     key: Key,
     progress: Callable[[int, int], None] | None,
@@ -101,8 +102,9 @@ def _seal_rest(
     finished = total - sum(len(task.indices) for task in todo)
     try:
         maker = ShardMaker(source, out, spec, options, job.cipher)
-        for made in make_shards(maker, todo, key, options.workers, job.source):
-            commit(made.temporary, out / SHARDS / made.shard.file)
+        workers = options.workers if out.shared else 1
+        for made in make_shards(maker, todo, key, workers, job.source):
+            out.publish(made.waiting, f"{SHARDS}/{made.shard.file}")
             journal.add(made.shard)
             done[made.shard.file] = made.shard
             skipped += made.skipped
@@ -111,7 +113,7 @@ def _seal_rest(
             if progress:
                 progress(finished, total)
     finally:
-        remove_temporary(out)
+        out.clean(SHARDS)
     shards = tuple(done[task.file] for task in job.tasks)
     write_manifest(out, Manifest(spec, shards, tell_time(), 1) if spec.id else Manifest(spec, shards), key)
     journal.remove()
@@ -133,9 +135,9 @@ def _report(
     )
 
 
-def _find_finished(out: Path, job: Job, key: Key) -> Manifest | None:
+def _find_finished(out: Storage, job: Job, key: Key) -> Manifest | None:
     """The manifest of the same job where it is finished. Raises DataError for a damaged or another data set."""
-    if not (out / FILE_NAME).exists() or Journal(out, key).exists():
+    if not out.exists(FILE_NAME) or Journal(out, key).exists():
         return None
     manifest = read_manifest(out, key)
     _require_same(out, manifest, job)
@@ -151,7 +153,7 @@ def _find_finished(out: Path, job: Job, key: Key) -> Manifest | None:
     return manifest
 
 
-def _require_same(out: Path, found: Manifest, job: Job) -> None:
+def _require_same(out: Storage, found: Manifest, job: Job) -> None:
     same = replace(found.spec, id=job.spec.id)
     if same in (job.spec, job.named_spec):
         return
@@ -168,28 +170,22 @@ def _require_same(out: Path, found: Manifest, job: Job) -> None:
     raise DataError(f"{out} holds another sealed data set", hint="choose another destination, or remove it")
 
 
-def _prepare(out: Path, job: Job, key: Key, journal: Journal) -> tuple[DatasetSpec, dict[str, Shard]]:
+def _prepare(out: Storage, job: Job, key: Key, journal: Journal) -> tuple[DatasetSpec, dict[str, Shard]]:
     """Spec and intact shards of an earlier run of the same job. Any other content is refused."""
-    if (out / FILE_NAME).exists():  # the job was killed between writing the manifest and removing the journal
+    files = [f"{SHARDS}/{task.file}" for task in job.tasks]
+    if out.exists(FILE_NAME):  # the job was killed between writing the manifest and removing the journal
         manifest = read_manifest(out, key)
         _require_same(out, manifest, job)
         spec, done = manifest.spec, {shard.file: shard for shard in manifest.shards}
     elif journal.exists():
         spec, done = journal.resume((job.spec, job.named_spec))
-    elif _is_empty(out):
-        (out / SHARDS).mkdir(exist_ok=True)
+    elif out.is_empty(besides=SHARDS):
+        out.prepare(files)
         journal.start(job.spec)
         return job.spec, {}
     else:
         raise UsageError(f"{out} is not empty", hint="choose a new or empty destination")
-    require_places(out, [task.file for task in job.tasks])
-    remove_temporary(out)
+    out.prepare(files)
+    out.clean(SHARDS)
     sealed = SealedDataset(out, Manifest(spec))
     return spec, {name: shard for name, shard in done.items() if sealed.is_intact(shard)}
-
-
-def _is_empty(out: Path) -> bool:
-    """Whether ``out`` is empty, or holds only the empty shard folder of a job killed at its start."""
-    content = list_content(out)
-    begun = [path for path in content if path.name == SHARDS and path.is_dir() and not any(path.iterdir())]
-    return len(begun) == len(content)

@@ -3,7 +3,6 @@
 import hashlib
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,9 @@ from cipherlens.data.sealed.manifest import SHARDS, Shard
 from cipherlens.data.sealed.spec import RESTORE, DatasetSpec
 from cipherlens.data.sealed.tensors import parse_tensors
 from cipherlens.data.sources.checks import check_labels
+from cipherlens.data.storage.base import Storage
 from cipherlens.errors import DataError
-from cipherlens.untrusted import describe, open_untrusted
+from cipherlens.untrusted import describe
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,19 @@ class FileMark:
 
 
 def read_shard(
-    root: Path, shard: Shard, copied: bool = False, compared: FileMark | None = None
+    storage: Storage, shard: Shard, copied: bool = False, compared: FileMark | None = None
+) -> tuple[NDArray[np.uint8], FileMark]:
+    """As ``_read``; a damaged copy of a shard in object storage is fetched again, once."""
+    try:
+        return _read(storage, shard, copied, compared)
+    except DataError:
+        if not storage.forget(shard.sha256):
+            raise
+        return _read(storage, shard, copied, compared)
+
+
+def _read(
+    storage: Storage, shard: Shard, copied: bool, compared: FileMark | None
 ) -> tuple[NDArray[np.uint8], FileMark]:
     """The bytes of a shard, memory-mapped or ``copied``, and the file's mark.
 
@@ -39,7 +51,7 @@ def read_shard(
     it is missing, DataError where it is a link or differs from the manifest.
     """
     try:
-        with open_untrusted(root / SHARDS / shard.file, root) as file:
+        with storage.open_shard(f"{SHARDS}/{shard.file}", shard.bytes, shard.sha256) as file:
             facts = os.fstat(file.fileno())
             if facts.st_size != shard.bytes:
                 raise DataError(

@@ -23,9 +23,9 @@ from cipherlens.data.sources.base import Source
 from cipherlens.data.sources.checks import check_labels
 from cipherlens.data.sources.registry import Given, name_source, open_source
 from cipherlens.data.sources.subsets import choose_hold_out, hold_out, select
+from cipherlens.data.storage.base import Storage
 from cipherlens.errors import DataError, UsageError
 from cipherlens.escaping import escape_terminal
-from cipherlens.files import write_temporary
 from cipherlens.keys import Key
 
 
@@ -40,14 +40,13 @@ class ShardTask:
 
 @dataclass(frozen=True)
 class Made:
-    """A shard under its temporary name, the skipped images (name and reason), the number of processed images.
+    """A shard that waits to be published, the skipped images (name and reason), the number of processed images.
 
-    ``remarks`` count how images were decoded (``REMARKS``). The parent syncs and renames the file, so that workers
-    do not wait for the disk.
+    ``remarks`` count how images were decoded (``REMARKS``).
     """
 
     shard: Shard
-    temporary: Path
+    waiting: Path | None
     skipped: list[tuple[str, str]]
     looked_at: int
     remarks: Counter[str]
@@ -57,11 +56,11 @@ class Made:
 class ShardMaker:
     """Makes shards of one job. It holds no key, so it can be sent to a worker process.
 
-    Shards are written below ``out``, which the parent has locked.
+    Shards are written to ``out``, which the parent holds.
     """
 
     source: Given
-    out: Path
+    out: Storage
     spec: DatasetSpec
     options: SealOptions
     cipher: Cipher
@@ -97,21 +96,26 @@ class ShardMaker:
             )
         kept = enumerate(read.names)
         names = {str(i): escape_terminal(name) for i, name in kept} if self.options.keep_names else None
-        shard, temporary = write_shard(self.out, task.file, task.split, tensors, names, len(read.skipped))
-        return Made(shard, temporary, read.skipped, len(task.indices), read.remarks)
+        shard, waiting = write_shard(self.out, task.file, task.split, tensors, names, len(read.skipped))
+        return Made(shard, waiting, read.skipped, len(task.indices), read.remarks)
 
 
 def write_shard(
-    out: Path, file: str, split: str, tensors: dict[str, NDArray[Any]], names: dict[str, str] | None, skipped: int
-) -> tuple[Shard, Path]:
-    """Write a shard of the data set ``out`` under a temporary name, which is returned with its entry."""
+    out: Storage,
+    file: str,
+    split: str,
+    tensors: dict[str, NDArray[Any]],
+    names: dict[str, str] | None,
+    skipped: int,
+) -> tuple[Shard, Path | None]:
+    """Write a shard of the data set ``out``; returns its entry, and where it waits for ``out.publish``."""
     parts = serialize(tensors, names)
-    temporary = write_temporary(out / SHARDS / file, *parts)
+    waiting = out.write_early(f"{SHARDS}/{file}", *parts)
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
     size = sum(len(part) for part in parts)
-    return Shard(file, split, len(tensors["index"]), size, digest.hexdigest(), skipped), temporary
+    return Shard(file, split, len(tensors["index"]), size, digest.hexdigest(), skipped), waiting
 
 
 def name_images(dataset: str, split: str, positions: Iterable[int]) -> list[str]:
@@ -137,25 +141,6 @@ def decrypt_masks(bound: BoundCipher, masks: NDArray[np.uint8]) -> NDArray[np.ui
     repeated = np.broadcast_to(masks[:, None], (len(masks), *bound.ct_shape))
     plain: NDArray[np.uint8] = bound.decrypt(repeated, "uint8")[:, 0]
     return plain
-
-
-def require_places(out: Path, files: Iterable[str]) -> None:
-    """Raise DataError where shards cannot be written, because a link or folder has the name of one."""
-    shards = out / SHARDS
-    if not shards.exists() and not shards.is_symlink():
-        shards.mkdir()
-    if shards.is_symlink() or not shards.is_dir():
-        raise DataError(f"{shards} is no folder of this data set", hint="remove it and run the same command again")
-    for file in files:
-        if (shards / file).is_dir():
-            raise DataError(f"{shards / file} is a folder", hint="remove it and run the same command again")
-
-
-def remove_temporary(out: Path) -> None:
-    """Remove what killed processes have begun to write, in a data set that this process has locked."""
-    for folder in (out, out / SHARDS):
-        for leftover in folder.glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
 
 
 def tag_source(key: Key, given: Given, source: Source, options: SealOptions) -> tuple[str, str]:

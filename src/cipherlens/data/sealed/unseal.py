@@ -12,11 +12,11 @@ from PIL import Image
 
 from cipherlens.ciphers import BoundCipher
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse, Target
-from cipherlens.data.output_lock import refuse_inside
 from cipherlens.data.partial import PRIVATE_FOLDER, move_into_place, partial_folder, require_empty
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.shards import decrypt_masks, name_images
 from cipherlens.data.sealed.spec import CipherSpec
+from cipherlens.data.storage.url import Place, refuse_inside
 from cipherlens.errors import UsageError
 from cipherlens.files import PRIVATE, write_new
 from cipherlens.keys import Key
@@ -40,7 +40,7 @@ def decrypt_batch(
 
 
 def unseal(
-    sealed: str | Path, out: str | Path, key: Key, progress: Callable[[int, int], None] | None = None
+    sealed: str | Place, out: str | Path, key: Key, progress: Callable[[int, int], None] | None = None
 ) -> int:
     """Decrypt into ``out/SPLIT/CLASS/POSITION.png`` and return the number of images.
 
@@ -62,7 +62,7 @@ def unseal(
 
 
 def read_with_map(
-    sealed: Path, out: Path, inverse: EstimatedInverse, progress: Callable[[int, int], None] | None = None
+    sealed: Place, out: Path, inverse: EstimatedInverse, progress: Callable[[int, int], None] | None = None
 ) -> int:
     """Decrypt without the key: as :func:`unseal`, with a map that an attack has found.
 

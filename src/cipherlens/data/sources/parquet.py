@@ -1,12 +1,12 @@
 """Parquet files as a source."""
 
+import io
 import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain, repeat
-from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -25,7 +25,9 @@ from cipherlens.data.sources.checks import (
     shorten,
 )
 from cipherlens.data.sources.folder import SPLIT_NAMES
+from cipherlens.data.sources.objects import describe_object, load_object
 from cipherlens.data.sources.parquet_pages import measure_column
+from cipherlens.data.storage.url import Place, Url
 from cipherlens.errors import DataError
 from cipherlens.untrusted import open_untrusted
 
@@ -55,10 +57,12 @@ class ParquetSource:
     inconsistent, or would be decoded to much more than their size.
     """
 
-    def __init__(self, files: tuple[Path, ...], columns: Columns | None = None) -> None:
+    def __init__(self, files: tuple[Place, ...], columns: Columns | None = None) -> None:
         self._columns = columns = columns or Columns()
-        self.files: tuple[FileFacts, ...] = tuple(sorted(map(describe_file, files)))
-        self._files: dict[str, list[Path]] = {}
+        self.files: tuple[FileFacts, ...] = tuple(
+            sorted(describe_object(file) if isinstance(file, Url) else describe_file(file) for file in files)
+        )
+        self._files: dict[str, list[Place]] = {}
         for file in files:
             names = (file.name.split("-")[0], file.parent.name)
             split = next((name for name in names if name in SPLIT_NAMES), ALL)
@@ -105,7 +109,7 @@ class ParquetSource:
         return self._labels[split]
 
 
-def list_columns(path: Path) -> list[str]:
+def list_columns(path: Place) -> list[str]:
     """The names of a file's columns. Raises DataError where it cannot be read."""
     with _open_parquet(path) as opened:
         return list(opened.parquet.schema_arrow.names)
@@ -114,10 +118,10 @@ def list_columns(path: Path) -> list[str]:
 class _Opened(NamedTuple):
     """A file opened by pyarrow, the same file opened by Python, and the limit ``most`` on its decoded bytes.
 
-    pyarrow opens the path itself, because it reads a Python file half as fast.
+    pyarrow opens a path itself, because it reads a Python file half as fast.
     """
 
-    path: Path
+    path: Place
     parquet: Any
     file: BinaryIO
     most: int
@@ -130,9 +134,14 @@ class _Opened(NamedTuple):
 
 
 @contextmanager
-def _open_parquet(path: Path) -> Iterator[_Opened]:
-    """Open a file; any exception while it is open becomes a DataError."""
+def _open_parquet(path: Place) -> Iterator[_Opened]:
+    """Open a file; any exception while it is open becomes a DataError. One at a URL is read into memory."""
     try:
+        if isinstance(path, Url):
+            content = _load(path)
+            with pq.ParquetFile(pa.BufferReader(content)) as parquet:
+                yield _Opened(path, parquet, io.BytesIO(content), FREE_BYTES + BYTES_PER_BYTE * len(content))
+            return
         with open_untrusted(path) as file, pq.ParquetFile(path) as parquet:
             most = FREE_BYTES + BYTES_PER_BYTE * os.fstat(file.fileno()).st_size
             yield _Opened(path, parquet, file, most)
@@ -143,7 +152,13 @@ def _open_parquet(path: Path) -> Iterator[_Opened]:
         raise DataError(f"{path} is not a readable Parquet file: {reason}", hint=_HINT) from None
 
 
-def _inspect(path: Path, image: str) -> tuple[Any, int]:
+@lru_cache(maxsize=1)
+def _load(url: Url) -> bytes:
+    """The last file that was read, because its columns are read one after the other."""
+    return load_object(url)
+
+
+def _inspect(path: Place, image: str) -> tuple[Any, int]:
     """Schema and number of rows. Raises DataError without encoded images, and for an impossible number of rows."""
     with _open_parquet(path) as opened:
         schema, rows = opened.parquet.schema_arrow, opened.parquet.metadata.num_rows
@@ -171,13 +186,13 @@ def _find_leaf(schema: Any, column: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def _load_split(files: tuple[Path, ...], rows: tuple[int, ...], columns: tuple[str, ...]) -> Any:
+def _load_split(files: tuple[Place, ...], rows: tuple[int, ...], columns: tuple[str, ...]) -> Any:
     # Files usually have one row group, so single rows cannot be read. The compressed bytes are kept in memory.
     parts = {column: map(_read_images, files, rows, repeat(column)) for column in columns}
     return pa.table({column: pa.chunked_array(chain(*found), pa.large_binary()) for column, found in parts.items()})
 
 
-def _read_images(path: Path, rows: int, column: str) -> list[Any]:
+def _read_images(path: Place, rows: int, column: str) -> list[Any]:
     """A column's encoded images, one per row, as arrays of large_binary, which may exceed 2 GiB."""
     with _open_parquet(path) as opened:
         leaf = _find_leaf(opened.parquet.schema_arrow, column)
@@ -188,7 +203,7 @@ def _read_images(path: Path, rows: int, column: str) -> list[Any]:
         return [values.cast(pa.large_binary()) for values in plain]
 
 
-def _read_labels(path: Path, rows: int, label: str) -> NDArray[np.int64]:
+def _read_labels(path: Place, rows: int, label: str) -> NDArray[np.int64]:
     """The column ``label``, or all -1 without one. Raises DataError unless each row has a whole number."""
     with _open_parquet(path) as opened:
         schema = opened.parquet.schema_arrow

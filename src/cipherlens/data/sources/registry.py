@@ -8,11 +8,13 @@ from cipherlens.data.sources.base import Source
 from cipherlens.data.sources.checks import parse_count
 from cipherlens.data.sources.cifar import CIFAR, CifarSource
 from cipherlens.data.sources.folder import IMAGE_SUFFIXES, FolderSource, PhotoSource
+from cipherlens.data.sources.objects import ObjectSource, list_objects
 from cipherlens.data.sources.parquet import ParquetSource
 from cipherlens.data.sources.python.hugging_face import from_hf, is_hugging_face, open_folder
 from cipherlens.data.sources.python.map_style import MapStyleSource
 from cipherlens.data.sources.subsets import HeldOut
 from cipherlens.data.sources.synthetic import SyntheticSource
+from cipherlens.data.storage.url import Url, as_place, is_url
 from cipherlens.errors import DataError
 
 HUGGING_FACE = "hf"
@@ -24,7 +26,8 @@ Given = str | MapStyleSource
 def open_source(spec: Given) -> Source:
     """Open ``cifar10:PATH``, ``cifar100:PATH``, ``synthetic:NAME``, Parquet files, an image folder or an image.
 
-    ``hf:PATH`` is a folder of Hugging Face (see ``hugging_face.open_folder``). ``PLACE?hold_out=N`` makes every Nth
+    The last three may be URLs of object storage. ``hf:PATH`` is a folder of Hugging Face (see
+    ``hugging_face.open_folder``). ``PLACE?hold_out=N`` makes every Nth
     image of each class a test split. A data set of Python is as it is. Raises DataError where the place holds no
     images.
     """
@@ -33,6 +36,8 @@ def open_source(spec: Given) -> Source:
     place, asked, every = spec.partition("?hold_out=")
     if asked:
         return HeldOut(open_source(place), parse_count(every) or 0)
+    if isinstance(found := as_place(place), Url):
+        return _open_url(found)
     kind, _, rest = spec.partition(":")
     if kind == "synthetic":
         return SyntheticSource(rest)
@@ -70,6 +75,13 @@ def _open_path(path: Path) -> Source:
     )
 
 
+def _open_url(url: Url) -> Source:
+    if url.suffix == ".parquet":
+        return ParquetSource((url,))
+    files = tuple(file.url for file in list_objects(url) if file.url.suffix == ".parquet" and len(file.parts) == 1)
+    return ParquetSource(files) if files else ObjectSource(url)
+
+
 def canonical_source(given: Any) -> Given:
     """The source's name with an absolute path, or a data set of Python as a source.
 
@@ -78,6 +90,9 @@ def canonical_source(given: Any) -> Given:
     if not isinstance(given, str | os.PathLike):
         return wrap(given)
     spec = os.fspath(given)
+    if is_url(spec):
+        place, asked, every = spec.partition("?hold_out=")
+        return f"{as_place(place)}{asked}{every}"
     kind, colon, rest = spec.partition(":")
     if kind == "synthetic":
         return spec

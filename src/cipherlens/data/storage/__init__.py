@@ -1,0 +1,1 @@
+"""Where data lies: in folders of this machine, or in object storage, by URL."""
