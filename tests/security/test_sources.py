@@ -17,7 +17,7 @@ from PIL import Image
 
 from cipherlens.data.sources.augmented import augment
 from cipherlens.data.sources.folder import FolderSource
-from cipherlens.data.sources.parquet import ParquetSource
+from cipherlens.data.sources.parquet.source import ParquetSource
 from cipherlens.data.sources.registry import canonical_source, open_source
 from cipherlens.data.sources.subsets import ClassSubset, HeldOut, parse_classes
 from cipherlens.errors import DataError, UsageError

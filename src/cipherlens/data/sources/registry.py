@@ -9,7 +9,7 @@ from cipherlens.data.sources.checks import parse_count
 from cipherlens.data.sources.cifar import CIFAR, CifarSource
 from cipherlens.data.sources.folder import IMAGE_SUFFIXES, FolderSource, PhotoSource
 from cipherlens.data.sources.objects import ObjectSource, list_objects
-from cipherlens.data.sources.parquet import ParquetSource
+from cipherlens.data.sources.parquet.source import ParquetSource
 from cipherlens.data.sources.python.hugging_face import from_hf, is_hugging_face, open_folder
 from cipherlens.data.sources.python.map_style import MapStyleSource
 from cipherlens.data.sources.subsets import HeldOut

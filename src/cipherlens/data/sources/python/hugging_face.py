@@ -11,7 +11,7 @@ import pyarrow as pa
 from cipherlens.data.sources.base import ALL, Source
 from cipherlens.data.sources.checks import describe_file
 from cipherlens.data.sources.folder import SPLIT_NAMES, FolderSource
-from cipherlens.data.sources.parquet import Columns, ParquetSource, list_columns
+from cipherlens.data.sources.parquet.source import Columns, ParquetSource, list_columns
 from cipherlens.data.sources.python.map_style import MapStyleSource
 from cipherlens.errors import DataError, UsageError, unknown_name
 

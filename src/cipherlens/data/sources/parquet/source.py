@@ -1,12 +1,12 @@
 """Parquet files as a source."""
 
 import io
-import json
 import os
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import chain, repeat
+from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from cipherlens.data.images import Item
 from cipherlens.data.sources.base import ALL
 from cipherlens.data.sources.checks import (
-    MAX_CLASSES,
     FileFacts,
     check_class_names,
     check_labels,
@@ -26,7 +25,15 @@ from cipherlens.data.sources.checks import (
 )
 from cipherlens.data.sources.folder import SPLIT_NAMES
 from cipherlens.data.sources.objects import describe_object, load_object
-from cipherlens.data.sources.parquet_pages import measure_column
+from cipherlens.data.sources.parquet.pages import measure_column
+from cipherlens.data.sources.parquet.schema import (
+    HINT,
+    is_masked,
+    name_label_classes,
+    name_mask_classes,
+    number_classes,
+    read_ignored,
+)
 from cipherlens.data.storage.url import Place, Url
 from cipherlens.errors import DataError
 from cipherlens.untrusted import open_untrusted
@@ -35,10 +42,11 @@ FREE_BYTES = 64 << 20
 """A file of any size may be decoded to this many bytes. A limit on memory."""
 BYTES_PER_BYTE = 100
 """A file may be decoded to FREE_BYTES plus this many times its size. A limit on memory; images hardly compress."""
+KEPT_BYTES = 4 << 30
+"""Encoded images that stay in memory; of a larger data set, files are read again. A limit on memory."""
 
 _BYTES_PER_ROW = 4  # at least: the offset of an image among the others
 _MAX_BATCH = 1024  # small enough for the cache
-_HINT = "write the file again"
 
 
 class Columns(NamedTuple):
@@ -71,14 +79,14 @@ class ParquetSource:
         self._rows = {split: [rows for _, rows in group] for split, group in opened.items()}
         self.splits = {split: sum(rows) for split, rows in self._rows.items()}
         every = [schema for group in opened.values() for schema, _ in group]
-        self.masked = all(_is_masked(schema, columns.label) for schema in every)
+        self.masked = all(is_masked(schema, columns.label) for schema in every)
         metadata = every[0].metadata or {}
-        self._ignored = _read_ignored(metadata) if self.masked else None
+        self._ignored = read_ignored(metadata) if self.masked else None
         self._labels = {split: self._load_labels(split) for split in self.splits}
         if self.masked:
-            self.classes = _mask_class_names(metadata, self._ignored)
+            self.classes = name_mask_classes(metadata, self._ignored)
         elif columns.label in every[0].names:
-            self.classes = _label_names(metadata, columns.label) or _number_classes(self._labels)
+            self.classes = name_label_classes(metadata, columns.label) or number_classes(self._labels)
         else:
             self.classes = ()
         check_class_names(self.classes)
@@ -95,14 +103,28 @@ class ParquetSource:
         """The rows at these positions."""
         image = self._columns.image
         columns = (image, "mask") if self.masked else (image,)
-        table = _load_split(tuple(self._files[split]), tuple(self._rows[split]), columns)
-        rows = table.take(pa.array(indices, pa.int64()))
-        labels = self._labels[split][np.asarray(indices, np.int64)].tolist()
-        masks = rows["mask"].to_pylist() if self.masked else [None] * len(rows)
+        chosen = np.asarray(indices, np.int64)
+        found = {column: self._take(split, chosen, column) for column in columns}
+        labels = self._labels[split][chosen].tolist()
+        masks = found["mask"] if self.masked else [None] * len(chosen)
         return [
             Item(f"{split} image {i}", label, content or b"", mask, ignored=self._ignored)
-            for i, label, content, mask in zip(indices, labels, rows[image].to_pylist(), masks, strict=True)
+            for i, label, content, mask in zip(indices, labels, found[image], masks, strict=True)
         ]
+
+    def _take(self, split: str, indices: NDArray[np.int64], column: str) -> list[Any]:
+        """The encoded images of a column at positions of a split; only files that hold some of them are read."""
+        files, rows = self._files[split], self._rows[split]
+        starts = np.cumsum([0, *rows])
+        owner = np.searchsorted(starts, indices, side="right") - 1
+        out: list[Any] = [None] * len(indices)
+        for number in np.unique(owner).tolist():
+            here = np.flatnonzero(owner == number)
+            part = _kept.load(files[number], rows[number], column)
+            taken = part.take(pa.array(indices[here] - starts[number], pa.int64())).to_pylist()
+            for place, content in zip(here.tolist(), taken, strict=True):
+                out[place] = content
+        return out
 
     def read_labels(self, split: str) -> NDArray[np.int64]:
         """The column ``label``; -1 where there is none."""
@@ -149,7 +171,7 @@ def _open_parquet(path: Place) -> Iterator[_Opened]:
         raise
     except Exception as error:  # pyarrow raises all kinds for damaged files
         reason = shorten(str(error) or type(error).__name__, 200)
-        raise DataError(f"{path} is not a readable Parquet file: {reason}", hint=_HINT) from None
+        raise DataError(f"{path} is not a readable Parquet file: {reason}", hint=HINT) from None
 
 
 @lru_cache(maxsize=1)
@@ -185,11 +207,26 @@ def _find_leaf(schema: Any, column: str) -> str:
     return leaf
 
 
-@lru_cache(maxsize=2)
-def _load_split(files: tuple[Place, ...], rows: tuple[int, ...], columns: tuple[str, ...]) -> Any:
-    # Files usually have one row group, so single rows cannot be read. The compressed bytes are kept in memory.
-    parts = {column: map(_read_images, files, rows, repeat(column)) for column in columns}
-    return pa.table({column: pa.chunked_array(chain(*found), pa.large_binary()) for column, found in parts.items()})
+class _Kept:
+    """The columns read last, as encoded images, up to KEPT_BYTES; files usually have one row group to be read."""
+
+    def __init__(self) -> None:
+        self._columns: OrderedDict[tuple[Place, str], Any] = OrderedDict()
+        self._lock = Lock()
+
+    def load(self, path: Place, rows: int, column: str) -> Any:
+        """A column's encoded images, one per row."""
+        with self._lock:
+            found = self._columns.pop((path, column), None)
+            if found is None:
+                found = pa.chunked_array(_read_images(path, rows, column), pa.large_binary())
+            self._columns[path, column] = found
+            while len(self._columns) > 1 and sum(part.nbytes for part in self._columns.values()) > KEPT_BYTES:
+                self._columns.popitem(last=False)
+        return found
+
+
+_kept = _Kept()
 
 
 def _read_images(path: Place, rows: int, column: str) -> list[Any]:
@@ -199,7 +236,7 @@ def _read_images(path: Place, rows: int, column: str) -> list[Any]:
         columns = [batch.column(column) for batch in _read_batches(opened, leaf)]
         plain = [values.field("bytes") if pa.types.is_struct(values.type) else values for values in columns]
         if sum(map(len, plain)) != rows:
-            raise DataError(f"{path} does not have {rows:,} rows in column {column!r}, as it says", hint=_HINT)
+            raise DataError(f"{path} does not have {rows:,} rows in column {column!r}, as it says", hint=HINT)
         return [values.cast(pa.large_binary()) for values in plain]
 
 
@@ -211,11 +248,11 @@ def _read_labels(path: Place, rows: int, label: str) -> NDArray[np.int64]:
             return np.full(rows, -1, np.int64)
         kind = schema.field(label).type
         if not pa.types.is_integer(kind):
-            raise DataError(f"the labels of {path} are of type {shorten(str(kind))}, not integers", hint=_HINT)
+            raise DataError(f"the labels of {path} are of type {shorten(str(kind))}, not integers", hint=HINT)
         parts = [batch.column(label) for batch in _read_batches(opened, label)]
         labels = pa.chunked_array(parts, kind).cast(pa.int64())
         if labels.null_count or len(labels) != rows:
-            raise DataError(f"{path} does not have a label for each of its {rows:,} rows", hint=_HINT)
+            raise DataError(f"{path} does not have a label for each of its {rows:,} rows", hint=HINT)
         return np.asarray(labels.to_numpy(), np.int64)
 
 
@@ -235,55 +272,3 @@ def _read_batches(opened: _Opened, leaf: str) -> list[Any]:
             raise opened.too_large()
         batches.append(batch)
     return batches
-
-
-def _is_masked(schema: Any, label: str) -> bool:
-    """Whether masks are the targets: the schema names their classes, or there are no labels."""
-    return "mask" in schema.names and (label not in schema.names or b"classes" in (schema.metadata or {}))
-
-
-def _read_metadata(metadata: dict[bytes, bytes], name: bytes, default: Any) -> Any:
-    try:
-        return json.loads(metadata[name]) if name in metadata else default
-    except (ValueError, RecursionError):
-        raise DataError(f"the Parquet schema's {name.decode()} is not JSON", hint=_HINT) from None
-
-
-def _read_ignored(metadata: dict[bytes, bytes]) -> int | None:
-    ignored = _read_metadata(metadata, b"ignore_index", None)
-    if ignored is not None and type(ignored) is not int:
-        raise DataError("the Parquet schema's ignore_index is no whole number", hint=_HINT)
-    return ignored
-
-
-def _mask_class_names(metadata: dict[bytes, bytes], ignored: int | None) -> tuple[Any, ...]:
-    names = _read_metadata(metadata, b"classes", [])
-    if not isinstance(names, list) or not names:
-        raise DataError(
-            "the Parquet schema does not name the classes of its masks",
-            hint='write them into its metadata: classes = ["sky", ...], and ignore_index = N where there is one',
-        )
-    # An ignored last class needs no output.
-    return tuple(names[:-1] if ignored == len(names) - 1 else names)
-
-
-def _label_names(metadata: dict[bytes, bytes], label: str) -> tuple[Any, ...]:
-    """Class names of labels; empty where the metadata have none."""
-    found = _read_metadata(metadata, b"huggingface", {})
-    for name in ("info", "features", label, "names"):
-        if not isinstance(found, dict):
-            raise DataError(f"the Parquet schema's huggingface has no {name!r} where it belongs", hint=_HINT)
-        found = found.get(name, [] if name == "names" else {})
-    if not isinstance(found, list):
-        raise DataError("the Parquet schema's class names are no list", hint=_HINT)
-    return tuple(found)
-
-
-def _number_classes(labels: dict[str, NDArray[np.int64]]) -> tuple[str, ...]:
-    """Numbers as class names, where the classes have no names."""
-    highest = max((int(part.max(initial=-1)) for part in labels.values()), default=-1)
-    if highest >= MAX_CLASSES:
-        raise DataError(
-            f"there is a label {highest:,}, and at most {MAX_CLASSES:,} classes", hint="number them from 0 on"
-        )
-    return tuple(str(label) for label in range(highest + 1))
