@@ -1,9 +1,8 @@
 """The client's commands: keygen, encrypt, decrypt, inspect. None of them needs torch."""
 
-import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -77,6 +76,8 @@ def encrypt(
     pad: Annotated[Flag, Parameter(group=IMAGES)] = False,
     selection: SelectionOptions = SelectionOptions(),
     workers: Annotated[OptionalWhole, Parameter(group=WORK)] = None,
+    engine: Annotated[Literal["local", "ray"], Parameter(group=WORK)] = "local",
+    address: Annotated[str | None, Parameter(group=WORK)] = None,
     dry_run: Annotated[Flag, Parameter(group=WORK)] = False,
     as_json: Json = False,
 ) -> None:
@@ -96,6 +97,10 @@ def encrypt(
         Fill sides up to multiples of the block.
     workers
         Worker processes; all cores by default.
+    engine
+        local: this machine. ray: a Ray cluster, all of whose nodes see source and destination; the same data set.
+    address
+        Of the Ray cluster; by default RAY_ADDRESS, or one that is started on this machine.
     dry_run
         Check everything and say what would be done.
     """
@@ -109,10 +114,12 @@ def encrypt(
         selection.limit,
         selection.on_error,
         selection.keep_names,
-        workers or os.cpu_count() or 1,
+        workers,
         selection.augment,
         subset,
         selection.hold_out,
+        engine,
+        address,
     )
     if dry_run:
         job = plan_job(canonical_source(source), chosen, secret, options)

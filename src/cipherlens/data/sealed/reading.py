@@ -11,7 +11,7 @@ from cipherlens.data.conversion import TURNED
 from cipherlens.data.images import IGNORED, Item, Preprocess, check_shape
 from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sources.base import Source
-from cipherlens.errors import DataError, UsageError
+from cipherlens.errors import DataError, UsageError, unknown_name
 
 _READ_AT_ONCE = 32
 """Images that are read from a source at a time: a data set of Python gives them decoded. A limit on memory."""
@@ -19,13 +19,17 @@ _READ_AT_ONCE = 32
 _MOST_VARIANTS = 1_000
 """Each variant is sealed, and takes its place on the disk. A limit set by hand."""
 
+ENGINES = ("local", "ray")
+
 
 @dataclass(frozen=True)
 class SealOptions:
     """Choices of a sealing job besides cipher and key.
 
     ``hold_out``: of a labelled source without splits, every so many images of each class become the test split (0:
-    none; None: every fifth, where some class has five).
+    none; None: every fifth, where some class has five). ``workers``: None is a process for each processor.
+    ``engine``: ``local`` for this machine, ``ray`` for a cluster at ``address`` (None: as Ray finds it). Both make
+    the same data set.
     """
 
     preprocess: Preprocess = field(default_factory=Preprocess)
@@ -33,15 +37,21 @@ class SealOptions:
     limit: int | None = None
     on_error: str = "stop"
     keep_names: bool = False
-    workers: int = 1
+    workers: int | None = 1
     augment: int = 0
     classes: tuple[str, ...] = ()
     hold_out: int | None = None
+    engine: str = "local"
+    address: str | None = None
 
     def __post_init__(self) -> None:
         if self.on_error not in ("stop", "skip"):
             raise UsageError(f"on_error is stop or skip, not {self.on_error!r}")
-        if self.workers < 1 or (self.limit is not None and self.limit < 1):
+        if self.engine not in ENGINES:
+            raise unknown_name("engine", self.engine, ENGINES)
+        if self.address is not None and self.engine != "ray":
+            raise UsageError("an address is for the engine ray", hint="add it", parameters=("engine",))
+        if (self.workers is not None and self.workers < 1) or (self.limit is not None and self.limit < 1):
             raise UsageError("workers and limit are at least 1")
         if not 0 <= self.augment <= _MOST_VARIANTS:
             raise UsageError(

@@ -1,8 +1,9 @@
 """Encrypt a source into a sealed data set, in worker processes; interrupted jobs resume."""
 
+import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,8 +21,9 @@ from cipherlens.data.sealed.manifest import (
     write_manifest,
 )
 from cipherlens.data.sealed.reading import SealOptions
-from cipherlens.data.sealed.shards import ShardMaker, make_shards
+from cipherlens.data.sealed.shards import Made, ShardMaker, ShardTask, make_shards
 from cipherlens.data.sealed.spec import DatasetSpec
+from cipherlens.data.sources.base import Source
 from cipherlens.data.sources.folder import count_unopened
 from cipherlens.data.sources.registry import Given, canonical_source
 from cipherlens.data.storage.base import Storage
@@ -102,8 +104,7 @@ def _seal_rest(
     finished = total - sum(len(task.indices) for task in todo)
     try:
         maker = ShardMaker(source, out, spec, options, job.cipher)
-        workers = options.workers if out.shared else 1
-        for made in make_shards(maker, todo, key, workers, job.source):
+        for made in _make_shards(maker, todo, key, options, job.source):
             out.publish(made.waiting, f"{SHARDS}/{made.shard.file}")
             journal.add(made.shard)
             done[made.shard.file] = made.shard
@@ -118,6 +119,20 @@ def _seal_rest(
     write_manifest(out, Manifest(spec, shards, tell_time(), 1) if spec.id else Manifest(spec, shards), key)
     journal.remove()
     return replace(_report(shards, tuple(skipped), reused, started), remarks=dict(remarks))
+
+
+def _make_shards(
+    maker: ShardMaker, todo: list[ShardTask], key: Key, options: SealOptions, source: Source
+) -> Iterator[Made]:
+    """Make shards with the engine that was asked for."""
+    if options.engine == "ray":
+        from cipherlens.data.sealed.cluster.ray_engine import make_shards_on_ray
+
+        if not maker.out.shared:
+            raise UsageError(f"other processes do not see {maker.out}", hint="use the local engine")
+        return make_shards_on_ray(maker, todo, key, options.workers, options.address)
+    workers = options.workers or os.cpu_count() or 1
+    return make_shards(maker, todo, key, workers if maker.out.shared else 1, source)
 
 
 def _report(
