@@ -8,7 +8,7 @@ import pytest
 
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.per_image import BoundPerImage
-from cipherlens.data.sealed import job
+from cipherlens.data.sealed import job, manifest
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.journal import Journal
 from cipherlens.data.sealed.manifest import Manifest, parse_manifest, write_manifest
@@ -188,3 +188,11 @@ def test_a_job_of_version_one_ends_as_such(tmp_path):
     records = [json.loads(line)["record"] for line in (tmp_path / "journal.jsonl").read_bytes().splitlines()]
     assert [set(record) for record in records] == [{"plan"}, {"shard"}]
     assert Journal(open_storage(tmp_path), KEY).resume((old.spec,))[1] == {old.shards[0].file: old.shards[0]}
+
+
+def test_tag_of_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In pieces as at once, whatever the number of rows."""
+    monkeypatch.setattr(manifest, "_ROWS", 3)
+    for count in (0, 1, 3, 4, 9):
+        rows = tuple((f"ä{number}", number, -number) for number in range(count))
+        assert manifest.tag_rows(KEY, ["a", True], rows) == manifest.tag(KEY, ["a", True, rows])

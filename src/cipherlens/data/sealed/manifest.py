@@ -11,6 +11,7 @@ import hmac
 import json
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
@@ -31,6 +32,8 @@ VERSIONS = (1, 2)
 FILE_NAME = "manifest.json"
 SHARDS = "shards"
 _SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\.safetensors")
+_ROWS = 10_000
+"""Rows whose text is in memory at a time. Chosen by hand."""
 Moment = Annotated[str, Meta(pattern="^([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?$")]
 
 
@@ -73,6 +76,16 @@ def tell_time(ahead: datetime.timedelta = datetime.timedelta()) -> str:
 def tag(key: Key, value: Any) -> str:
     """HMAC-SHA256 of a JSON value under the key's manifest subkey, hexadecimal."""
     return hmac.digest(key.subkey("sealed-manifest").to_bytes(), canonical_json(value), "sha256").hex()
+
+
+def tag_rows(key: Key, values: Sequence[Any], rows: Sequence[Any]) -> str:
+    """``tag(key, [*values, rows])``, without the text of millions of rows in memory."""
+    running = hmac.new(key.subkey("sealed-manifest").to_bytes(), digestmod="sha256")
+    running.update(canonical_json([*values, []])[:-2])
+    for start in range(0, len(rows), _ROWS):
+        running.update(b"," * (start > 0) + canonical_json(rows[start : start + _ROWS])[1:-1])
+    running.update(b"]]")
+    return running.hexdigest()
 
 
 def write_manifest(storage: Storage, manifest: Manifest, key: Key) -> None:

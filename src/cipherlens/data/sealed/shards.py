@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cipherlens.ciphers import BoundCipher, Cipher
 from cipherlens.data.images import pad_to
-from cipherlens.data.sealed.manifest import SHARDS, Shard, tag
+from cipherlens.data.sealed.manifest import SHARDS, Shard, tag, tag_rows
 from cipherlens.data.sealed.reading import SealOptions, read_images
 from cipherlens.data.sealed.spec import DatasetSpec
 from cipherlens.data.sealed.tensors import serialize
@@ -149,7 +149,7 @@ def tag_source(key: Key, given: Given, source: Source, options: SealOptions) -> 
     ``given`` is the canonical source. Names, sizes and times of the files show whether it has changed.
     """
     named = [name_source(given), options.keep_names]
-    return tag(key, [*named, source.files]), tag(key, named)
+    return tag_rows(key, named, source.files), tag(key, named)
 
 
 def complete(options: SealOptions, source: Source) -> SealOptions:

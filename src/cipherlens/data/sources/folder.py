@@ -26,10 +26,26 @@ SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 
 
 class _Found(NamedTuple):
-    path: Path
-    label: int
+    name: str  # below the source's folder
     size: int
     changed_ns: int
+
+
+class _Listed(NamedTuple):
+    """The images of a split, in an order of their own. There may be millions, so most of it is arrays."""
+
+    names: list[str]
+    labels: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    changed_ns: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, parts: Sequence[tuple[int, list[_Found]]]) -> "_Listed":
+        """From the images of each label."""
+        found = [one for _, part in parts for one in part]
+        labels = np.repeat([label for label, _ in parts], [len(part) for _, part in parts]).astype(np.int64)
+        sizes, times = (np.array([one[place] for one in found], np.int64) for place in (1, 2))
+        return cls([one.name for one in found], labels, sizes, times)
 
 
 class FolderSource:
@@ -42,7 +58,7 @@ class FolderSource:
     masked = False
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root = root = root.absolute()
         try:
             split_roots = {d.name: d for d in _folders(root) if d.name in SPLIT_NAMES} or {ALL: root}
             names = {folder.name for part in split_roots.values() for folder in _folders(part)}
@@ -51,37 +67,42 @@ class FolderSource:
         except OSError as error:
             raise DataError(f"cannot list {root}: {error}", hint="make all its folders readable") from None
         check_class_names(self.classes)
-        self.splits = {split: len(files) for split, files in self._files.items() if files}
+        self.splits = {split: len(files.names) for split, files in self._files.items() if files.names}
         if not self.splits:
             raise DataError(f"{root} holds no images", hint=f"images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
 
-    def _list(self, part: Path) -> list[_Found]:
+    def _list(self, part: Path) -> _Listed:
         if not self.classes:
-            return _images(part, -1)
-        return [
-            found
-            for label, name in enumerate(self.classes)
-            if (part / name).is_dir()
-            for found in _images(part / name, label, deep=True)
-        ]
+            return _Listed.of([(-1, _images(self._root, part))])
+        return _Listed.of(
+            [
+                (label, _images(self._root, part / name, deep=True))
+                for label, name in enumerate(self.classes)
+                if (part / name).is_dir()
+            ]
+        )
 
     @property
     def files(self) -> tuple[FileFacts, ...]:
         """The images: path relative to the folder, size in bytes, time of change in ns."""
-        every = (found for files in self._files.values() for found in files)
-        return tuple(sorted((self._name(found), found.size, found.changed_ns) for found in every))
-
-    def _name(self, found: _Found) -> str:
-        return printable(str(found.path.relative_to(self._root)))
+        return tuple(
+            sorted(
+                (printable(name), size, changed_ns)
+                for found in self._files.values()
+                for name, size, changed_ns in zip(
+                    found.names, found.sizes.tolist(), found.changed_ns.tolist(), strict=True
+                )
+            )
+        )
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The files at these positions."""
-        chosen = [self._files[split][int(i)] for i in indices]
-        return [Item(self._name(found), found.label, found.path) for found in chosen]
+        found = self._files[split]
+        return [Item(printable(found.names[i]), int(found.labels[i]), self._root / found.names[i]) for i in indices]
 
     def read_labels(self, split: str) -> NDArray[np.int64]:
         """The labels of the files of a split."""
-        return np.array([found.label for found in self._files[split]], np.int64)
+        return self._files[split].labels
 
 
 class PhotoSource:
@@ -129,8 +150,11 @@ def _folders(root: Path) -> list[Path]:
     return sorted(d for d in root.iterdir() if d.is_dir())
 
 
-def _images(folder: Path, label: int, deep: bool = False) -> list[_Found]:
-    return sorted(found for entry in _walk(folder, deep) if (found := _look_at(entry, label)))
+def _images(root: Path, folder: Path, deep: bool = False) -> list[_Found]:
+    start = len(f"{root}/".replace("//", "/"))  # of the entries' paths
+    found = (found for entry in _walk(folder, deep) if (found := _look_at(entry, start)))
+    # The order of paths: folder by folder.
+    return sorted(found, key=lambda one: one.name.replace(os.sep, "\0"))
 
 
 def _walk(folder: Path, deep: bool) -> Iterator[os.DirEntry[str]]:
@@ -144,10 +168,9 @@ def _walk(folder: Path, deep: bool) -> Iterator[os.DirEntry[str]]:
                 yield entry
 
 
-def _look_at(entry: os.DirEntry[str], label: int) -> _Found | None:
-    """The image at an entry; None for any other file, and for a broken link."""
-    path = Path(entry.path)
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
+def _look_at(entry: os.DirEntry[str], start: int) -> _Found | None:
+    """The image at an entry, its path from ``start`` on; None for any other file, and for a broken link."""
+    if Path(entry.name).suffix.lower() not in IMAGE_SUFFIXES:
         return None
     try:
         facts = entry.stat()
@@ -155,4 +178,6 @@ def _look_at(entry: os.DirEntry[str], label: int) -> _Found | None:
         if error.errno in (errno.ENOENT, errno.ELOOP):
             return None
         raise
-    return _Found(path, label, facts.st_size, facts.st_mtime_ns) if stat.S_ISREG(facts.st_mode) else None
+    if not stat.S_ISREG(facts.st_mode):
+        return None
+    return _Found(entry.path[start:], facts.st_size, facts.st_mtime_ns)
