@@ -3,8 +3,8 @@
 torchrun is started by this program: python benchmarks/measure/distributed_training.py --cifar10 CIFAR
         [--out results/distributed-training.json]
 
-CIFAR-10 sealed with Hill 4x4, PreResNet-20, float32, batches of 128, 20 steps. Losses: BatchNorm in evaluation mode,
-BatchNorm over all processes (what `train` does), and each process's own, as plain DistributedDataParallel has it.
+CIFAR-10 sealed with Hill 4x4, PreResNet-20, float32, batches of 128, 20 steps. Losses: BatchNorm in evaluation
+mode, BatchNorm over all processes (what `train` does), and each process's own, as plain DistributedDataParallel has it.
 Speed: one process with one thread, one with two, and two with one each, in turn.
 """
 
@@ -33,7 +33,7 @@ from cipherlens.records import write_record
 from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine import replicas
 from cipherlens.training.engine.batches import ImageBatches
-from cipherlens.training.engine.distributed import Processes, join_processes
+from cipherlens.training.engine.distributed import Processes, join_processes, leave_processes
 from cipherlens.training.engine.loop import Forward, train_epoch
 from cipherlens.training.engine.metrics import Position
 from cipherlens.training.engine.normalization import create_normalization
@@ -101,6 +101,8 @@ def work(kind: str, dataset: str, threads: int) -> None:
     losses, speed = train(kind, dataset, processes)
     if processes.is_main:
         print(json.dumps({"losses": losses, "speed": speed}))
+    processes.wait()
+    leave_processes()
 
 
 def run(kind: str, dataset: Path, processes: int, threads: int) -> dict:

@@ -16,7 +16,7 @@ from cipherlens.models import create_model
 from cipherlens.models.adaptation.network import AdaptationNetwork, OwnersModel
 from cipherlens.training.config import TrainConfig
 from cipherlens.training.engine.batches import ImageBatches
-from cipherlens.training.engine.distributed import Processes, join_processes
+from cipherlens.training.engine.distributed import Processes, join_processes, leave_processes
 from cipherlens.training.engine.loop import Forward, measure, train_epoch
 from cipherlens.training.engine.metrics import Position
 from cipherlens.training.engine.normalization import Normalization
@@ -142,6 +142,8 @@ def main() -> None:
         save_file(weights, folder / f"{name}-{processes.index}.safetensors")
     save_file(collect_norms(processes), folder / f"norm-{processes.index}.safetensors")
     (folder / f"losses-{processes.index}.json").write_text(json.dumps(losses))
+    processes.wait()
+    leave_processes()
 
 
 if __name__ == "__main__":
