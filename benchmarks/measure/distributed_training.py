@@ -4,7 +4,8 @@ torchrun is started by this program: python benchmarks/measure/distributed_train
         [--out results/distributed-training.json]
 
 CIFAR-10 sealed with Hill 4x4, PreResNet-20, float32, batches of 128, 20 steps. Losses: BatchNorm in evaluation
-mode, BatchNorm over all processes (what `train` does), and each process's own, as plain DistributedDataParallel has it.
+mode (after one look at the training images), BatchNorm over all processes (what `train` does), and each process's
+own, as plain DistributedDataParallel has it.
 Speed: one process with one thread, one with two, and two with one each, in turn.
 """
 
@@ -38,10 +39,12 @@ from cipherlens.training.engine.loop import Forward, train_epoch
 from cipherlens.training.engine.metrics import Position
 from cipherlens.training.engine.normalization import create_normalization
 from cipherlens.training.engine.optimizer import create_optimizer
+from cipherlens.training.engine.statistics import refresh_statistics
 
 STEPS, BATCH = 20, 128
-KINDS = {"evaluation": 0.002, "together": 0.02, "each": 0.02}
-"""How BatchNorm computes, and the learning rate; without statistics of its own the network diverges at more."""
+KINDS = ("evaluation", "together", "each")
+"""How BatchNorm computes."""
+LEARNING_RATE = 0.005
 
 
 class Still(nn.Module):
@@ -73,11 +76,18 @@ def train(kind: str, dataset: str, processes: Processes) -> tuple[list[float], f
     split = SealedDataset.open(dataset).split("train")
     torch.manual_seed(0)
     model = create_model("preresnet20", num_classes=10, in_chans=3)
-    model = (Still(model) if kind == "evaluation" else model).to(memory_format=torch.channels_last)
-    config = TrainConfig("preresnet20", batch_size=BATCH, lr=KINDS[kind], schedule="constant", precision="float32")
+    model = model.to(memory_format=torch.channels_last)
+    config = TrainConfig(
+        "preresnet20", batch_size=BATCH, lr=LEARNING_RATE, schedule="constant", precision="float32"
+    )
     forward = Forward(model, create_normalization("standardize", split), processes.device, "float32")
     means: list[float] = []
     batches = ImageBatches(split, processes.device, 1 << 32)
+    if kind == "evaluation":
+        model.train()
+        refresh_statistics(forward, batches, len(split), BATCH)
+        model = Still(model)
+        forward = Forward(model, forward.normalization, processes.device, "float32")
     started = time.perf_counter()
     with norms(kind):
         train_epoch(

@@ -3,7 +3,9 @@
 python benchmarks/measure/storage_scale.py --cifar10 CIFAR [--repeats 3] [--out results/storage-scale.json]
 
 The same JPEG files are sealed from and to a path and a file:// URL, in turn, and once by an S3 server on this
-machine (moto). Memory is the peak of what a process has for itself (RssAnon); mapped files are the system's to drop. It is measured
+machine (moto).
+
+Memory is the peak of what a process has for itself (RssAnon); mapped files are the system's to drop. It is measured
 in a new process for sealing (one worker) and for reading all images in batches of random order.
 """
 

@@ -31,6 +31,9 @@ MEASURED_AT_ONCE = 256
 MEASURED_PIXELS = 1 << 20
 """Maximum pixels in a batch of testing or prediction. A limit on memory."""
 
+_SUMS = torch.float32 if torch.backends.mps.is_available() else torch.float64
+"""Losses are summed with these digits, so that the order of a sum hardly matters; Apple's GPUs have no float64."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainedEpoch:
@@ -160,7 +163,7 @@ def train_epoch(
     before, steps = (position.epoch - 1) * len(plan), config.epochs * len(plan)
     every = max(1, len(plan) // REPORTS_PER_EPOCH)
     augmentation = Augmentation(config, position, len(batches.images))
-    loss_sum = torch.zeros((), device=forward.device)
+    loss_sum = torch.zeros((), dtype=_SUMS, device=forward.device)
     counts = torch.zeros(2, dtype=torch.int64, device=forward.device)
     forward.model.train()
     replica = Replica(forward, forward.model, processes)
@@ -236,7 +239,7 @@ def measure(
     """
     processes = processes or Processes(forward.device)
     plan = split_batches(processes.share(np.arange(len(batches.images))), batch_size)
-    loss_sum = torch.zeros((), device=forward.device)
+    loss_sum = torch.zeros((), dtype=_SUMS, device=forward.device)
     confusion = torch.zeros(classes, classes, dtype=torch.int64, device=forward.device)
     forward.model.eval()
     with torch.inference_mode():

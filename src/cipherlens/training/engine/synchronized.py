@@ -80,7 +80,7 @@ class _BatchNorm(torch.autograd.Function):
         eps: float,
     ) -> Tensor:
         """``inputs`` (N, C, ...) normalised by mean and variance over all processes; running ones are updated."""
-        mean, variance, count = _gather_statistics(inputs)
+        mean, variance, count = _gather_statistics(inputs, weight)
         if running_mean is not None and running_var is not None:
             running_mean.lerp_(mean.to(running_mean), momentum)
             running_var.lerp_((variance * (count / (count - 1))).to(running_var), momentum)
@@ -92,26 +92,28 @@ class _BatchNorm(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of inputs, weight and bias; the last two are this process's part."""
         inputs, weight, mean, scale = ctx.saved_tensors
-        axes, shape = _list_axes(inputs), (1, -1) + (1,) * (inputs.ndim - 2)
-        normalized = (inputs - mean.view(shape)) * scale.view(shape)
-        own = torch.stack([gradient.sum(axes, dtype=mean.dtype), (gradient * normalized).sum(axes)])
-        total = own.clone()
+        facts = (gradient, inputs, weight, None, None, mean, scale, True, 0.0, [False, True, True])
+        _, own_weight, own_bias = torch.ops.aten.native_batch_norm_backward(*facts)
+        total = torch.stack([own_bias, own_weight])
         distributed.all_reduce(total)
-        shift, slope = (total / ctx.count).view(2, *shape)
-        rest = gradient - shift - normalized * slope
-        found = (rest * (weight * scale).view(shape)).to(inputs.dtype)
-        return found, own[1].to(weight.dtype), own[0].to(weight.dtype), None, None, None, None
+        shift, slope = total / ctx.count
+        factor = weight * scale
+        # factor * (gradient - shift - (inputs - mean) * scale * slope), by torch's kernel for scaling channels
+        bent = factor * scale * slope
+        found = _scale(gradient, factor, -factor * shift) + _scale(inputs, -bent, bent * mean)
+        return found, own_weight, own_bias, None, None, None, None
 
 
-def _list_axes(inputs: Tensor) -> list[int]:
-    return [axis for axis in range(inputs.ndim) if axis != 1]
+def _scale(values: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
+    """``values`` (N, C, ...) times a factor per channel, plus a shift; one pass over the memory."""
+    return F.batch_norm(values, torch.zeros_like(factor), torch.ones_like(factor), factor, shift, False, 0.0, 0.0)
 
 
-def _gather_statistics(inputs: Tensor) -> tuple[Tensor, Tensor, float]:
+def _gather_statistics(inputs: Tensor, like: Tensor) -> tuple[Tensor, Tensor, float]:
     """Mean (C,) and variance (C,) over the inputs of all processes, and the number of values per channel."""
-    values = inputs if inputs.dtype == torch.float64 else inputs.float()
-    variance, mean = torch.var_mean(values, _list_axes(values), correction=0)
-    own = torch.cat([mean, variance, mean.new_tensor([values.numel() // values.shape[1]])])
+    ignored = torch.zeros_like(like), torch.zeros_like(like)
+    mean, variance = torch.batch_norm_update_stats(inputs, *ignored, 0.0)
+    own = torch.cat([mean, variance, mean.new_tensor([inputs.numel() // inputs.shape[1]])])
     parts = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
     distributed.all_gather(parts, own)
     stacked = torch.stack(parts)
