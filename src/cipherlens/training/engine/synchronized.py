@@ -94,9 +94,7 @@ class _BatchNorm(torch.autograd.Function):
         inputs, weight, mean, scale = ctx.saved_tensors
         facts = (gradient, inputs, weight, None, None, mean, scale, True, 0.0, [False, True, True])
         _, own_weight, own_bias = torch.ops.aten.native_batch_norm_backward(*facts)
-        total = torch.stack([own_bias, own_weight])
-        distributed.all_reduce(total)
-        shift, slope = total / ctx.count
+        shift, slope = _gather(torch.stack([own_bias, own_weight])).sum(0) / ctx.count
         factor = weight * scale
         # factor * (gradient - shift - (inputs - mean) * scale * slope), by torch's kernel for scaling channels
         bent = factor * scale * slope
@@ -109,14 +107,19 @@ def _scale(values: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
     return F.batch_norm(values, torch.zeros_like(factor), torch.ones_like(factor), factor, shift, False, 0.0, 0.0)
 
 
+def _gather(own: Tensor) -> Tensor:
+    """The tensors of all processes, stacked; for small ones faster than gloo's own sum."""
+    parts = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(parts, own)
+    return torch.stack(parts)
+
+
 def _gather_statistics(inputs: Tensor, like: Tensor) -> tuple[Tensor, Tensor, float]:
     """Mean (C,) and variance (C,) over the inputs of all processes, and the number of values per channel."""
     ignored = torch.zeros_like(like), torch.zeros_like(like)
     mean, variance = torch.batch_norm_update_stats(inputs, *ignored, 0.0)
     own = torch.cat([mean, variance, mean.new_tensor([inputs.numel() // inputs.shape[1]])])
-    parts = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(parts, own)
-    stacked = torch.stack(parts)
+    stacked = _gather(own)
     counts, means, variances = stacked[:, -1:], *stacked[:, :-1].chunk(2, dim=1)
     total = counts.sum()
     mean = (counts * means).sum(0) / total
