@@ -80,7 +80,7 @@ class _BatchNorm(torch.autograd.Function):
         eps: float,
     ) -> Tensor:
         """``inputs`` (N, C, ...) normalised by mean and variance over all processes; running ones are updated."""
-        mean, variance, count = _gather_statistics(inputs, weight)
+        mean, variance, count = _add_statistics(inputs, weight)
         if running_mean is not None and running_var is not None:
             running_mean.lerp_(mean.to(running_mean), momentum)
             running_var.lerp_((variance * (count / (count - 1))).to(running_var), momentum)
@@ -94,7 +94,9 @@ class _BatchNorm(torch.autograd.Function):
         inputs, weight, mean, scale = ctx.saved_tensors
         facts = (gradient, inputs, weight, None, None, mean, scale, True, 0.0, [False, True, True])
         _, own_weight, own_bias = torch.ops.aten.native_batch_norm_backward(*facts)
-        shift, slope = _gather(torch.stack([own_bias, own_weight])).sum(0) / ctx.count
+        total = torch.stack([own_bias, own_weight])
+        distributed.all_reduce(total)
+        shift, slope = total / ctx.count
         factor = weight * scale
         # factor * (gradient - shift - (inputs - mean) * scale * slope), by torch's kernel for scaling channels
         bent = factor * scale * slope
@@ -107,21 +109,14 @@ def _scale(values: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
     return F.batch_norm(values, torch.zeros_like(factor), torch.ones_like(factor), factor, shift, False, 0.0, 0.0)
 
 
-def _gather(own: Tensor) -> Tensor:
-    """The tensors of all processes, stacked; for small ones faster than gloo's own sum."""
-    parts = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
-    distributed.all_gather(parts, own)
-    return torch.stack(parts)
-
-
-def _gather_statistics(inputs: Tensor, like: Tensor) -> tuple[Tensor, Tensor, float]:
+def _add_statistics(inputs: Tensor, like: Tensor) -> tuple[Tensor, Tensor, float]:
     """Mean (C,) and variance (C,) over the inputs of all processes, and the number of values per channel."""
     ignored = torch.zeros_like(like), torch.zeros_like(like)
-    mean, variance = torch.batch_norm_update_stats(inputs, *ignored, 0.0)
-    own = torch.cat([mean, variance, mean.new_tensor([inputs.numel() // inputs.shape[1]])])
-    stacked = _gather(own)
-    counts, means, variances = stacked[:, -1:], *stacked[:, :-1].chunk(2, dim=1)
-    total = counts.sum()
-    mean = (counts * means).sum(0) / total
-    variance = (counts * (variances + (means - mean) ** 2)).sum(0) / total
-    return mean, variance, float(total)
+    mean, variance = (found.double() for found in torch.batch_norm_update_stats(inputs, *ignored, 0.0))
+    own = inputs.numel() // inputs.shape[1]
+    # In float64 the square of a large mean leaves the variance its digits.
+    total = torch.cat([own * mean, own * (variance + mean**2), mean.new_tensor([own])])
+    distributed.all_reduce(total)
+    count = float(total[-1])
+    mean, squares = (total[:-1] / count).chunk(2)
+    return mean.to(like), (squares - mean**2).to(like), count
