@@ -16,7 +16,7 @@ test: $(VENV)/.dev
 # are done takes some of the other's.
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-# What takes minutes or heavy packages: kills and second writers at many moments, Lightning, transformers.
+# What takes minutes or heavy packages: kills and second writers at many moments, Ray, Lightning, transformers.
 full: $(VENV)/.full
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m full
 
