@@ -151,7 +151,8 @@ def judge_decryption(name: str, results: Record) -> str:
     chance = attack["recognition"]["chance"]
     return (
         f"**{DECRYPTIONS[name].split(' (')[0]}.** From labels, the SSIM of the pictures is {score(first)} after "
-        f"the first round, {score(last)} after all, and at best {best['ssim']:.3f} ({best['name']}). This is {verdict} "
+        f"the first round, {score(last)} after all, and at best {best['ssim']:.3f} ({best['name']}). This is "
+        f"{verdict} "
         f"({guess:.3f}). A plain classifier recognises {recognised:.0%} of the pictures (chance {chance:.0%}). The "
         f"covariance attack reads the same ciphertexts with SSIM {attack['ssim']:.3f} in {attack['seconds']:.1f} s."
         " It uses no labels or training, but other public images. The classifier recognises "
