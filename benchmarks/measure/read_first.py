@@ -257,12 +257,12 @@ def measure_plain(options, weights: Path | None) -> dict:
     dataset, found = seal_for(options, 0, {"name": "identity"}), {}
     if options.as_it_is:
         from cipherlens.training.engine.batches import ImageBatches
-        from cipherlens.training.engine.hardware import choose_device
+        from cipherlens.training.engine.distributed import join_processes
         from cipherlens.training.engine.loop import Forward, choose_batch_size
         from cipherlens.training.engine.loop import measure as measure_model
         from cipherlens.training.front_end.start import choose_range
 
-        test, device = dataset.split("test"), choose_device()
+        test, device = dataset.split("test"), join_processes().device
         network = cut_classes(options.model, weights, test.classes, test.shape)
         forward = Forward(network, choose_range(network, test.shape[0], True), device, "float32")
         size = choose_batch_size(test.shape)

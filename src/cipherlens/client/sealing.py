@@ -17,6 +17,7 @@ from cipherlens.data.images import Item, check_shape, pad_to
 from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.spec import CipherSpec
 from cipherlens.data.sources.python.samples import take_image
+from cipherlens.data.storage.url import Url, as_place
 from cipherlens.errors import DataError, KeyFailureError, UsageError
 from cipherlens.keys import Key
 
@@ -129,11 +130,13 @@ def choose_sealer(metadata: Any, key: Key, pinned: CipherSpec | None) -> Sealer:
     return Sealer(scheme, classes, key, model_id, most, pinned is not None)
 
 
-def read_scheme(given: "CipherSpec | SealedDataset | str | os.PathLike[str] | None", key: Key) -> CipherSpec | None:
+def read_scheme(
+    given: "CipherSpec | SealedDataset | str | os.PathLike[str] | Url | None", key: Key
+) -> CipherSpec | None:
     """The client's own scheme: of a sealed data set of its own, whose MAC is checked with the key."""
     if given is None or isinstance(given, CipherSpec):
         return given
-    root = given.root if isinstance(given, SealedDataset) else os.fspath(given)
+    root = given.root if isinstance(given, SealedDataset) else as_place(given)
     return SealedDataset.open(root, key).spec
 
 

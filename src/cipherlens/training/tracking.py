@@ -42,7 +42,8 @@ def track(name: str | None, config: TrainConfig, out: Path) -> Iterator[Callable
         yield send
     finally:
         if begun:
-            accelerator.end_training()
+            for tracker in accelerator.trackers:  # not end_training, which would end the other processes' group
+                tracker.finish()
 
 
 def _check_name(name: str) -> None:

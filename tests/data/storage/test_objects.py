@@ -12,7 +12,7 @@ from cipherlens.data.sealed.dataset import SealedDataset
 from cipherlens.data.sealed.seal import seal
 from cipherlens.data.sources.registry import canonical_source, open_source
 from cipherlens.data.storage.url import Url
-from cipherlens.errors import DataError
+from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
 
 
@@ -106,3 +106,10 @@ def test_nothing_there(place: Url) -> None:
         open_source(str(place))
     with pytest.raises(DataError, match="nothing at"):
         open_source(str(place / "a.parquet"))
+
+
+def test_destination_inside_of_the_photos(folder: Path, memory: Url, key: Key) -> None:
+    upload(folder, memory / "photos")
+    with pytest.raises(UsageError, match="lies inside of"):
+        seal(str(memory / "photos"), memory / "photos" / "sealed", create_cipher("hill"), key)
+    assert seal(str(memory / "photos"), memory / "photos-sealed", create_cipher("hill"), key).images == 18

@@ -324,3 +324,20 @@ def test_large_objects_go_in_parts(bucket: Url) -> None:
     assert storage.read("large", 1 << 30) == content
     with pytest.raises(DataError, match="larger than"):
         storage.read("large", len(content) - 1)
+
+
+@pytest.mark.slow
+def test_forked_workers_fetch_for_themselves(
+    folder: Path, bucket: Url, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A DataLoader forks its workers; what was evicted they fetch over connections of their own."""
+    from torch.utils.data import DataLoader
+
+    small_shards(monkeypatch)
+    monkeypatch.setattr("cipherlens.data.sealed.dataset.OPEN_COPIES", 1)
+    monkeypatch.setenv("CIPHERLENS_CACHE_BYTES", "1")
+    seal(folder, bucket / "set", CIPHER, key)
+    split = SealedDataset.open(bucket / "set").split("train")
+    loader = DataLoader(split, batch_size=4, num_workers=2, multiprocessing_context="fork")
+    found = np.concatenate([images.numpy() for images, _ in loader])
+    assert (found == split.read_all()).all()

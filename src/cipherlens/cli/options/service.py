@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cyclopts import Group, Parameter
 
-from cipherlens.cli.options.types import Whole
+from cipherlens.cli.options.types import OptionalSealedSet, Whole
 from cipherlens.errors import DataError
 from cipherlens.untrusted import describe, open_regular
 
@@ -44,7 +44,7 @@ class ServerOptions:
     """File with the token in its first line."""
     ca: Path | None = None
     """Certificate of the authority that signed the server's, as PEM."""
-    sealed: Path | None = None
+    sealed: OptionalSealedSet = None
     """A sealed data set of yours: a server that asks for another scheme gets nothing."""
     batch: Whole = 32
     """Images in a request."""

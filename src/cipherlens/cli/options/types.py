@@ -25,6 +25,7 @@ Whole = Annotated[int, Parameter(converter=parse_whole)]
 OptionalWhole = Annotated[int | None, Parameter(converter=parse_whole)]
 SealedSet = Annotated[Place, Parameter(converter=parse_place, accepts_keys=False)]
 """A sealed data set, in a folder or at a URL."""
+OptionalSealedSet = Annotated[Place | None, Parameter(converter=parse_place, accepts_keys=False)]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Json = Annotated[
     bool, Parameter(name="--json", negative="", show_default=False, help="Print one JSON object on stdout.")

@@ -28,7 +28,7 @@ from cipherlens.data.sources.folder import count_unopened
 from cipherlens.data.sources.registry import Given, canonical_source
 from cipherlens.data.storage.base import Storage
 from cipherlens.data.storage.opening import open_storage
-from cipherlens.data.storage.url import Place, refuse_inside
+from cipherlens.data.storage.url import Place, as_place, is_url, refuse_inside
 from cipherlens.errors import DataError, UsageError
 from cipherlens.keys import Key
 
@@ -75,6 +75,8 @@ def seal(
     unopened: dict[str, int] = {}
     if (folder := find_listed_folder(source)) is not None:
         refuse_inside(storage.root, folder)
+    if isinstance(source, str) and is_url(source):
+        refuse_inside(storage.root, as_place(source.partition("?hold_out=")[0]))
     if (folder := find_image_folder(source)) is not None:
         unopened = count_unopened(folder)
     job = plan_job(source, cipher, key, options or SealOptions())

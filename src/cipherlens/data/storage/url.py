@@ -60,7 +60,7 @@ class Url:
     @property
     def system(self) -> Any:
         """The fsspec file system. Raises UsageError where its package is missing, or the scheme is unknown."""
-        return _open_system(self.scheme)
+        return _open_system(self.scheme, os.getpid())
 
 
 Place = Path | Url
@@ -124,7 +124,8 @@ def explain(url: Url) -> Iterator[None]:
 
 
 @lru_cache
-def _open_system(scheme: str) -> Any:
+def _open_system(scheme: str, process: int) -> Any:
+    # One for each process: a connection does not survive a fork, as DataLoader forks its workers.
     try:
         import fsspec
     except ImportError:

@@ -85,9 +85,8 @@ def join_processes() -> Processes:
 
 def leave_processes() -> None:
     """End what ``join_processes`` began, so that a launched command ends without a warning."""
-    from accelerate import PartialState
-
-    PartialState().destroy_process_group()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def check_batches(processes: Processes, images: int, batch_size: int, accumulate: int) -> None:
