@@ -25,22 +25,9 @@ class SynchronizedNorms(TorchFunctionMode):
     ) -> Any:
         """As torch defines it: stands in for ``func``."""
         given = dict(kwargs or {})
-        if func is F.batch_norm and _is_training(*args, **given):
+        if func is F.batch_norm:
             return _normalize(*args, **given)
         return func(*args, **given)
-
-
-def _is_training(
-    inputs: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    *rest: Any,
-    **others: Any,
-) -> bool:
-    return training
 
 
 def _normalize(
@@ -53,6 +40,9 @@ def _normalize(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
+    """In place of ``F.batch_norm``."""
+    if not training:
+        return F.batch_norm(inputs, running_mean, running_var, weight, bias, False, momentum, eps)
     channels = inputs.shape[1]
     weight = inputs.new_ones(channels, dtype=torch.float32) if weight is None else weight
     bias = inputs.new_zeros(channels, dtype=torch.float32) if bias is None else bias
