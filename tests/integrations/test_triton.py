@@ -13,7 +13,7 @@ from tests.integrations.conftest import KEY
 from tests.integrations.test_export import draw, load, run_onnx, torch
 
 
-@pytest.mark.parametrize("name", ["run", "run-locked"])
+@pytest.mark.parametrize("name", ["run", pytest.param("run-locked", marks=pytest.mark.full)])
 def test_the_files(name: str, runs: Path, tmp_path: Path, call: Any) -> None:
     KEY.save(tmp_path / "key")
     locked = name == "run-locked"

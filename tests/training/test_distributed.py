@@ -107,7 +107,13 @@ SETTINGS = ("--model", "preresnet20", "--batch-size", "40", "--lr", "0.002", "--
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param(TORCHRUN, id="torchrun"),
+        pytest.param(ACCELERATE, id="accelerate", marks=pytest.mark.full),
+    ],
+)
 def test_launched_run(launcher: list[str], sealed: Path, tmp_path: Path) -> None:
     """Both launchers: one run folder, one result, the figures of one process; the map is found once."""
     arguments = ("train", sealed / "data", "--epochs", "2", *SETTINGS)
@@ -144,7 +150,7 @@ def test_killed_and_continued_alone(sealed: Path, tmp_path: Path) -> None:
     assert read_losses(root / "two") == pytest.approx(read_losses(root / "one"), abs=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_error_ends_all(sealed: Path, tmp_path: Path) -> None:
     done = run_command(TORCHRUN, "train", sealed / "data", "--out", tmp_path / "run", "--batch-size", "1")
     assert done.returncode == 1
