@@ -14,7 +14,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.dev
 # One thread per test process: two processes with two threads each would wait for each other. A process whose tests
 # are done takes some of the other's.
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations 40
 
 # What takes minutes or heavy packages: kills and second writers at many moments, Ray, Lightning, transformers.
 full: $(VENV)/.full

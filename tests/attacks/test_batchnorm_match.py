@@ -184,6 +184,7 @@ def test_a_network_without_statistics_is_refused():
         BatchNormAttack(nn.BatchNorm2d(3, track_running_stats=False), UNIT)
 
 
+@pytest.mark.full
 def test_on_the_command_line(call, place, tmp_path):
     arguments = ("attack", "batchnorm-match", place / "a", "--budget", "20")
     public = ("--public", place / "run")

@@ -80,6 +80,7 @@ def test_pairs_teach_the_key(name: str) -> None:
     assert result.beats_guessing
 
 
+@pytest.mark.full
 def test_own_keys_teach_what_no_key_changes() -> None:
     """A block keeps its mean under a permutation of its values; of a shuffled picture no outline is left."""
     blocks = evaluate(shorten("itn", 60), make_target("shf", 200, block=2), 200)

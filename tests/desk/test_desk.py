@@ -87,7 +87,7 @@ def test_the_provider_answers_and_says_why_not(runs: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("scheme", "per_image"),
     [pytest.param(name, False, marks=[pytest.mark.full] * (name == "shf")) for name in SCHEMES]  # it takes long
-    + [("negpos", True), ("etc", True)],
+    + [("negpos", True), pytest.param("etc", True, marks=pytest.mark.full)],
 )
 def test_a_trial_of_every_scheme(scheme: str, per_image: bool) -> None:
     with opened(Setting("hill", 4, size=32)) as client:

@@ -66,7 +66,7 @@ def pictures(root: Path) -> Path:
         ("stream", [0.0, 0.0, 0.4]),
         ("decrypt", [0.0, 0.0, 0.4]),
         ("rotate", [0.0, 0.0, 0.4]),
-        ("train", [0.0, 0.4]),
+        pytest.param("train", [0.0, 0.4], marks=pytest.mark.full),
         pytest.param("audit", [0.0, 0.3], marks=pytest.mark.full),
     ],
 )

@@ -128,7 +128,7 @@ def test_launched_run(launcher: list[str], sealed: Path, tmp_path: Path) -> None
     assert read_losses(tmp_path / "two") == pytest.approx(read_losses(tmp_path / "one"), abs=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_killed_and_continued_alone(sealed: Path, tmp_path: Path) -> None:
     """A locked run of two processes, whose first process is killed, goes on in one process."""
     root = tmp_path
