@@ -10,6 +10,7 @@ import cipherlens
 from cipherlens.cli.configuration import FILE_NAME, FolderConfiguration
 from cipherlens.cli.console import describe_disk, messages, say, say_error, show_notes
 from cipherlens.cli.inputs import STDIN
+from cipherlens.cli.options.types import refuse_url
 from cipherlens.errors import CipherlensError, UsageError
 from cipherlens.memory import disable_malloc_trim
 
@@ -21,7 +22,7 @@ app = App(
     config=(Env("CIPHERLENS_"), FolderConfiguration(FILE_NAME)),
     help_format="markdown",
     # The names of environment variables follow a rule (docs/command-line.md), so help does not repeat them.
-    default_parameter=Parameter(show_env_var=False, negative_iterable=()),
+    default_parameter=Parameter(show_env_var=False, negative_iterable=(), validator=refuse_url),
     group_parameters=Group("Options", sort_key=0),
     suppress_keyboard_interrupt=False,  # we say how to go on
 )

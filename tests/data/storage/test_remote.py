@@ -341,3 +341,26 @@ def test_forked_workers_fetch_for_themselves(
     loader = DataLoader(split, batch_size=4, num_workers=2, multiprocessing_context="fork")
     found = np.concatenate([images.numpy() for images, _ in loader])
     assert (found == split.read_all()).all()
+
+
+def test_bucket_to_write_to_is_missing(bucket: Url, key: Key) -> None:
+    with pytest.raises(DataError, match=r"cannot be written.*bucket"):
+        seal("synthetic:tiny?n=4&test=2", "s3://there-is-no-such-bucket/set", CIPHER, key)
+
+
+def test_outputs_are_paths(
+    folder: Path, memory: Url, key: Key, call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A URL where a path is wanted is refused; it once became a folder called s3: with plain pictures in it."""
+    monkeypatch.chdir(tmp_path)
+    key.save(tmp_path / "a.key")
+    seal(folder, memory / "set", CIPHER, key)
+    here = {path.name for path in tmp_path.iterdir()}
+    for command in (
+        ("decrypt", memory / "set", "s3://bucket/plain", "--key", tmp_path / "a.key"),
+        ("train", memory / "set", "--out", "s3://bucket/run"),
+        ("keygen", "s3://bucket/a.key"),
+    ):
+        code, _, err = call(*command)
+        assert code == 2 and "is a URL, and this has to be a path" in err
+    assert {path.name for path in tmp_path.iterdir()} == here

@@ -1,11 +1,17 @@
 """Types of options, and the named groups in which help shows them."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Group, Parameter, Token
 
 from cipherlens.data.storage.url import Place, as_place
+from cipherlens.errors import UsageError
+
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/(?!/)", re.IGNORECASE)
+"""A URL as a path shows it: with one slash. A letter alone before the colon is a drive of Windows."""
 
 
 def parse_whole(_: object, tokens: Sequence[Token]) -> int:
@@ -19,6 +25,15 @@ def parse_whole(_: object, tokens: Sequence[Token]) -> int:
 def parse_place(_: object, tokens: Sequence[Token]) -> Place:
     """A path or a URL."""
     return as_place(tokens[0].value)
+
+
+def refuse_url(_: object, value: object) -> None:
+    """Raise UsageError for a URL where a path is wanted: it would become a folder of an odd name here."""
+    if isinstance(value, Path) and _URL.match(str(value)):
+        raise UsageError(
+            f"{value} is a URL, and this has to be a path of this machine",
+            hint="only sources and sealed data sets may lie in object storage",
+        )
 
 
 Whole = Annotated[int, Parameter(converter=parse_whole)]

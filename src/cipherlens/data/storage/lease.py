@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from cipherlens.data.output_lock import LOCK, describe_writer, name_writer
-from cipherlens.data.storage.url import Url, explain
+from cipherlens.data.storage.url import Url, explain, explain_writing
 from cipherlens.errors import CipherlensError
 
 RENEW_SECONDS = 15.0
@@ -32,7 +32,7 @@ def create(url: Url, content: bytes) -> None:
 
     Where a store knows no conditional writes, the object is looked for before.
     """
-    with explain(url):
+    with explain_writing(url):
         if url.system.exists(url.path):
             raise FileExistsError(str(url))
         url.system.pipe_file(url.path, content, mode="create")

@@ -14,7 +14,7 @@ from typing import BinaryIO
 from cipherlens.data.output_lock import LOCK
 from cipherlens.data.storage import cache
 from cipherlens.data.storage.lease import create, hold_lease
-from cipherlens.data.storage.url import Url, explain
+from cipherlens.data.storage.url import Url, explain, explain_writing
 from cipherlens.errors import CipherlensError, DataError
 
 _DIGITS = 8
@@ -65,7 +65,7 @@ class RemoteStorage:
 
     def write(self, name: str, content: bytes) -> None:
         """Replace an object at once."""
-        with explain(self.root / name):
+        with explain_writing(self.root / name):
             self.root.system.pipe_file(self._path(name), content)
 
     def write_early(self, name: str, *parts: bytes | memoryview) -> None:

@@ -123,6 +123,16 @@ def explain(url: Url) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def explain_writing(url: Url) -> Iterator[None]:
+    """As :func:`explain`; where the place itself is missing, as a bucket may be, that is a DataError."""
+    try:
+        with explain(url):
+            yield
+    except FileNotFoundError as error:
+        raise DataError(f"{url} cannot be written: {error}", hint="make the bucket, or check its name") from error
+
+
 @lru_cache
 def _open_system(scheme: str, process: int) -> Any:
     # One for each process: a connection does not survive a fork, as DataLoader forks its workers.
