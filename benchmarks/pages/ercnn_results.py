@@ -167,8 +167,9 @@ def _judge_read_first(results: Record, rows: list[Record]) -> str:
     accuracy = mean(run["last"] for name, run in results["runs"].items() if name.startswith("read-first"))
     recognised = mean(row["recognition"]["accuracy"] for row in rows)
     return (
-        f" Started from that map (*read first*), training reaches {accuracy:.1%} on encrypted images. Then the "
-        f"pictures' SSIM is {mean(row['ssim'] for row in rows):.3f}; the classifier recognises {recognised:.0%}."
+        " Started from what it finds in the training ciphertexts without photos, *read first* reaches "
+        f"{accuracy:.1%}. Then the pictures' SSIM is {mean(row['ssim'] for row in rows):.3f}; the classifier "
+        f"recognises {recognised:.0%}."
     )
 
 
