@@ -176,9 +176,10 @@ def test_second_writer(folder: Path, place: Url, key: Key, monkeypatch: pytest.M
     monkeypatch.setattr(lease, "_LOOK_SECONDS", 0.2)
     with (
         open_storage(place).hold(),
-        pytest.raises(CipherlensError, match=rf"being written by .*, process {os.getpid()}"),
+        pytest.raises(CipherlensError, match=rf"^{place} is being written by .*, process {os.getpid()}") as caught,
     ):
         seal(folder, place, CIPHER, key)
+    assert caught.value.exit_code == 1  # no damaged data
     monkeypatch.setattr(lease, "PATIENCE_SECONDS", 0.3)
     somebody = {"user": "u", "host": "another", "process": 1, "start": "then"}
     place.system.pipe_file((place / ".lock").path, json.dumps(somebody).encode())

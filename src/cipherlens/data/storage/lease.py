@@ -10,7 +10,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -42,7 +42,7 @@ def create(url: Url, content: bytes) -> None:
 def hold_lease(root: Url) -> Iterator[None]:
     """Hold the lease of a place. Raises CipherlensError, naming the holder, where a living process has it."""
     place, token = root / LOCK, secrets.token_hex(8)
-    _take(place, lambda: _describe(token, 0))
+    _take(place, _describe(token, 0))
     over = threading.Event()
     renewing = threading.Thread(target=_renew, args=(place, token, over), daemon=True)
     renewing.start()
@@ -65,23 +65,24 @@ def _read(place: Url) -> bytes:
     return content
 
 
-def _take(place: Url, describe: Callable[[], bytes]) -> None:
+def _take(place: Url, content: bytes) -> None:
     while True:
         try:
-            create(place, describe())
+            create(place, content)
             return
         except FileExistsError:
             pass
         with explain(place), suppress(FileNotFoundError):  # the holder has just ended
-            _wait_for_end(place)
-            place.system.rm_file(place.path)
+            found = _wait_for_end(place)
+            if _read(place) == found:  # and not another waiting writer's, which was faster
+                place.system.rm_file(place.path)
 
 
-def _wait_for_end(place: Url) -> None:
-    """Return where the holder is dead, as far as one can see. Raises CipherlensError where it lives."""
+def _wait_for_end(place: Url) -> bytes:
+    """The lease of a holder that is dead, as far as one can see. Raises CipherlensError where it lives."""
     found, deadline = _read(place), time.monotonic() + PATIENCE_SECONDS
     if _is_dead_here(found):
-        return
+        return found
     _notes.info("somebody has begun to write to %s; looking whether that goes on ...", place.parent)
     while time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
@@ -90,6 +91,7 @@ def _wait_for_end(place: Url) -> None:
                 f"{place.parent} is being written by {name_writer(found) or 'another process'}",
                 hint="wait until it is done, or choose another place",
             )
+    return found
 
 
 def _is_dead_here(content: bytes) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from cipherlens.errors import DataError, UsageError
+from cipherlens.errors import CipherlensError, DataError, UsageError
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _ACCOUNT_BEFORE_AT = ("abfs", "abfss")
@@ -110,7 +110,7 @@ def explain(url: Url) -> Iterator[None]:
     """Turn what a store's package raises into errors with a way out; a missing file stays FileNotFoundError."""
     try:
         yield
-    except (FileNotFoundError, FileExistsError, DataError, UsageError):
+    except (FileNotFoundError, FileExistsError, CipherlensError):
         raise
     except PermissionError as error:
         raise DataError(

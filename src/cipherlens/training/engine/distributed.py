@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ class Processes:
         """Whether this process writes and reports."""
         return self.index == 0
 
-    @cached_property
+    @property
     def on_this_machine(self) -> int:
         """How many of the processes run on this machine, as the launcher says."""
         return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1"))) if self.count > 1 else 1

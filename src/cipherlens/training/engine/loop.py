@@ -166,11 +166,11 @@ def train_epoch(
     loss_sum = torch.zeros((), dtype=_SUMS, device=forward.device)
     counts = torch.zeros(2, dtype=torch.int64, device=forward.device)
     forward.model.train()
-    replica = Replica(forward, forward.model, processes)
+    replica, divided = Replica(forward, forward.model, processes), config.accumulate * processes.count > 1
     lr, seen = config.peak_lr, 0
     for number, (images, labels) in enumerate(batches.iterate(shares)):
         step, part = divmod(number, config.accumulate)
-        whole = None if len(parts) == len(plan) and processes.count == 1 else batches.targets[plan[step]]
+        whole = batches.targets[plan[step]] if divided else None
         if part == 0:
             lr = get_learning_rate(config, before + step, steps)
             set_learning_rate(optimizer, lr)
