@@ -10,13 +10,10 @@ searched in what lies in the buckets and in Ray's files.
 
 import argparse
 import hashlib
-import os
-import subprocess
-import sys
-import time
-import uuid
 from pathlib import Path
 from unittest import mock
+
+from s3_server import open_bucket
 
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.sealed.reading import SealOptions
@@ -27,15 +24,6 @@ from cipherlens.records import write_record
 
 PORT = 5556
 CIPHER = create_cipher("hill", block=4)
-
-
-def start_s3() -> subprocess.Popen[bytes]:
-    code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{PORT}'])"
-    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    os.environ |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{PORT}", "AWS_DEFAULT_REGION": "us-east-1"}
-    os.environ |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
-    time.sleep(5)
-    return server
 
 
 def hash_all(place: Url) -> dict[str, str]:
@@ -102,18 +90,12 @@ def main() -> None:
     parser.add_argument("--cifar10", required=True)
     parser.add_argument("--out", type=Path, default=Path("results/ray-sealing.json"))
     options = parser.parse_args()
-    server = start_s3()
-    try:
-        name = f"b{uuid.uuid4().hex}"
-        bucket = Url(f"s3://{name}")
-        bucket.system.mkdir(name)
-        with (
-            mock.patch("cipherlens.data.sealed.job.draw_id", lambda: "0" * 32),
-            mock.patch("cipherlens.data.sealed.seal.tell_time", lambda: "2026-01-01T00:00:00Z"),
-        ):
-            results = measure(options.cifar10, bucket)
-    finally:
-        server.terminate()
+    with (
+        open_bucket(PORT) as bucket,
+        mock.patch("cipherlens.data.sealed.job.draw_id", lambda: "0" * 32),
+        mock.patch("cipherlens.data.sealed.seal.tell_time", lambda: "2026-01-01T00:00:00Z"),
+    ):
+        results = measure(options.cifar10, bucket)
     print(results)
     write_record(options.out, "python benchmarks/measure/ray_sealing.py --cifar10 CIFAR", results)
 

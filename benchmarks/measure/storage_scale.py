@@ -11,17 +11,15 @@ in a new process for sealing (one worker) and for reading all images in batches 
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-import uuid
 from pathlib import Path
 
 import numpy as np
+from s3_server import open_bucket
 
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.sealed.dataset import SealedDataset
@@ -99,38 +97,22 @@ def measure_memory(cifar: str, folder: Path) -> list[dict[str, float]]:
     return rows
 
 
-def start_s3(folder: Path) -> str:
-    """A bucket on a server of this machine that holds the photos; its address and rights are in the environment."""
-    from cipherlens.data.storage.url import Url
-
-    code = "from moto.server import main; main(['-H', '127.0.0.1', '-p', '5555'])"
-    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    os.environ |= {"AWS_ENDPOINT_URL": "http://127.0.0.1:5555", "AWS_DEFAULT_REGION": "us-east-1"}
-    os.environ |= {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "PROCESS_TO_END": str(server.pid)}
-    time.sleep(5)
-    name = f"b{uuid.uuid4().hex}"
-    url = Url(f"s3://{name}")
-    url.system.mkdir(name)
-    url.system.put(str(folder), f"{name}/photos", recursive=True)
-    return str(url)
-
-
 def measure_speed(folder: Path, repeats: int) -> dict[str, list[float]]:
     photos = folder / f"photos-{SPEED_COUNT}"
-    bucket = start_s3(photos)
-    places = {"path": (str(photos), str(folder)), "file": (photos.as_uri(), folder.as_uri()), "s3": None}
-    places["s3"] = (f"{bucket}/photos", bucket)
+    places = {"path": (str(photos), str(folder)), "file": (photos.as_uri(), folder.as_uri())}
     seconds: dict[str, list[float]] = {name: [] for name in places}
     for number in range(repeats):
         for name, (source, out) in places.items():
-            if name == "s3" and number:
-                continue  # the server of the tests takes a minute, most of which is its own
-            target = f"{out}/{name}-{number}"
-            report = seal(source, target, CIPHER, Key.generate(), SealOptions(hold_out=0, workers=2))
-            seconds[name].append(report.seconds)
-            print(name, report.seconds, flush=True)
-    os.kill(int(os.environ["PROCESS_TO_END"]), 15)
+            seconds[name].append(time_sealing(source, f"{out}/{name}-{number}"))
+    with open_bucket(5555) as bucket:  # once: the server of the tests takes a minute, most of which is its own
+        bucket.system.put(str(photos), f"{bucket.path}/photos", recursive=True)
+        seconds["s3"] = [time_sealing(str(bucket / "photos"), str(bucket / "set"))]
+    print(seconds, flush=True)
     return seconds
+
+
+def time_sealing(source: str, out: str) -> float:
+    return seal(source, out, CIPHER, Key.generate(), SealOptions(hold_out=0, workers=2)).seconds
 
 
 def main() -> None:
