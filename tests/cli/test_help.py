@@ -42,7 +42,7 @@ def test_a_command_imports_no_other():
         "print(*(name for name in sys.modules if name.startswith('cipherlens.cli.commands.')), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stderr.split() == ["cipherlens.cli.commands.client"]
+    assert done.stderr.split() == ["cipherlens.cli.commands.owner", "cipherlens.cli.commands.owner.client"]
 
 
 def is_group(annotation):

@@ -59,7 +59,7 @@ class CliTarget(Target):
 
     def _check_sealed(self, out: Path) -> None:
         """What was sealed can be read again, with the key."""
-        from cipherlens.cli.commands.inspect import describe
+        from cipherlens.cli.commands.owner.inspect import describe
         from cipherlens.data.sealed.dataset import SealedDataset
 
         dataset = SealedDataset.open(out, self.key)

@@ -81,7 +81,7 @@ class KeyTarget(Target):
         return {"key": changed.encode("utf-8", "surrogatepass")}, note
 
     def use(self, case: Case, root: Path) -> None:
-        from cipherlens.cli.commands.inspect import describe
+        from cipherlens.cli.commands.owner.inspect import describe
         from cipherlens.errors import DataError
         from cipherlens.keys import Key
         from cipherlens.keys.keyfile import read_fields

@@ -54,7 +54,7 @@ class MapTarget(Target):
 
     def use(self, case: Case, root: Path) -> None:
         from cipherlens.ciphers.estimated_inverse import EstimatedInverse
-        from cipherlens.cli.commands.inspect import describe
+        from cipherlens.cli.commands.owner.inspect import describe
         from cipherlens.errors import DataError
 
         path = root / NAME

@@ -90,7 +90,7 @@ class RunTarget(Target):
 
     def use(self, case: Case, root: Path) -> None:
         from cipherlens.auditing.accuracy import read_accuracy
-        from cipherlens.cli.commands.inspect import describe
+        from cipherlens.cli.commands.owner.inspect import describe
         from cipherlens.training.run.record import read_record
 
         refused = [

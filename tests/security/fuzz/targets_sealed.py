@@ -43,7 +43,7 @@ class ManifestTarget(SealedTarget):
         return Case(tree, f"{name}: {note} {facts}", facts, outside=whole)
 
     def use(self, case: Case, root: Path) -> None:
-        from cipherlens.cli.commands.inspect import describe
+        from cipherlens.cli.commands.owner.inspect import describe
 
         dataset = self.open(case, root)
         describe(root)

@@ -52,7 +52,7 @@ class SourceTarget(Target):
     def _seal(self, spec: str, root: Path) -> None:
         """What can be sealed can be opened again, with the key."""
         from cipherlens.ciphers import create_cipher
-        from cipherlens.cli.commands.inspect import describe
+        from cipherlens.cli.commands.owner.inspect import describe
         from cipherlens.data.images import Preprocess
         from cipherlens.data.sealed.dataset import SealedDataset
         from cipherlens.data.sealed.reading import SealOptions

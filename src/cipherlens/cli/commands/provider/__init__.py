@@ -1,0 +1,1 @@
+"""Commands of a provider: training, locked models, exports, the service."""

@@ -1,0 +1,1 @@
+"""Commands of whoever studies schemes: attacks, published experiments, the demo."""
