@@ -87,7 +87,7 @@ def plan_job(source: Given, cipher: Cipher, key: Key, options: SealOptions) -> J
     )
     _check_readable(spec)
     tasks = [
-        ShardTask(f"{split}-{number:05d}.safetensors", split, tuple(part.tolist()))
+        ShardTask(f"{split}-{number:05d}.safetensors", split, part)
         for split, indices in chosen.items()
         for number, part in enumerate(_cut(indices, spec.shard_images))
     ]

@@ -31,11 +31,11 @@ from cipherlens.keys import Key
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One shard to make."""
+    """One shard to make, of the images at ``indices`` (N,) of a split."""
 
     file: str
     split: str
-    indices: tuple[int, ...]
+    indices: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class ShardMaker:
 
     def make(self, task: ShardTask, bound: BoundCipher, source: Source) -> Made:
         """Decode, encrypt and write one shard."""
-        read = read_images(source, task.split, task.indices, self.spec, self.options)
+        read = read_images(source, task.split, task.indices.tolist(), self.spec, self.options)
         labels = np.array(read.labels, np.int64)
         check_labels(labels, self.spec.classes, self.spec.masked, task.split)
         plain = np.stack(read.images) if read.images else np.empty((0, *self.spec.plain_shape), np.uint8)

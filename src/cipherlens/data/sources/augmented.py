@@ -32,7 +32,7 @@ class AugmentedSource:
         self.splits = {**source.splits, TRAIN: self._count * (1 + copies)}
 
     @property
-    def files(self) -> tuple[FileFacts, ...]:
+    def files(self) -> Sequence[FileFacts]:
         """The files of the source."""
         return self._source.files
 

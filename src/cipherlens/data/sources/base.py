@@ -30,7 +30,7 @@ class Source(Protocol):
         """Whether images have masks, one class per pixel; ``IGNORED`` pixels are not used."""
 
     @property
-    def files(self) -> tuple[FileFacts, ...]:
+    def files(self) -> Sequence[FileFacts]:
         """Every file that is read, sorted: path relative to the source, size in bytes, time of change in ns.
 
         A resumed job detects with them that its source has changed. Empty for generated images.

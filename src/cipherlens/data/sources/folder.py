@@ -4,9 +4,8 @@ import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from cipherlens.data.extras import list_installed
 from cipherlens.data.images import Item
 from cipherlens.data.sources.base import ALL
 from cipherlens.data.sources.checks import FileFacts, check_class_names, printable
+from cipherlens.data.sources.listing import Found, ListedFiles, Listing
 from cipherlens.errors import DataError
 
 IMAGE_SUFFIXES = list_installed() | {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
@@ -23,29 +23,6 @@ _CLUTTER = frozenset({"thumbs.db", "desktop.ini"})
 """Files of Windows that are no user's, in lower case."""
 SPLIT_NAMES = ("train", "val", "valid", "validation", "test")
 """Names of folders, or prefixes of file names, that are splits."""
-
-
-class _Found(NamedTuple):
-    name: str  # below the source's folder
-    size: int
-    changed_ns: int
-
-
-class _Listed(NamedTuple):
-    """The images of a split, in an order of their own. There may be millions, so most of it is arrays."""
-
-    names: list[str]
-    labels: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    changed_ns: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, parts: Sequence[tuple[int, list[_Found]]]) -> "_Listed":
-        """From the images of each label."""
-        found = [one for _, part in parts for one in part]
-        labels = np.repeat([label for label, _ in parts], [len(part) for _, part in parts]).astype(np.int64)
-        sizes, times = (np.array([one[place] for one in found], np.int64) for place in (1, 2))
-        return cls([one.name for one in found], labels, sizes, times)
 
 
 class FolderSource:
@@ -60,45 +37,37 @@ class FolderSource:
     def __init__(self, root: Path) -> None:
         self._root = root = root.absolute()
         try:
-            split_roots = {d.name: d for d in _folders(root) if d.name in SPLIT_NAMES} or {ALL: root}
-            names = {folder.name for part in split_roots.values() for folder in _folders(part)}
-            self.classes = tuple(sorted(names))
-            self._files = {split: self._list(part) for split, part in split_roots.items()}
+            self._parts, self.classes = _arrange(root)
+            self._files = {split: self._list(part) for split, part in self._parts.items()}
         except OSError as error:
             raise DataError(f"cannot list {root}: {error}", hint="make all its folders readable") from None
         check_class_names(self.classes)
-        self.splits = {split: len(files.names) for split, files in self._files.items() if files.names}
+        self.splits = {split: len(files) for split, files in self._files.items() if len(files)}
         if not self.splits:
             raise DataError(f"{root} holds no images", hint=f"images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
 
-    def _list(self, part: Path) -> _Listed:
+    def _list(self, part: Path) -> Listing:
         if not self.classes:
-            return _Listed.of([(-1, _images(self._root, part))])
-        return _Listed.of(
-            [
-                (label, _images(self._root, part / name, deep=True))
-                for label, name in enumerate(self.classes)
-                if (part / name).is_dir()
-            ]
+            return Listing([(-1, _images(self._root, part))])
+        return Listing(
+            (label, _images(self._root, part / name, deep=True))
+            for label, name in enumerate(self.classes)
+            if (part / name).is_dir()
         )
 
     @property
-    def files(self) -> tuple[FileFacts, ...]:
+    def files(self) -> Sequence[FileFacts]:
         """The images: path relative to the folder, size in bytes, time of change in ns."""
-        return tuple(
-            sorted(
-                (printable(name), size, changed_ns)
-                for found in self._files.values()
-                for name, size, changed_ns in zip(
-                    found.names, found.sizes.tolist(), found.changed_ns.tolist(), strict=True
-                )
-            )
-        )
+        return ListedFiles(self._files.values())
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The files at these positions."""
         found = self._files[split]
-        return [Item(printable(found.names[i]), int(found.labels[i]), self._root / found.names[i]) for i in indices]
+        names = [found.name(int(i)) for i in indices]
+        return [
+            Item(printable(name), int(found.labels[i]), self._root / name)
+            for name, i in zip(names, indices, strict=True)
+        ]
 
     def read_labels(self, split: str) -> NDArray[np.int64]:
         """The labels of the files of a split."""
@@ -114,7 +83,7 @@ class PhotoSource:
     def __init__(self, path: Path) -> None:
         facts = path.stat()
         self._item = Item(printable(path.name), -1, path)
-        self.files: tuple[FileFacts, ...] = ((self._item.name, facts.st_size, facts.st_mtime_ns),)
+        self.files: Sequence[FileFacts] = ((self._item.name, facts.st_size, facts.st_mtime_ns),)
         self.splits = {ALL: 1}
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
@@ -131,13 +100,18 @@ def count_unopened(root: Path) -> dict[str, int]:
 
     Hidden files and folders do not count. Raises DataError for a folder that cannot be listed.
     """
-    opened = {name for name, _, _ in FolderSource(root).files}
     found: Counter[str] = Counter()
     try:
+        parts, classes = _arrange(root)
+        start = len(f"{root}/".replace("//", "/"))
         for entry in _walk(root, deep=True):
-            parts = Path(entry.path).relative_to(root).parts
-            hidden = any(part.startswith(".") for part in parts) or entry.name.lower() in _CLUTTER
-            if hidden or entry.is_dir(follow_symlinks=False) or printable(str(Path(*parts))) in opened:
+            path = Path(entry.path[start:]).parts
+            hidden = any(part.startswith(".") for part in path) or entry.name.lower() in _CLUTTER
+            if (
+                hidden
+                or entry.is_dir(follow_symlinks=False)
+                or (_is_placed(path, parts, classes) and _look_at(entry, start))
+            ):
                 continue
             link = entry.is_symlink() and not entry.is_file()  # to a folder, or broken
             found["(links)" if link else Path(entry.name).suffix.lower() or "without a suffix"] += 1
@@ -146,11 +120,27 @@ def count_unopened(root: Path) -> dict[str, int]:
     return dict(found.most_common())
 
 
+def _arrange(root: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The folders of the splits, and the names of the classes."""
+    parts = {d.name: d for d in _folders(root) if d.name in SPLIT_NAMES} or {ALL: root}
+    return parts, tuple(sorted({folder.name for part in parts.values() for folder in _folders(part)}))
+
+
+def _is_placed(path: Sequence[str], parts: Mapping[str, Path], classes: Sequence[str]) -> bool:
+    """Whether an image at this path below the root is one of the source: in a class, or directly in a split."""
+    depth = len(path) - 1
+    if ALL not in parts:
+        if path[0] not in parts:
+            return False
+        depth -= 1
+    return depth > 0 if classes else depth == 0
+
+
 def _folders(root: Path) -> list[Path]:
     return sorted(d for d in root.iterdir() if d.is_dir())
 
 
-def _images(root: Path, folder: Path, deep: bool = False) -> list[_Found]:
+def _images(root: Path, folder: Path, deep: bool = False) -> list[Found]:
     start = len(f"{root}/".replace("//", "/"))  # of the entries' paths
     found = (found for entry in _walk(folder, deep) if (found := _look_at(entry, start)))
     # The order of paths: folder by folder.
@@ -168,7 +158,7 @@ def _walk(folder: Path, deep: bool) -> Iterator[os.DirEntry[str]]:
                 yield entry
 
 
-def _look_at(entry: os.DirEntry[str], start: int) -> _Found | None:
+def _look_at(entry: os.DirEntry[str], start: int) -> Found | None:
     """The image at an entry, its path from ``start`` on; None for any other file, and for a broken link."""
     if Path(entry.name).suffix.lower() not in IMAGE_SUFFIXES:
         return None
@@ -180,4 +170,4 @@ def _look_at(entry: os.DirEntry[str], start: int) -> _Found | None:
         raise
     if not stat.S_ISREG(facts.st_mode):
         return None
-    return _Found(entry.path[start:], facts.st_size, facts.st_mtime_ns)
+    return Found(entry.path[start:], facts.st_size, facts.st_mtime_ns)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
-from typing import Any, NamedTuple
+from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from cipherlens.data.images import Item
 from cipherlens.data.sources.base import ALL
 from cipherlens.data.sources.checks import FileFacts, check_class_names, printable
 from cipherlens.data.sources.folder import IMAGE_SUFFIXES, SPLIT_NAMES
+from cipherlens.data.sources.listing import Found, ListedFiles, Listing
 from cipherlens.data.storage.url import Url, explain
 from cipherlens.errors import DataError
 
@@ -30,15 +32,6 @@ _VERSIONS = (
 """What stores call the word that changes with an object's content, the most certain first."""
 
 
-class StoredObject(NamedTuple):
-    """One object: its path below the source, its size in bytes, a number that changes with its content."""
-
-    parts: tuple[str, ...]
-    url: Url
-    size: int
-    version: int
-
-
 class ObjectSource:
     """``URL/[SPLIT/]CLASS/*.jpg``, or images directly below the URL, without labels: as an image folder.
 
@@ -49,58 +42,63 @@ class ObjectSource:
     masked = False
 
     def __init__(self, root: Url) -> None:
-        found = [file for file in list_objects(root) if file.url.suffix.lower() in IMAGE_SUFFIXES]
-        splits = [name for name in SPLIT_NAMES if any(len(f.parts) > 1 and f.parts[0] == name for f in found)]
-        below = {name: [f for f in found if f.parts[0] == name] for name in splits} or {ALL: found}
+        self._root = root
+        found = [one for one in list_objects(root) if PurePosixPath(one.name).suffix.lower() in IMAGE_SUFFIXES]
+        splits = [name for name in SPLIT_NAMES if any(one.name.startswith(f"{name}/") for one in found)]
         depth = 1 if splits else 0
-        names = {f.parts[depth] for part in below.values() for f in part if len(f.parts) > depth + 1}
-        self.classes = tuple(sorted(names))
+        below = {name: [one for one in found if one.name.startswith(f"{name}/")] for name in splits} or {ALL: found}
+        names = {_find_class(one, depth) for part in below.values() for one in part} - {None}
+        self.classes = tuple(sorted(name for name in names if name is not None))
         check_class_names(self.classes)
-        # Where there are classes, an image outside of them is none of the source's, as in a folder.
-        self._objects = {
-            name: sorted(
-                (self._find_label(f, depth), f) for f in part if (len(f.parts) > depth + 1) == bool(self.classes)
-            )
-            for name, part in below.items()
-        }
-        self.splits = {name: len(part) for name, part in self._objects.items() if part}
+        self._objects = {name: Listing(self._group(part, depth)) for name, part in below.items()}
+        self.splits = {name: len(part) for name, part in self._objects.items() if len(part)}
         if not self.splits:
             raise DataError(f"{root} holds no images", hint=f"images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
 
-    def _find_label(self, found: StoredObject, depth: int) -> int:
-        return self.classes.index(found.parts[depth]) if self.classes else -1
+    def _group(self, part: Sequence[Found], depth: int) -> list[tuple[int, list[Found]]]:
+        """The images of each label, in the order of an image folder; without those outside of all classes."""
+        labels: dict[str | None, int] = {name: label for label, name in enumerate(self.classes)} or {None: -1}
+        groups: dict[int, list[Found]] = {label: [] for label in labels.values()}
+        for one in sorted(part, key=lambda one: one.name.replace("/", "\0")):
+            if (name := _find_class(one, depth)) in labels:
+                groups[labels[name]].append(one)
+        return list(groups.items())
 
     @property
-    def files(self) -> tuple[FileFacts, ...]:
+    def files(self) -> Sequence[FileFacts]:
         """The images: path below the URL, size in bytes, and a number that changes with the content."""
-        every = (found for part in self._objects.values() for _, found in part)
-        return tuple(sorted((_name(found), found.size, found.version) for found in every))
+        return ListedFiles(self._objects.values())
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The objects at these positions, read side by side."""
-        chosen = [self._objects[split][int(i)] for i in indices]
-        for _, found in chosen:
-            if found.size > MAX_FILE_BYTES:
-                raise DataError(f"{_name(found)} has more than {MAX_FILE_BYTES:,} bytes", hint="leave it out")
-        loaded = _load_all([found.url for _, found in chosen])
-        return [Item(_name(found), label, loaded[found.url]) for label, found in chosen]
+        found = self._objects[split]
+        names = [found.name(int(i)) for i in indices]
+        for name, i in zip(names, indices, strict=True):
+            if found.sizes[i] > MAX_FILE_BYTES:
+                raise DataError(f"{printable(name)} has more than {MAX_FILE_BYTES:,} bytes", hint="leave it out")
+        loaded = _load_all([self._root / name for name in names])
+        return [
+            Item(printable(name), int(found.labels[i]), loaded[self._root / name])
+            for name, i in zip(names, indices, strict=True)
+        ]
 
     def read_labels(self, split: str) -> NDArray[np.int64]:
         """The labels of the images of a split."""
-        return np.array([label for label, _ in self._objects[split]], np.int64)
+        return self._objects[split].labels
 
 
-def list_objects(root: Url) -> list[StoredObject]:
+def _find_class(one: Found, depth: int) -> str | None:
+    """The folder, so deep, in which an object is; None where it is in none."""
+    folders = one.name.split("/")[:-1]
+    return folders[depth] if len(folders) > depth else None
+
+
+def list_objects(root: Url) -> list[Found]:
     """All objects below a URL. Raises DataError where it cannot be listed."""
     with explain(root):
         found: dict[str, dict[str, Any]] = root.system.find(root.path, detail=True)
     start = len(root.path.rstrip("/")) + 1
-    return [
-        StoredObject(
-            tuple(path[start:].split("/")), root / path[start:], int(facts["size"] or 0), _read_version(facts)
-        )
-        for path, facts in found.items()
-    ]
+    return [Found(path[start:], int(facts["size"] or 0), _read_version(facts)) for path, facts in found.items()]
 
 
 def describe_object(url: Url) -> FileFacts:
@@ -135,7 +133,3 @@ def _read_version(facts: dict[str, Any]) -> int:
     word = next((facts[name] for name in _VERSIONS if facts.get(name)), "")
     text = word.isoformat() if isinstance(word, datetime) else str(word)
     return int.from_bytes(sha256(text.encode()).digest()[:7], "big") if text else 0
-
-
-def _name(found: StoredObject) -> str:
-    return printable("/".join(found.parts))

@@ -78,7 +78,8 @@ def _open_path(path: Path) -> Source:
 def _open_url(url: Url) -> Source:
     if url.suffix == ".parquet":
         return ParquetSource((url,))
-    files = tuple(file.url for file in list_objects(url) if file.url.suffix == ".parquet" and len(file.parts) == 1)
+    names = (file.name for file in list_objects(url))
+    files = tuple(url / name for name in names if name.endswith(".parquet") and "/" not in name)
     return ParquetSource(files) if files else ObjectSource(url)
 
 

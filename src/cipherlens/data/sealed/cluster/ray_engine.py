@@ -10,6 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import cipherlens.errors
 from cipherlens.data.sealed.cluster.broker import ask_for_key, handing_out
 from cipherlens.data.sealed.manifest import Shard
@@ -37,7 +39,10 @@ def make_shards_on_ray(
         return
     with _connect(address) as ray, handing_out(key) as broker:
         count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        rows = [{"task": json.dumps(asdict(task))} for task in tasks]
+        rows = [
+            {"task": json.dumps({"file": task.file, "split": task.split, "indices": task.indices.tolist()})}
+            for task in tasks
+        ]
         blocks = -(-len(tasks) // _TASKS_PER_BLOCK)
         made = ray.data.from_items(rows, override_num_blocks=blocks).map(
             _Worker,
@@ -106,7 +111,7 @@ class _Worker:
         if self._failure is not None:
             return {"made": json.dumps(self._failure)}
         facts = json.loads(row["task"])
-        task = ShardTask(facts["file"], facts["split"], tuple(facts["indices"]))
+        task = ShardTask(facts["file"], facts["split"], np.array(facts["indices"], np.int64))
         try:
             made = self._maker.make(task, self._bound, self._source)
         except CipherlensError as error:
