@@ -1,7 +1,11 @@
 """Shared fixtures: small image folders and keys."""
 
 import json
+import multiprocessing.forkserver
+import os
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,15 @@ import pytest
 from PIL import Image
 
 from cipherlens.cli.main import execute
+from cipherlens.data.sealed.workers import MEASURES
 from cipherlens.keys import Key
+
+
+def pytest_configure() -> None:
+    """The workers of all pools of a test process come from one that has imported what takes seconds."""
+    if sys.platform == "linux" and os.environ.get("PYTEST_XDIST_WORKER") and all(map(find_spec, ("torch", "timm"))):
+        multiprocessing.set_forkserver_preload([*MEASURES, "timm", "accelerate"])
+        multiprocessing.forkserver.ensure_running()
 
 
 def smooth_images(count: int, size: int = 16, seed: int = 0) -> np.ndarray:

@@ -2,16 +2,26 @@
 
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.context import BaseContext
+from tempfile import gettempdir
 from typing import Any
 
 from cipherlens.errors import CipherlensError
 from cipherlens.memory import disable_malloc_trim
+
+MEASURES = ("torch", "torchmetrics.functional.image")
+"""Packages that take seconds to import, and that whoever scores pictures uses."""
+_LONGEST_PLACE = 64
+"""Bytes of the folder for temporary files, so that a socket's name below it has less than the system's 108."""
+_HEAVY = ("torch", "torchvision", "timm", "accelerate")
+"""Others of this kind."""
 
 
 def run_in_processes(
@@ -21,16 +31,20 @@ def run_in_processes(
     initializer: Callable[..., None],
     arguments: tuple[Any, ...],
     seconds: float | None = None,
+    preload: Sequence[str] = (),
 ) -> Iterator[Any]:
     """Yield results as tasks finish. The first error, or an interrupt, stops the workers at once.
 
-    After ``seconds`` the workers are stopped too, and unfinished tasks give no result. Workers are spawned, not
-    forked, because torch may be loaded. Raises CipherlensError if a worker is killed.
+    After ``seconds`` the workers are stopped too, and unfinished tasks give no result. Workers are never forked
+    from this process, because torch may be at work in it. ``preload`` names modules that they need. Raises
+    CipherlensError if a worker is killed.
     """
     before = set(active_children())
     with (
         _one_thread_each(),
-        ProcessPoolExecutor(workers, get_context("spawn"), _start, (initializer, *arguments)) as pool,
+        ProcessPoolExecutor(
+            workers, _choose_context(preload), _start, (dict(os.environ), initializer, *arguments)
+        ) as pool,
     ):
         futures: list[Future[Any]] = []
         try:
@@ -48,6 +62,19 @@ def run_in_processes(
                 for child in set(active_children()) - before:
                     child.terminate()
             pool.shutdown(cancel_futures=True)
+
+
+def _choose_context(preload: Sequence[str]) -> BaseContext:
+    """On Linux workers are forked from a process that has only imported; elsewhere each imports for itself.
+
+    That process holds no key, and is found by a path that must be short. It imports ``preload`` and what is heavy and already imported here. It is started
+    once, so that it knows nothing of what later calls need.
+    """
+    if sys.platform != "linux" or len(os.fsencode(gettempdir())) > _LONGEST_PLACE:
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([*preload, *(name for name in _HEAVY if name in sys.modules)])
+    return context
 
 
 @contextmanager
@@ -89,7 +116,9 @@ def _one_thread_each() -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
 
-def _start(initializer: Callable[..., None], *arguments: Any) -> None:
+def _start(environment: dict[str, str], initializer: Callable[..., None], *arguments: Any) -> None:
+    os.environ.clear()  # that of the process from which this one was forked may be older
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle
     disable_malloc_trim()
     _watch_parent()
