@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # How long `make fuzz` runs.
 MINUTES ?= 10
 
-.PHONY: demo test quick light full fuzz check lint types smoke wheel docs notebooks pages advisories lock lowest clean
+.PHONY: ready demo test quick light full fuzz check lint types smoke wheel docs notebooks pages advisories lock lowest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/cipherlens demo
@@ -40,6 +40,9 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+
+# What CI needs, installed one after the other.
+ready: $(VENV)/.dev $(VENV)/.docs $(VENV)/.release
 
 # The demo's whole path on a handful of images: says whether it runs, not how well.
 smoke: $(VENV)/.demo

@@ -29,7 +29,7 @@ from tests.security.processes import (
     remove,
 )
 
-COMMANDS = ("encrypt", "decrypt", "rotate", "train", pytest.param("audit", marks=pytest.mark.full))
+COMMANDS = ("encrypt", "decrypt", "rotate", *(pytest.param(n, marks=pytest.mark.full) for n in ("train", "audit")))
 POINTS = 20
 
 __all__ = ["end_processes"]  # a fixture for every test here
