@@ -151,6 +151,8 @@ def test_shown_where_ciphers_are_chosen(call: Any, folder: Path, tmp_path: Path)
 
 
 def test_without_torch() -> None:
-    code = "import sys, cipherlens.ciphers.broken, cipherlens.cli.commands.owner.client;"
+    code = (
+        "import sys, cipherlens.ciphers.broken, cipherlens.cli.commands.owner.client;"
         "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
