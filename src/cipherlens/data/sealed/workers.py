@@ -67,8 +67,8 @@ def run_in_processes(
 def _choose_context(preload: Sequence[str]) -> BaseContext:
     """On Linux workers are forked from a process that has only imported; elsewhere each imports for itself.
 
-    That process holds no key, and is found by a path that must be short. It imports ``preload`` and what is heavy and already imported here. It is started
-    once, so that it knows nothing of what later calls need.
+    That process holds no key, and is found by a path that must be short. It imports ``preload``, and what is heavy
+    and already imported here. It is started once, so that it knows nothing of what later calls need.
     """
     if sys.platform != "linux" or len(os.fsencode(gettempdir())) > _LONGEST_PLACE:
         return get_context("spawn")
