@@ -11,7 +11,8 @@ import argparse
 import statistics
 from pathlib import Path
 
-from cipherlens.attacks import ATTACKS
+from cipherlens.attacks.covariance.attack import CovarianceAttack
+from cipherlens.attacks.covariance.measured import ORIGINS
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.sources.base import Source, pick_evenly
 from cipherlens.data.sources.registry import open_source
@@ -93,9 +94,11 @@ def main() -> None:
 def attack(cipher, plain, ct, public, seed: int, options: argparse.Namespace) -> dict[str, float | str]:
     """Scores of one run on all images, or the mean over runs on each image alone."""
     groups = [slice(number, number + 1) for number in range(len(plain))] if options.alone else [slice(None)]
+    blind = CovarianceAttack()
+    blind.origins = [origin for origin in ORIGINS if origin not in options.source.lower()]
     found = [
         evaluate(
-            ATTACKS["covariance"],
+            blind,
             Target(cipher, plain[group], ct[group], public, ""),
             len(plain[group]),
             seed,

@@ -11,7 +11,8 @@ pytest.importorskip("torch")
 
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import View, to_unit
-from cipherlens.attacks.covariance.attack import _search_until_agreed, attack_covariance
+from cipherlens.attacks.covariance.attack import attack_covariance
+from cipherlens.attacks.covariance.candidates import search_until_agreed
 from cipherlens.attacks.covariance.permutation_fit import _invert, _order_channels, _stack, project_to_permutation
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.signed_swaps import price_signed, sign, swap_signed
@@ -210,7 +211,7 @@ def test_a_search_begins_anew_until_two_starts_agree():
         return iter([SimpleNamespace(objective=objective) for objective in objectives])
 
     def count(*objectives, all_of_them=False):
-        return len(_search_until_agreed(results(*objectives), all_of_them))
+        return len(search_until_agreed(results(*objectives), all_of_them))
 
     assert count(3.0) == 1
     assert count(3.0, 3.001, 1.0) == 2

@@ -9,8 +9,9 @@ from scipy.ndimage import gaussian_filter
 from cipherlens.attacks.base import View
 from cipherlens.attacks.covariance import attack as attack_module
 from cipherlens.attacks.covariance.attack import attack_covariance
-from cipherlens.attacks.covariance.candidates import FORMS, PARAMETRIC, PHOTOS, are_alike, choose
+from cipherlens.attacks.covariance.candidates import FORMS, PARAMETRIC, PHOTOS, are_alike, choose, list_priors
 from cipherlens.attacks.covariance.forms import pool, vary
+from cipherlens.attacks.covariance.measured import ORIGINS
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.search import Recovery, compare, recover
 from cipherlens.attacks.covariance.statistics import block_statistics
@@ -94,8 +95,10 @@ def test_the_sparsest_result_wins_and_small_photos_are_taken_as_they_are(photos,
 def test_the_attack_says_which_prior_it_believed(photos, ct, monkeypatch):
     cipher = create_cipher("hill", block=BLOCK)
     _, alike = attack_covariance(View(cipher, ct, photos))
-    _, blind = attack_covariance(View(cipher, ct, None))
+    _, blind = attack_covariance(View(cipher, ct, None), origins=())
     assert (alike["prior"], blind["prior"]) == (PHOTOS, PARAMETRIC)
+    _, blind = attack_covariance(View(cipher, ct, None))
+    assert blind["prior"] in list_priors(ORIGINS, BLOCK, 3, False)
     inverse, others = attack_covariance(View(cipher, ct, coarsen(photos)))
     assert others["prior"] != PHOTOS and others["searches"] == 3
     monkeypatch.setattr(attack_module, "are_alike", lambda *_: True)

@@ -1,13 +1,22 @@
 """The covariance attack on schemes that apply one map to all blocks, with the public facts of each scheme."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import DeclaredAttack, Found, Images, View
-from cipherlens.attacks.covariance.candidates import PARAMETRIC, PHOTOS, are_alike, choose
+from cipherlens.attacks.covariance.candidates import (
+    PARAMETRIC,
+    PHOTOS,
+    are_alike,
+    choose,
+    choose_measured,
+    list_priors,
+    search_until_agreed,
+)
+from cipherlens.attacks.covariance.measured import ORIGINS
 from cipherlens.attacks.covariance.permutation_fit import project_to_permutation
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.refinement import refine
@@ -28,36 +37,49 @@ _STARTS, _LARGEST_BLOCK = 6, 8
 """Search starts worth their time with photos as prior; one for larger blocks takes a minute. Set by hand."""
 _REACH = 0.65
 """What the parametric prior must reach on plain photos: less than on both origins of results/covariance-*."""
-_SAME = 0.01
-"""Objectives that differ by less count as the same minimum; the steps of a search end near one, not in it."""
+_MEASURED_STARTS = 3
+"""Most search starts with a measured prior, which the first of them may miss. Set by hand."""
 
 
-def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
-    """Fit a map that gives the ciphertexts the statistics of the public images, or parametric ones without any."""
+def attack_covariance(view: View, origins: Sequence[str] = ORIGINS) -> tuple[EstimatedInverse, dict[str, Any]]:
+    """Fit a map that gives the ciphertexts the statistics of the public images.
+
+    Without any, the statistics are parametric ones, or those of photos of ``origins``.
+    """
     structure, joint = view.structure, not view.structure.per_channel
     inverts, halves = structure.inverts, structure.halves
     rearranges = structure.kind is Kind.REARRANGEMENT
     ct = split_halves(view.ciphertexts) if halves else view.ciphertexts
     prior = _find_prior(view, view.block, joint, halves)
     tries = _JOINT_TRIES if joint and prior.mean.size < _LARGE else view.starts
+    small, public = prior.block <= _LARGEST_BLOCK, view.public_images
+    blind = public is None and not rearranges
     searched: list[Recovery] = []
 
-    def find(prior: BlockStatistics) -> Recovery:
-        more = _search_until_agreed(search(ct, prior, prior.block, view.seed, inverts, tries), rearranges)
-        searched.extend(more)
-        return min(more, key=lambda recovery: recovery.objective)
+    def begin(prior: BlockStatistics, tries: int) -> Iterator[Recovery]:
+        for recovery in search(ct, prior, prior.block, view.seed, inverts, tries):
+            searched.append(recovery)
+            yield recovery
 
-    found, public = find(prior), view.public_images
+    def find(prior: BlockStatistics) -> Recovery:
+        return min(search_until_agreed(begin(prior, tries), rearranges), key=lambda recovery: recovery.objective)
+
+    def settle(found: Recovery, prior: BlockStatistics) -> Recovery:
+        refinable = small and not joint and not rearranges  # half bytes are joint too
+        return refine(found, ct, prior, inverts, view.seed) if refinable else found
+
     name = PARAMETRIC if public is None else PHOTOS
+    priors = list_priors(origins, prior.block, ct.shape[1], joint) if blind else {}
+    if len(priors) > 1:
+        found, prior, name = choose_measured(priors, lambda p: begin(p, max(tries, _MEASURED_STARTS)), settle)
+    else:
+        found = find(prior)
+        if public is not None and small and not rearranges and not are_alike(found, public, len(ct), joint):
+            found, prior, name = choose(found, prior, ct, public, find)
+        found = settle(found, prior)
+    matrices, offsets = found.matrices, found.offsets
     if rearranges:
         matrices, offsets = _read_off(searched, ct, prior, inverts)
-    else:
-        small = prior.block <= _LARGEST_BLOCK
-        if public is not None and small and not are_alike(found, public, len(ct), joint):
-            found, prior, name = choose(found, prior, ct, public, find)
-        if small and not joint:  # half bytes are joint too
-            found = refine(found, ct, prior, inverts, view.seed)
-        matrices, offsets = found.matrices, found.offsets
     details = {"objective": found.objective, "agreement": found.agreement, "searches": len(searched), "prior": name}
     inverse = BlockInverse(
         shape=shape_of(view.ciphertexts),
@@ -69,17 +91,6 @@ def attack_covariance(view: View) -> tuple[EstimatedInverse, dict[str, Any]]:
     if rearranges and inverts and is_negative(inverse.apply(view.ciphertexts), view.public_images):
         inverse = inverse.negate()
     return inverse, details
-
-
-def _search_until_agreed(searches: Iterator[Recovery], all_of_them: bool) -> list[Recovery]:
-    """Results of the searches until two have reached the same best minimum, which is then hardly a chance one."""
-    found: list[Recovery] = []
-    for recovery in searches:
-        found.append(recovery)
-        best, *rest = sorted(one.objective for one in found)
-        if rest and rest[0] - best < _SAME and not all_of_them:
-            break
-    return found
 
 
 def _find_prior(view: View, block: int, joint: bool, halved: bool) -> BlockStatistics:
@@ -117,6 +128,8 @@ class CovarianceAttack(DeclaredAttack):
         "and finds the matrix that connects them"
     )
     min_control_ssim_blind = _REACH
+    origins: Sequence[str] = ORIGINS
+    """Whose measured statistics are used without photos; an origin that is attacked is left out of measurements."""
     uses_prior = True
     finds_inverse = True
 
@@ -131,4 +144,4 @@ class CovarianceAttack(DeclaredAttack):
 
     def run(self, view: View) -> Found:
         """See :func:`attack_covariance`."""
-        return attack_covariance(view)
+        return attack_covariance(view, self.origins)

@@ -1,15 +1,17 @@
-"""Which prior to believe: photos as they are, in several forms, or the parametric one.
+"""Which prior to believe: photos as they are, in several forms, the parametric one, or those measured elsewhere.
 
 Photos of the same kind as the sealed ones agree with them as well as with each other, once the right map is found.
-Others do not; then the priors that could be better are tried, and the sparsest pictures win.
+Others do not; then the priors that could be better are tried, and the sparsest pictures win. So it is without any.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
 from cipherlens.attacks.base import Images
 from cipherlens.attacks.covariance.forms import pool, vary
+from cipherlens.attacks.covariance.measured import BLOCKS, STORED, measured_statistics
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.search import Recovery, compare
 from cipherlens.attacks.covariance.sparsity import measure_sparsity
@@ -28,6 +30,10 @@ _TELLS = 0.5
 """Agreement of photos with each other below which there are too few to tell anything. Set by hand."""
 _LEAST_SIDE = 0.5
 """Photos smaller than this share of the sealed images show other detail: they are only used as they are."""
+_REFINED = 2
+"""At most so many results without photos are refined before one is chosen: a limit on time, set by hand."""
+_SAME = 0.01
+"""Objectives that differ by less count as the same minimum; the steps of a search end near one, not in it."""
 _VALUES = 40_000_000
 """At most this many values of photos are put into several forms: a limit on memory, 265 photos of 224x224."""
 
@@ -68,6 +74,52 @@ def choose(
     results = {PHOTOS: (found, photos)} | {name: (find(prior), prior) for name, prior in others.items()}
     name = min(results, key=lambda name: measure_sparsity(results[name][0].reconstruction, block))
     return *results[name], name
+
+
+def list_priors(origins: Sequence[str], block: int, channels: int, joint: bool) -> dict[str, BlockStatistics]:
+    """The parametric prior, and those measured on photos of ``origins`` where there are any for such blocks."""
+    priors = {PARAMETRIC: parametric_statistics(block, channels, joint)}
+    if block in BLOCKS and channels in (1, 3):
+        for origin in origins:
+            for form in STORED:
+                priors[f"{origin}, {form}"] = measured_statistics(origin, form, block, channels, joint)
+    return priors
+
+
+def choose_measured(
+    priors: dict[str, BlockStatistics],
+    begin: Callable[[BlockStatistics], Iterator[Recovery]],
+    settle: Callable[[Recovery, BlockStatistics], Recovery],
+) -> tuple[Recovery, BlockStatistics, str]:
+    """The result with the sparsest pictures, its prior and the prior's name, where there are no photos.
+
+    ``begin`` gives the results of searches with a prior, one by one; ``settle`` refines one. Each prior has one
+    search. The sparsest results are refined, and the search goes on with the prior of the best.
+    """
+    searches = {name: begin(prior) for name, prior in priors.items()}
+    first = {name: next(found) for name, found in searches.items()}
+
+    def judge(found: Recovery) -> float:
+        return measure_sparsity(found.reconstruction, found.block)
+
+    few = sorted(first, key=lambda name: judge(first[name]))[:_REFINED]
+    settled = {name: settle(first[name], priors[name]) for name in few}
+    name = min(settled, key=lambda name: judge(settled[name]))
+    more = search_until_agreed(chain([first[name]], searches[name]))
+    best = min(more, key=lambda one: one.objective)
+    result = settled[name] if best is first[name] else settle(best, priors[name])
+    return result, priors[name], name
+
+
+def search_until_agreed(searches: Iterator[Recovery], all_of_them: bool = False) -> list[Recovery]:
+    """Results of the searches until two have reached the same best minimum, which is then hardly a chance one."""
+    found: list[Recovery] = []
+    for recovery in searches:
+        found.append(recovery)
+        best, *rest = sorted(one.objective for one in found)
+        if rest and rest[0] - best < _SAME and not all_of_them:
+            break
+    return found
 
 
 def _take_some(images: Images, most: int) -> Images:

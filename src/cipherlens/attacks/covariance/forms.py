@@ -26,8 +26,8 @@ def vary(images: Images, block: int) -> list[Images]:
     Reduced forms of photos that are too small for them are left out.
     """
     forms = [images, _blur(images, _BLUR), _sharpen(images)]
-    forms += [_reduce(images, scale) for scale in _SCALES]
-    forms.append(_sharpen(_reduce(images, _SHARPENED)))
+    forms += [reduce_images(images, scale) for scale in _SCALES]
+    forms.append(_sharpen(reduce_images(images, _SHARPENED)))
     cut = [form[..., : form.shape[2] // block * block, : form.shape[3] // block * block] for form in forms]
     return [form for form in cut if min(form.shape[2:]) >= SPAN * block]
 
@@ -57,7 +57,7 @@ def _sharpen(images: Images) -> Images:
     return np.asarray(np.clip(2 * images - _blur(images, _SHARP), 0, 1), np.float32)
 
 
-def _reduce(images: Images, scale: float) -> Images:
+def reduce_images(images: Images, scale: float) -> Images:
     """Reduced by interpolation, after a blur that keeps fine detail from folding over."""
     from scipy.ndimage import zoom
 
