@@ -34,7 +34,9 @@ def main() -> None:
     parser.add_argument("source")
     parser.add_argument("--block", type=int, required=True)
     parser.add_argument("--images", type=int, required=True)
-    parser.add_argument("--prior", type=int, default=2000, help="public images; 0: the parametric prior")
+    parser.add_argument(
+        "--prior", type=int, default=2000, help="public images; 0: none, and no measured prior of the source"
+    )
     parser.add_argument("--prior-source", help="where they come from, if not from the source itself")
     parser.add_argument("--cipher", default="hill")
     parser.add_argument("--orthogonal", action="store_true")
@@ -64,7 +66,7 @@ def main() -> None:
         "block": options.block,
         "ciphertexts": 1 if options.alone else options.images,
         "images": options.images,
-        "prior": f"{options.prior} training images{origin}" if options.prior else "parametric, no images",
+        "prior": f"{options.prior} training images{origin}" if options.prior else "no images",
         "keys": options.keys,
         "starts": options.starts,
         "ssim": statistics.mean(row["ssim"] for row in rows),
