@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cipherlens.attacks import get_attack
 from cipherlens.attacks.base import View, to_unit
+from cipherlens.attacks.covariance.attack import CovarianceAttack
 from cipherlens.auditing.report.figures import display_ciphertext
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.images import Item, Preprocess
@@ -67,7 +67,9 @@ def seal(photo: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.float32
 
 def measure(plain: NDArray[np.uint8], ct: NDArray[np.float32], pictures: Path) -> dict[str, Any]:
     """Read all these ciphertexts together, and keep the picture of the first."""
-    found = get_attack("covariance").execute(View(create_cipher("hill", block=BLOCK), ct, seed=SEED))
+    attack = CovarianceAttack()
+    attack.origins = ["camvid"]  # the photos are imagenette's
+    found = attack.execute(View(create_cipher("hill", block=BLOCK), ct, seed=SEED))
     save(np.rint(found.reconstruction[0].clip(0, 1) * 255).astype(np.uint8), pictures / f"{len(ct):04}.jpg")
     ssim = compare(found.reconstruction, plain)
     row = {
