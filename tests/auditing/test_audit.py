@@ -19,6 +19,7 @@ pytest.importorskip("torch")
 pytest.importorskip("jinja2")
 
 from cipherlens.attacks import ATTACKS, list_attacks
+from cipherlens.attacks.covariance.attack import CovarianceAttack
 from cipherlens.auditing import jobs as jobs_module
 from cipherlens.auditing import run as auditing
 from cipherlens.auditing.coverage import choose_attacks
@@ -125,6 +126,7 @@ def test_what_time_was_too_short_for_is_said(
         yield from map(run_job, jobs[:2])
 
     monkeypatch.setattr(auditing, "run_jobs", hurry)
+    monkeypatch.setattr(CovarianceAttack, "origins", ())  # one search, not five
     command = ("audit", sealed / "hill", "--plain", SOURCE, "--out", tmp_path / "r", "--minutes", 0.5, "--json")
     code, text, err = call(*command)
     assert code == 0

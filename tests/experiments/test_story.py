@@ -119,7 +119,7 @@ def test_audit_exits_5_above_the_limit(story, capsys, tmp_path):
     assert report["accuracy"][0]["adaptation"] is True
     assert (tmp_path / "report" / "report.html").stat().st_size > 50_000
     assert json.loads((tmp_path / "report" / "report.json").read_text())["verdict"] == "readable"
-    assert call(capsys, *command, "--fail-above", "psnr=100", "--attacks", "covariance")[0] == 0
+    assert call(capsys, *command, "--fail-above", "psnr=100", "--attacks", "known-plaintext")[0] == 0
 
 
 def test_other_source_as_plain_is_noticed(story, capsys):
