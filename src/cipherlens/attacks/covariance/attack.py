@@ -78,7 +78,7 @@ def attack_covariance(view: View, origins: Sequence[str] = ORIGINS) -> tuple[Est
     else:
         found = find(prior)
         if public is not None and small and not rearranges and not are_alike(found, public, len(ct), joint):
-            found, prior, name = choose(found, prior, ct, public, find)
+            found, prior, name = choose(found, prior, ct, public, find, origins)
         found = settle(found, prior)
     matrices, offsets = found.matrices, found.offsets
     if rearranges:

@@ -58,19 +58,19 @@ def choose(
     ct: Images,
     public: Images,
     find: Callable[[BlockStatistics], Recovery],
+    origins: Sequence[str],
 ) -> tuple[Recovery, BlockStatistics, str]:
     """The result with the sparsest pictures, its prior and the prior's name.
 
-    ``found`` is the result with the ``photos`` as they are; ``find`` gives that with another prior.
+    ``found`` is the result with the ``photos`` as they are; ``find`` gives that with another prior. Priors measured
+    on ``origins`` are tried, too.
     """
     if min(public.shape[2:]) < _LEAST_SIDE * min(ct.shape[2:]):
         return found, photos, PHOTOS
     size, block = int(np.prod(public.shape[1:])), photos.block
     forms = vary(_take_some(public, max(1, _VALUES // size)), block)
-    others = {
-        FORMS: pool(forms, block, photos.joint),
-        PARAMETRIC: parametric_statistics(block, ct.shape[1], photos.joint),
-    }
+    pooled = {FORMS: pool(forms, block, photos.joint)}
+    others = pooled | list_priors(origins, block, ct.shape[1], photos.joint)
     results = {PHOTOS: (found, photos)} | {name: (find(prior), prior) for name, prior in others.items()}
     name = min(results, key=lambda name: measure_sparsity(results[name][0].reconstruction, block))
     return *results[name], name
