@@ -220,6 +220,7 @@ def test_a_search_begins_anew_until_two_starts_agree():
     assert count(3.0, 3.0, 3.0, all_of_them=True) == 3
 
 
+@pytest.mark.full
 def test_the_best_of_several_starts_is_kept(images):
     """In 8x8 blocks of small pictures single searches end in different minima."""
     plain, public = (to_unit(part[:, :1]) for part in images)

@@ -49,7 +49,7 @@ STORY = (
     ("attack", "covariance", "hill", "--save-map", "found.safetensors"),
     ("invert", "hill", *KEY, "--out", "inverse.safetensors"),
     ("adapt", "run-plain", "hill", "--front-end", "inverse.safetensors", "--out", "run-adapted"),
-    ("audit", "hill", "--plain", SOURCE, "--out", "audit", "--attacks", "covariance,known-plaintext", *KEY),
+    ("audit", "hill", "--plain", SOURCE, "--out", "audit", "--attacks", "known-plaintext", *KEY),
     ("predict", "run-locked", "photo.png", *KEY, "--json"),
     ("export", "run", "--out", "run.onnx"),
     ("export", "run-locked", "--out", "locked.onnx", *KEY, "--contains-key"),
