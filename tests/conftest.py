@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 
 from cipherlens.cli.main import execute
-from cipherlens.data.sealed.workers import MEASURES
+from cipherlens.evaluation.metrics import PACKAGES
 from cipherlens.keys import Key
 
 
 def pytest_configure() -> None:
     """The workers of all pools of a test process come from one that has imported what takes seconds."""
     if sys.platform == "linux" and os.environ.get("PYTEST_XDIST_WORKER") and all(map(find_spec, ("torch", "timm"))):
-        multiprocessing.set_forkserver_preload([*MEASURES, "timm", "accelerate"])
+        multiprocessing.set_forkserver_preload([*PACKAGES, "timm", "accelerate"])
         multiprocessing.forkserver.ensure_running()
 
 

@@ -11,8 +11,9 @@ import argparse
 import statistics
 from pathlib import Path
 
+from left_out import list_other_origins
+
 from cipherlens.attacks.covariance.attack import CovarianceAttack
-from cipherlens.attacks.covariance.measured import ORIGINS
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.sources.base import Source, pick_evenly
 from cipherlens.data.sources.registry import open_source
@@ -97,7 +98,7 @@ def attack(cipher, plain, ct, public, seed: int, options: argparse.Namespace) ->
     """Scores of one run on all images, or the mean over runs on each image alone."""
     groups = [slice(number, number + 1) for number in range(len(plain))] if options.alone else [slice(None)]
     blind = CovarianceAttack()
-    blind.origins = [origin for origin in ORIGINS if origin not in options.source.lower()]
+    blind.origins = list_other_origins(options.source)
     found = [
         evaluate(
             blind,

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from left_out import list_other_origins
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import View, to_unit
 from cipherlens.attacks.covariance.attack import CovarianceAttack
-from cipherlens.attacks.covariance.measured import ORIGINS as MEASURED
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.sources.base import pick_evenly
 from cipherlens.data.sources.registry import open_source
@@ -33,8 +33,8 @@ from cipherlens.records import write_record
 ORIGINS = ("imagenette", "camvid", "cifar10")
 BLOCKS = (8, 4, 16)
 BUDGETS = (100, 10, 400, 1)
-ALONE = {"none": 20}
-"""Single photos, each attacked alone; 5 where photos are the prior, which takes longer."""
+ALONE, ALONE_WITH_PHOTOS = 20, 5
+"""Single photos, each attacked alone; with photos as prior it takes longer."""
 PUBLIC = {"imagenette": 200, "camvid": 200, "cifar10": 2_000}
 SCORED = 100
 NONE = "none"
@@ -47,14 +47,15 @@ def read(place: str, split: str, count: int) -> NDArray[np.uint8]:
 
 
 def run(places: dict[str, str], origin: str, prior: str, block: int, budget: int) -> dict[str, Any]:
-    plain = read(places[origin], "test", ALONE.get(prior, 5) if budget == 1 else budget)
+    alone = ALONE if prior == NONE else ALONE_WITH_PHOTOS
+    plain = read(places[origin], "test", alone if budget == 1 else budget)
     public = (
         None if prior == NONE else to_unit(read(places[prior], "train", PUBLIC * (10 if prior == "cifar10" else 1)))
     )
     cipher = create_cipher("hill", block=block)
     ct = np.asarray(cipher.bind(Key(bytes(range(32))), plain.shape[1:]).encrypt(plain), np.float32)
     attack = CovarianceAttack()
-    attack.origins = [name for name in MEASURED if name != origin]
+    attack.origins = list_other_origins(origin)
     groups = [slice(i, i + 1) for i in range(len(plain))] if budget == 1 else [slice(None)]
     begun, scores, believed = time.perf_counter(), [], set()
     for group in groups:

@@ -14,7 +14,7 @@ from PIL import Image
 
 import cipherlens.attacks.covariance
 from cipherlens.attacks.covariance.forms import reduce_images
-from cipherlens.attacks.covariance.measured import BLOCKS, ORIGINS, STORED, TO_COLOURS, fold
+from cipherlens.attacks.covariance.measured import BLOCKS, ORIGINS, STORED, TO_COLOURS, pack
 from cipherlens.attacks.covariance.statistics import SPAN, block_statistics
 from cipherlens.data.sources.base import pick_evenly
 from cipherlens.data.sources.registry import open_source
@@ -52,8 +52,8 @@ def measure(photos: list[np.ndarray], block: int) -> tuple[np.ndarray, np.ndarra
     pixels = grid.reshape(3, side**2, 3, side**2)
     apart = np.einsum("cpdq,ec,ed->epq", pixels, TO_COLOURS, TO_COLOURS, optimize=True)
     lying = apart.reshape(3, side, side, side, side).transpose(0, 2, 1, 4, 3).reshape(apart.shape)
-    folded = [fold(covariance, block) for covariance in (apart + lying) / 2]  # no scene's horizon
-    return np.stack([deviations for deviations, _ in folded]), np.stack([pairs for _, pairs in folded])
+    packed = [pack(covariance, block) for covariance in (apart + lying) / 2]  # no scene's horizon
+    return np.stack([deviations for deviations, _ in packed]), np.stack([pairs for _, pairs in packed])
 
 
 def main() -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from left_out import list_other_origins
 
 from cipherlens.api.front_end import count_images, find_map
 from cipherlens.api.joint import create_owner
 from cipherlens.attacks.base import View
 from cipherlens.attacks.covariance.attack import CovarianceAttack
-from cipherlens.attacks.covariance.measured import ORIGINS
 from cipherlens.attacks.model.batchnorm_match import STEPS, begin, refine
 from cipherlens.attacks.model.networks import load_prior_network
 from cipherlens.ciphers import create_cipher
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    CovarianceAttack.origins = [origin for origin in ORIGINS if origin not in options.source.lower()]
+    CovarianceAttack.origins = list_other_origins(options.source)
     weights = None if options.weights is None else find_weights(options.weights)
     rows = []
     for number in options.keys:

@@ -15,9 +15,9 @@ from cipherlens.attacks.covariance.measured import (
     BLOCKS,
     ORIGINS,
     STORED,
-    _unfold,
-    fold,
+    _unpack,
     measured_statistics,
+    pack,
     symmetries,
 )
 from cipherlens.attacks.covariance.prior import parametric_statistics
@@ -49,9 +49,9 @@ def test_what_is_stored_comes_back(block: int) -> None:
     side, rng = SPAN * block, np.random.default_rng(block)
     drawn = rng.normal(size=(side**2, side**2))
     covariance = mirror(drawn @ drawn.T, side)
-    deviations, correlations = fold(covariance, block)
+    deviations, correlations = pack(covariance, block)
     assert (deviations.dtype, correlations.dtype) == (np.float32, np.float16)
-    back = _unfold(deviations, correlations.astype(np.float32), block)
+    back = _unpack(deviations, correlations.astype(np.float32), block)
     assert np.abs(back - covariance).max() < 0.002 * np.abs(covariance).max()
     assert np.linalg.eigvalsh(back)[0] > 0
 

@@ -16,9 +16,10 @@ from cipherlens.attacks import THREAT_MODELS, get_attack
 from cipherlens.attacks.base import Attack
 from cipherlens.attacks.model.keyed_runs import KeyedRun
 from cipherlens.data.partial import partial_folder
-from cipherlens.data.sealed.workers import MEASURES, run_in_processes
+from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.evaluation.controls import Control, run_controls
 from cipherlens.evaluation.harness import Evaluation, default_budgets, evaluate
+from cipherlens.evaluation.metrics import PACKAGES
 from cipherlens.evaluation.target import DOMAIN, Target
 from cipherlens.evaluation.views import MAX_SCORED
 from cipherlens.keys import Key
@@ -177,7 +178,7 @@ def run_jobs(
         facts = [_save(target, folder, saved) for target in targets]
         started = min(workers, len(jobs))
         arguments = (facts, str(folder), started, None if key is None else key.to_bytes(), tuple(keyed))
-        yield from run_in_processes(run_job, jobs, started, start_worker, arguments, seconds, MEASURES)
+        yield from run_in_processes(run_job, jobs, started, start_worker, arguments, seconds, PACKAGES)
 
 
 _ARRAYS = ("plain", "ct", "public", "labels", "public_labels", "numbers")

@@ -68,7 +68,7 @@ def run(arguments: list[str] | None = None) -> None:
 def execute(arguments: list[str]) -> int:
     """Run one command and return its exit code; messages go to stderr."""
     if not arguments or arguments[0].startswith("-"):
-        _load_all()
+        load_all()
     try:
         named = [
             STDIN if argument == "-" and arguments[0] in ("predict", "query") else argument
@@ -91,7 +91,7 @@ def execute(arguments: list[str]) -> int:
     return 0
 
 
-def _load_all() -> None:
+def load_all() -> None:
     """Import all commands: the list of commands, and shell completion, have the first line of each."""
     for name in COMMANDS:
         app[name]

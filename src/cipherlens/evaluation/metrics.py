@@ -11,6 +11,8 @@ from cipherlens.evaluation.perceptual import perceptual_distance
 
 Images = NDArray[np.float32]
 
+PACKAGES = ("torch", "torchmetrics.functional.image")
+"""What scoring imports, which takes seconds."""
 _BATCH_VALUES = 4_000_000
 """Values per batch of torchmetrics: a limit on memory, set by hand."""
 _MOST_COMPARED = 200

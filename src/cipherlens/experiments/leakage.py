@@ -16,9 +16,10 @@ from cipherlens.attacks.base import Attack
 from cipherlens.ciphers import create_cipher
 from cipherlens.ciphers.structure import Shape
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY, KNOWN_PLAINTEXT, MAX_QUERIES
-from cipherlens.data.sealed.workers import MEASURES, run_in_processes
+from cipherlens.data.sealed.workers import run_in_processes
 from cipherlens.data.sources.registry import open_source
 from cipherlens.errors import UsageError
+from cipherlens.evaluation.metrics import PACKAGES
 from cipherlens.evaluation.target import Target
 from cipherlens.experiments.cells import load_or_make_key
 from cipherlens.experiments.plots import draw_leakage
@@ -57,7 +58,7 @@ def run_leakage(settings: Settings, out: Path, report: Reporter) -> dict[str, An
     waiting = [trial for trial in trials if not trial.path.exists()]
     arguments = (settings.source, most, options["prior"], settings.places)
     with report.bar("attacking") as progress:
-        done = run_in_processes(run_trial, waiting, os.cpu_count() or 1, start_worker, arguments, preload=MEASURES)
+        done = run_in_processes(run_trial, waiting, os.cpu_count() or 1, start_worker, arguments, preload=PACKAGES)
         for number, _ in enumerate(done, start=1):
             progress(number, len(waiting))
     results = [json.loads(trial.path.read_bytes()) for trial in trials]

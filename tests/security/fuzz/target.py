@@ -69,6 +69,8 @@ def make_case(target: Target, seed: int, number: int) -> Case:
 
 def warm_up() -> None:
     """Import what commands import, so that no import is taken for an input's doing."""
+    import accelerate  # noqa: F401
+    import timm  # noqa: F401
     import torch
 
     import cipherlens.auditing.report.html
@@ -77,8 +79,9 @@ def warm_up() -> None:
     import cipherlens.cli.main
     import cipherlens.client
     import cipherlens.service.app
-    import cipherlens.training.fit  # noqa: F401
+    import cipherlens.training.fit
 
+    cipherlens.cli.main.load_all()
     torch.set_num_threads(1)
 
 

@@ -48,52 +48,69 @@ def attack_covariance(view: View, origins: Sequence[str] = ORIGINS) -> tuple[Est
 
     Without any, the statistics are parametric ones, or those of photos of ``origins``.
     """
-    structure, joint = view.structure, not view.structure.per_channel
-    inverts, halves = structure.inverts, structure.halves
-    rearranges = structure.kind is Kind.REARRANGEMENT
-    ct = split_halves(view.ciphertexts) if halves else view.ciphertexts
-    prior = _find_prior(view, view.block, joint, halves)
-    tries = _JOINT_TRIES if joint and prior.mean.size < _LARGE else view.starts
-    small, public = prior.block <= _LARGEST_BLOCK, view.public_images
-    blocks = len(ct) * np.prod(ct.shape[2:]) // prior.block**2
-    blind = public is None and not rearranges and blocks >= _LEAST_BLOCKS
-    searched: list[Recovery] = []
-
-    def begin(prior: BlockStatistics, tries: int) -> Iterator[Recovery]:
-        for recovery in search(ct, prior, prior.block, view.seed, inverts, tries):
-            searched.append(recovery)
-            yield recovery
-
-    def find(prior: BlockStatistics) -> Recovery:
-        return min(search_until_agreed(begin(prior, tries), rearranges), key=lambda recovery: recovery.objective)
-
-    def settle(found: Recovery, prior: BlockStatistics) -> Recovery:
-        refinable = small and not joint and not rearranges  # half bytes are joint too
-        return refine(found, ct, prior, inverts, view.seed) if refinable else found
-
-    name = PARAMETRIC if public is None else PHOTOS
-    priors = list_priors(origins, prior.block, ct.shape[1], joint) if blind else {}
-    if len(priors) > 1:
-        found, prior, name = choose_measured(priors, lambda p: begin(p, max(tries, _MEASURED_STARTS)), settle)
-    else:
-        found = find(prior)
-        if public is not None and small and not rearranges and not are_alike(found, public, len(ct), joint):
-            found, prior, name = choose(found, prior, ct, public, find, origins)
-        found = settle(found, prior)
-    matrices, offsets = found.matrices, found.offsets
-    if rearranges:
-        matrices, offsets = _read_off(searched, ct, prior, inverts)
-    details = {"objective": found.objective, "agreement": found.agreement, "searches": len(searched), "prior": name}
+    searches = _Searches(view)
+    found, prior, name = searches.find_best(origins)
+    matrices, offsets, inverts = found.matrices, found.offsets, view.structure.inverts
+    if searches.rearranges:
+        matrices, offsets = _read_off(searches.done, searches.ct, prior, inverts)
     inverse = BlockInverse(
         shape=shape_of(view.ciphertexts),
         block=prior.block,
         matrices=matrices,
         offsets=offsets,
-        halves=halves,
+        halves=view.structure.halves,
     )
-    if rearranges and inverts and is_negative(inverse.apply(view.ciphertexts), view.public_images):
+    if searches.rearranges and inverts and is_negative(inverse.apply(view.ciphertexts), view.public_images):
         inverse = inverse.negate()
-    return inverse, details
+    count = len(searches.done)
+    return inverse, {"objective": found.objective, "agreement": found.agreement, "searches": count, "prior": name}
+
+
+class _Searches:
+    """Searches for the map of a view with one prior after the other; ``done`` are all results."""
+
+    def __init__(self, view: View) -> None:
+        structure = view.structure
+        self._view, self._joint = view, not structure.per_channel
+        self.rearranges = structure.kind is Kind.REARRANGEMENT
+        self.ct = split_halves(view.ciphertexts) if structure.halves else view.ciphertexts
+        self._prior = prior = _find_prior(view, view.block, self._joint, structure.halves)
+        self._tries = _JOINT_TRIES if self._joint and prior.mean.size < _LARGE else view.starts
+        self._small = prior.block <= _LARGEST_BLOCK
+        self.done: list[Recovery] = []
+
+    def find_best(self, origins: Sequence[str]) -> tuple[Recovery, BlockStatistics, str]:
+        """The result that is believed, its prior, and the prior's name."""
+        ct, prior, public = self.ct, self._prior, self._view.public_images
+        blocks = len(ct) * np.prod(ct.shape[2:]) // prior.block**2
+        if public is None and not self.rearranges and blocks >= _LEAST_BLOCKS:
+            priors = list_priors(origins, prior.block, ct.shape[1], self._joint)
+            if len(priors) > 1:
+                return choose_measured(priors, self._begin_measured, self._settle)
+        found, name = self._find(prior), PARAMETRIC if public is None else PHOTOS
+        if self.rearranges:
+            return found, prior, name
+        if public is not None and self._small and not are_alike(found, public, len(ct), self._joint):
+            found, prior, name = choose(found, prior, ct, public, self._find, origins)
+        return self._settle(found, prior), prior, name
+
+    def _begin(self, prior: BlockStatistics, tries: int) -> Iterator[Recovery]:
+        view = self._view
+        for found in search(self.ct, prior, prior.block, view.seed, view.structure.inverts, tries):
+            self.done.append(found)
+            yield found
+
+    def _begin_measured(self, prior: BlockStatistics) -> Iterator[Recovery]:
+        return self._begin(prior, max(self._tries, _MEASURED_STARTS))
+
+    def _find(self, prior: BlockStatistics) -> Recovery:
+        found = search_until_agreed(self._begin(prior, self._tries), self.rearranges)
+        return min(found, key=lambda recovery: recovery.objective)
+
+    def _settle(self, found: Recovery, prior: BlockStatistics) -> Recovery:
+        if self._small and not self._joint:  # half bytes are joint too
+            return refine(found, self.ct, prior, self._view.structure.inverts, self._view.seed)
+        return found
 
 
 def _find_prior(view: View, block: int, joint: bool, halved: bool) -> BlockStatistics:
@@ -132,7 +149,7 @@ class CovarianceAttack(DeclaredAttack):
     )
     min_control_ssim_blind = _REACH
     origins: Sequence[str] = ORIGINS
-    """Whose measured statistics are used without photos; an origin that is attacked is left out of measurements."""
+    """Whose measured statistics are priors; measurements leave out the origin that is attacked."""
     uses_prior = True
     finds_inverse = True
 

@@ -37,7 +37,7 @@ def measured_statistics(origin: str, form: str, block: int, channels: int, joint
     stored, common = _load(), parametric_statistics(block, channels, joint)
     place = f"{origin}/{form}/{block}"
     parts = [
-        _unfold(deviations, correlations, block)
+        _unpack(deviations, correlations, block)
         for deviations, correlations in zip(stored[f"{place}/std"], stored[f"{place}/corr"], strict=True)
     ]
     mixed = np.eye(1) if channels == 1 else np.linalg.inv(TO_COLOURS)
@@ -49,7 +49,7 @@ def measured_statistics(origin: str, form: str, block: int, channels: int, joint
     return BlockStatistics(block, common.mean, scale * covariance, common.brightness, common.count)
 
 
-def fold(covariance: Floats, block: int) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
+def pack(covariance: Floats, block: int) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
     """A covariance (P, P) of the pixels of SPAN x SPAN blocks, row by row, as deviations and correlations.
 
     What is not the same in a mirror is left out. Returns (4, P / 4) and (4, pairs), one row for each symmetry.
@@ -63,8 +63,8 @@ def fold(covariance: Floats, block: int) -> tuple[NDArray[np.float32], NDArray[n
     return np.array(deviations, np.float32), np.array(correlations, np.float16)
 
 
-def _unfold(deviations: Floats, correlations: Floats, block: int) -> Floats:
-    """The covariance (P, P) of :func:`fold`."""
+def _unpack(deviations: Floats, correlations: Floats, block: int) -> Floats:
+    """The covariance (P, P) of :func:`pack`."""
     total = np.zeros((1, 1))
     for basis, deviation, pairs in zip(symmetries(block), deviations, correlations, strict=True):
         part = np.zeros((len(basis), len(basis)))

@@ -16,12 +16,10 @@ from typing import Any
 from cipherlens.errors import CipherlensError
 from cipherlens.memory import disable_malloc_trim
 
-MEASURES = ("torch", "torchmetrics.functional.image")
-"""Packages that take seconds to import, and that whoever scores pictures uses."""
 _LONGEST_PLACE = 64
 """Bytes of the folder for temporary files, so that a socket's name below it has less than the system's 108."""
 _HEAVY = ("torch", "torchvision", "timm", "accelerate")
-"""Others of this kind."""
+"""Packages that take long to import and that workers use."""
 
 
 def run_in_processes(

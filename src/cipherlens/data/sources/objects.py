@@ -47,7 +47,7 @@ class ObjectSource:
         splits = [name for name in SPLIT_NAMES if any(one.name.startswith(f"{name}/") for one in found)]
         depth = 1 if splits else 0
         below = {name: [one for one in found if one.name.startswith(f"{name}/")] for name in splits} or {ALL: found}
-        names = {_find_class(one, depth) for part in below.values() for one in part} - {None}
+        names = {_find_class(one, depth) for part in below.values() for one in part}
         self.classes = tuple(sorted(name for name in names if name is not None))
         check_class_names(self.classes)
         self._objects = {name: Listing(self._group(part, depth)) for name, part in below.items()}
