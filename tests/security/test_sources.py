@@ -659,16 +659,16 @@ def test_a_source_names_its_files(folder, tmp_path):
     source = open_source(str(folder))
     path = folder / "test" / "cat" / "00.png"
     facts = path.stat()
-    assert len(source.files) == 18
+    assert len(list(source.files)) == 18
     assert list(source.files) == sorted(source.files)
-    assert source.files[0] == ("test/cat/00.png", facts.st_size, facts.st_mtime_ns)
+    assert next(iter(source.files)) == ("test/cat/00.png", facts.st_size, facts.st_mtime_ns)
     before = list(source.files)
     path.write_bytes(b"new")
     assert list(source.files) == before  # listed once
     assert list(open_source(str(folder)).files) != before
     flat = open_source(f"{folder / 'train'}?hold_out=2")
-    assert len(flat.files) == 12
-    assert augment(ClassSubset(source, ["cat"]), 2).files[:] == before
+    assert len(list(flat.files)) == 12
+    assert list(augment(ClassSubset(source, ["cat"]), 2).files) == before
 
 
 def test_other_sources_name_their_files(tmp_path):
@@ -686,7 +686,7 @@ def test_a_folder_is_listed_once(monkeypatch, folder):
     with monkeypatch.context() as patch:
         patch.setattr(os, "scandir", listed.append)
         patch.setattr(os, "listdir", listed.append)
-        assert len(source.files) == 18
+        assert len(list(source.files)) == 18
         assert len(source.read_labels("train")) == 12
         source.read("train", range(12))
     assert not listed

@@ -57,10 +57,10 @@ def test_as_the_folder(layout: str, tmp_path: Path, place: Url) -> None:
 def test_version_changes_with_the_content(place: Url, tmp_path: Path) -> None:
     write_picture(tmp_path / "photos" / "a.png", 1)
     upload(tmp_path / "photos", place)
-    before = open_source(str(place)).files
+    before = list(open_source(str(place)).files)
     write_picture(tmp_path / "photos" / "a.png", 2)
     upload(tmp_path / "photos", place)
-    after = open_source(str(place)).files
+    after = list(open_source(str(place)).files)
     assert before[0][:2] == after[0][:2] and before != after
 
 

@@ -11,8 +11,9 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -78,12 +79,14 @@ def tag(key: Key, value: Any) -> str:
     return hmac.digest(key.subkey("sealed-manifest").to_bytes(), canonical_json(value), "sha256").hex()
 
 
-def tag_rows(key: Key, values: Sequence[Any], rows: Sequence[Any]) -> str:
+def tag_rows(key: Key, values: Sequence[Any], rows: Iterable[Any]) -> str:
     """``tag(key, [*values, rows])``, without the text of millions of rows in memory."""
     running = hmac.new(key.subkey("sealed-manifest").to_bytes(), digestmod="sha256")
     running.update(canonical_json([*values, []])[:-2])
-    for start in range(0, len(rows), _ROWS):
-        running.update(b"," * (start > 0) + canonical_json(rows[start : start + _ROWS])[1:-1])
+    left, comma = iter(rows), b""
+    while part := list(islice(left, _ROWS)):
+        running.update(comma + canonical_json(part)[1:-1])
+        comma = b","
     running.update(b"]]")
     return running.hexdigest()
 

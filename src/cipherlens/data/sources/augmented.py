@@ -3,7 +3,7 @@
 Every variant is made from the plain image (``draw_variant``) and then encrypted like any other image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -32,7 +32,7 @@ class AugmentedSource:
         self.splits = {**source.splits, TRAIN: self._count * (1 + copies)}
 
     @property
-    def files(self) -> Sequence[FileFacts]:
+    def files(self) -> Iterable[FileFacts]:
         """The files of the source."""
         return self._source.files
 

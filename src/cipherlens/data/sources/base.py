@@ -1,6 +1,6 @@
 """The protocol of a source of plain images; they are read by position, so every worker opens its own source."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -30,7 +30,7 @@ class Source(Protocol):
         """Whether images have masks, one class per pixel; ``IGNORED`` pixels are not used."""
 
     @property
-    def files(self) -> Sequence[FileFacts]:
+    def files(self) -> Iterable[FileFacts]:
         """Every file that is read, sorted: path relative to the source, size in bytes, time of change in ns.
 
         A resumed job detects with them that its source has changed. Empty for generated images.

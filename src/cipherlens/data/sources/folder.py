@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,26 +48,23 @@ class FolderSource:
 
     def _list(self, part: Path) -> Listing:
         if not self.classes:
-            return Listing([(-1, _images(self._root, part))])
+            return Listing((-1, one) for one in _images(self._root, part))
         return Listing(
-            (label, _images(self._root, part / name, deep=True))
+            (label, one)
             for label, name in enumerate(self.classes)
             if (part / name).is_dir()
+            for one in _images(self._root, part / name, deep=True)
         )
 
     @property
-    def files(self) -> Sequence[FileFacts]:
+    def files(self) -> Iterable[FileFacts]:
         """The images: path relative to the folder, size in bytes, time of change in ns."""
         return ListedFiles(self._files.values())
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The files at these positions."""
-        found = self._files[split]
-        names = [found.name(int(i)) for i in indices]
-        return [
-            Item(printable(name), int(found.labels[i]), self._root / name)
-            for name, i in zip(names, indices, strict=True)
-        ]
+        found = self._files[split].take(indices)
+        return [Item(printable(one.name), label, self._root / one.name) for label, one in found]
 
     def read_labels(self, split: str) -> NDArray[np.int64]:
         """The labels of the files of a split."""
@@ -83,7 +80,7 @@ class PhotoSource:
     def __init__(self, path: Path) -> None:
         facts = path.stat()
         self._item = Item(printable(path.name), -1, path)
-        self.files: Sequence[FileFacts] = ((self._item.name, facts.st_size, facts.st_mtime_ns),)
+        self.files: Iterable[FileFacts] = ((self._item.name, facts.st_size, facts.st_mtime_ns),)
         self.splits = {ALL: 1}
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
@@ -140,11 +137,9 @@ def _folders(root: Path) -> list[Path]:
     return sorted(d for d in root.iterdir() if d.is_dir())
 
 
-def _images(root: Path, folder: Path, deep: bool = False) -> list[Found]:
+def _images(root: Path, folder: Path, deep: bool = False) -> Iterator[Found]:
     start = len(f"{root}/".replace("//", "/"))  # of the entries' paths
-    found = (found for entry in _walk(folder, deep) if (found := _look_at(entry, start)))
-    # The order of paths: folder by folder.
-    return sorted(found, key=lambda one: one.name.replace(os.sep, "\0"))
+    return (found for entry in _walk(folder, deep) if (found := _look_at(entry, start)))
 
 
 def _walk(folder: Path, deep: bool) -> Iterator[os.DirEntry[str]]:

@@ -1,6 +1,6 @@
 """Images in object storage as a source, by URL."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from hashlib import sha256
 from pathlib import PurePosixPath
@@ -50,37 +50,31 @@ class ObjectSource:
         names = {_find_class(one, depth) for part in below.values() for one in part}
         self.classes = tuple(sorted(name for name in names if name is not None))
         check_class_names(self.classes)
-        self._objects = {name: Listing(self._group(part, depth)) for name, part in below.items()}
+        self._objects = {name: Listing(self._label(part, depth), "/") for name, part in below.items()}
         self.splits = {name: len(part) for name, part in self._objects.items() if len(part)}
         if not self.splits:
             raise DataError(f"{root} holds no images", hint=f"images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
 
-    def _group(self, part: Sequence[Found], depth: int) -> list[tuple[int, list[Found]]]:
-        """The images of each label, in the order of an image folder; without those outside of all classes."""
+    def _label(self, part: Iterable[Found], depth: int) -> Iterator[tuple[int, Found]]:
+        """The images with their labels; without those outside of all classes."""
         labels: dict[str | None, int] = {name: label for label, name in enumerate(self.classes)} or {None: -1}
-        groups: dict[int, list[Found]] = {label: [] for label in labels.values()}
-        for one in sorted(part, key=lambda one: one.name.replace("/", "\0")):
-            if (name := _find_class(one, depth)) in labels:
-                groups[labels[name]].append(one)
-        return list(groups.items())
+        return ((labels[name], one) for one in part if (name := _find_class(one, depth)) in labels)
 
     @property
-    def files(self) -> Sequence[FileFacts]:
+    def files(self) -> Iterable[FileFacts]:
         """The images: path below the URL, size in bytes, and a number that changes with the content."""
         return ListedFiles(self._objects.values())
 
     def read(self, split: str, indices: Sequence[int]) -> list[Item]:
         """The objects at these positions, read side by side."""
-        found = self._objects[split]
-        names = [found.name(int(i)) for i in indices]
-        for name, i in zip(names, indices, strict=True):
-            if found.sizes[i] > MAX_FILE_BYTES:
-                raise DataError(f"{printable(name)} has more than {MAX_FILE_BYTES:,} bytes", hint="leave it out")
-        loaded = _load_all([self._root / name for name in names])
-        return [
-            Item(printable(name), int(found.labels[i]), loaded[self._root / name])
-            for name, i in zip(names, indices, strict=True)
-        ]
+        found = self._objects[split].take(indices)
+        for _, one in found:
+            if one.size > MAX_FILE_BYTES:
+                raise DataError(
+                    f"{printable(one.name)} has more than {MAX_FILE_BYTES:,} bytes", hint="leave it out"
+                )
+        loaded = _load_all([self._root / one.name for _, one in found])
+        return [Item(printable(one.name), label, loaded[self._root / one.name]) for label, one in found]
 
     def read_labels(self, split: str) -> NDArray[np.int64]:
         """The labels of the images of a split."""

@@ -3,7 +3,7 @@
 A subset of classes keeps those for pretraining apart from the encrypted ones."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +51,7 @@ class ClassSubset:
         self.splits = {split: len(positions) for split, positions in self._positions.items() if len(positions)}
 
     @property
-    def files(self) -> Sequence[FileFacts]:
+    def files(self) -> Iterable[FileFacts]:
         """The files of the whole source."""
         return self._source.files
 
@@ -98,7 +98,7 @@ class HeldOut:
             raise UsageError(f"no class has {every} images, so none is held out", hint="choose a smaller hold_out")
 
     @property
-    def files(self) -> Sequence[FileFacts]:
+    def files(self) -> Iterable[FileFacts]:
         """The files of the whole source."""
         return self._source.files
 
