@@ -78,8 +78,21 @@ def join_processes() -> Processes:
     launched = get_int_from_env(_SIZES, 1) > 1 and get_int_from_env(_RANKS, -1) >= 0
     # Accelerator is not used, because the first one fixes the precision for the whole process. Without being told,
     # accelerate takes processes on processors for strangers.
-    state: Any = PartialState(cpu=launched and not torch.accelerator.is_available())
+    with _stdout_to_stderr() if launched else nullcontext():
+        state: Any = PartialState(cpu=launched and not torch.accelerator.is_available())
     return Processes(state.device, state.num_processes, state.process_index)
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Stdout is for results, but gloo of torch 2.8 writes there whom it has found."""
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def leave_processes() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +11,13 @@ from torch.nn.parallel import DistributedDataParallel
 from cipherlens.models.adaptation.network import OwnersModel
 from cipherlens.training.engine.distributed import Processes
 from cipherlens.training.engine.synchronized import SynchronizedNorms
+
+_ONCE: dict[str, Any] = (
+    {"forward_sync_buffers": False}
+    if "forward_sync_buffers" in signature(DistributedDataParallel).parameters
+    else {}
+)
+"""Buffers are copied when a replica is made, not before each pass. Older torch has no option that says so."""
 
 
 class Replica:
@@ -26,9 +34,9 @@ class Replica:
         if processes.count > 1:
             # Without any image of an owner in its part, a process leaves that owner's network unused.
             unused = isinstance(model, OwnersModel)
-            self._together = DistributedDataParallel(
-                _Pass(forward, model), forward_sync_buffers=False, find_unused_parameters=unused
-            )
+            self._together = DistributedDataParallel(_Pass(forward, model), find_unused_parameters=unused, **_ONCE)
+            if not _ONCE:
+                self._together.broadcast_buffers = False
 
     def __call__(self, *inputs: Any) -> Tensor:
         """The logits; BatchNorm sees the images of all processes."""
