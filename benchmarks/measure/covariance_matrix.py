@@ -49,9 +49,7 @@ def read(place: str, split: str, count: int) -> NDArray[np.uint8]:
 def run(places: dict[str, str], origin: str, prior: str, block: int, budget: int) -> dict[str, Any]:
     alone = ALONE if prior == NONE else ALONE_WITH_PHOTOS
     plain = read(places[origin], "test", alone if budget == 1 else budget)
-    public = (
-        None if prior == NONE else to_unit(read(places[prior], "train", PUBLIC * (10 if prior == "cifar10" else 1)))
-    )
+    public = None if prior == NONE else to_unit(read(places[prior], "train", PUBLIC[prior]))
     cipher = create_cipher("hill", block=block)
     ct = np.asarray(cipher.bind(Key(bytes(range(32))), plain.shape[1:]).encrypt(plain), np.float32)
     attack = CovarianceAttack()

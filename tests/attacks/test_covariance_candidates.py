@@ -80,16 +80,24 @@ def test_the_sparsest_result_wins_and_small_photos_are_taken_as_they_are(photos,
     unit = np.repeat(np.eye(BLOCK**2)[None], 3, axis=0)
     mess = np.linalg.qr(np.random.default_rng(0).normal(size=(BLOCK**2, BLOCK**2)))[0]
     wrong, right = give(np.repeat(mess[None], 3, axis=0)), give(unit)
+
+    def keep(found, _):
+        return found
+
     known, results = block_statistics(photos, BLOCK), iter([wrong, right])
-    found, prior, name = choose(wrong, known, plain, photos, lambda _: next(results), ())
+    found, prior, name = choose(wrong, known, plain, photos, lambda _: next(results), keep, ())
     assert (found, name) == (right, PARAMETRIC)
     assert prior.count == parametric_statistics(BLOCK, 3).count
-    found, prior, name = choose(right, known, plain, photos, lambda _: wrong, ())
+    found, prior, name = choose(right, known, plain, photos, lambda _: wrong, keep, ())
     assert (found, name) == (right, PHOTOS)
     assert prior is known
-    found, prior, name = choose(wrong, known, plain, photos, lambda _: right, ())
+    found, prior, name = choose(wrong, known, plain, photos, lambda _: right, keep, ())
     assert (found, name) == (right, FORMS) and prior.count > 2 * known.count
-    assert choose(wrong, known, plain, photos[:, :, :12, :12], lambda _: right, ())[2] == PHOTOS
+    refined = choose(
+        wrong, known, plain, photos, lambda _: wrong, lambda _, prior: right if prior is known else wrong, ()
+    )
+    assert refined == (right, known, PHOTOS)  # what refinement makes of a result decides
+    assert choose(wrong, known, plain, photos[:, :, :12, :12], lambda _: right, keep, ())[2] == PHOTOS
 
 
 def test_the_attack_says_which_prior_it_believed(photos, ct, monkeypatch):

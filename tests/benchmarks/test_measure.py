@@ -29,6 +29,17 @@ def test_the_covariance_attack_is_measured(tmp_path, options, believed):
     assert found["ssim"] > found["guess_ssim"] and not found["stream_control_beats_guessing"]
 
 
+def test_a_cell_of_the_covariance_matrix_is_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(MEASURE))
+    matrix = runpy.run_path(str(MEASURE / "covariance_matrix.py"), run_name="measure")
+    matrix["PUBLIC"]["cifar10"] = 40
+    places = {"imagenette": SOURCE, "cifar10": SOURCE}
+    cell = matrix["run"](places, "imagenette", "cifar10", block=4, budget=24)
+    assert cell["believed"] == ["photos"] and cell["n"] == 24 and cell["ssim"] > 0.6
+    alone = matrix["run"](places, "imagenette", "none", block=2, budget=1)
+    assert alone["believed"] == ["parametric"] and alone["n"] == 20
+
+
 @pytest.mark.parametrize("script", sorted(MEASURE.glob("*.py")), ids=lambda path: path.stem)
 def test_every_measurement_can_be_loaded(script, monkeypatch):
     monkeypatch.syspath_prepend(str(MEASURE))

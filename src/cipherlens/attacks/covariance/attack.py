@@ -91,7 +91,7 @@ class _Searches:
         if self.rearranges:
             return found, prior, name
         if public is not None and self._small and not are_alike(found, public, len(ct), self._joint):
-            found, prior, name = choose(found, prior, ct, public, self._find, origins)
+            return choose(found, prior, ct, public, self._find, self._settle, origins)
         return self._settle(found, prior), prior, name
 
     def _begin(self, prior: BlockStatistics, tries: int) -> Iterator[Recovery]:

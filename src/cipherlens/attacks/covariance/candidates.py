@@ -31,7 +31,7 @@ _TELLS = 0.5
 _LEAST_SIDE = 0.5
 """Photos smaller than this share of the sealed images show other detail: they are only used as they are."""
 _REFINED = 2
-"""At most so many results without photos are refined before one is chosen: a limit on time, set by hand."""
+"""At most so many results are refined before one is chosen: a limit on time, set by hand."""
 _SAME = 0.01
 """Objectives that differ by less count as the same minimum; the steps of a search end near one, not in it."""
 _VALUES = 40_000_000
@@ -58,22 +58,24 @@ def choose(
     ct: Images,
     public: Images,
     find: Callable[[BlockStatistics], Recovery],
+    settle: Callable[[Recovery, BlockStatistics], Recovery],
     origins: Sequence[str],
 ) -> tuple[Recovery, BlockStatistics, str]:
-    """The result with the sparsest pictures, its prior and the prior's name.
+    """The result with the sparsest pictures, refined, its prior and the prior's name.
 
-    ``found`` is the result with the ``photos`` as they are; ``find`` gives that with another prior. Priors measured
-    on ``origins`` are tried, too.
+    ``found`` is the result with the ``photos`` as they are; ``find`` gives that with another prior, and ``settle``
+    refines one. Priors measured on ``origins`` are tried, too.
     """
     if min(public.shape[2:]) < _LEAST_SIDE * min(ct.shape[2:]):
-        return found, photos, PHOTOS
+        return settle(found, photos), photos, PHOTOS
     size, block = int(np.prod(public.shape[1:])), photos.block
     forms = vary(_take_some(public, max(1, _VALUES // size)), block)
     pooled = {FORMS: pool(forms, block, photos.joint)}
     others = pooled | list_priors(origins, block, ct.shape[1], photos.joint)
-    results = {PHOTOS: (found, photos)} | {name: (find(prior), prior) for name, prior in others.items()}
-    name = min(results, key=lambda name: measure_sparsity(results[name][0].reconstruction, block))
-    return *results[name], name
+    priors = {PHOTOS: photos} | others
+    results = {PHOTOS: found} | {name: find(prior) for name, prior in others.items()}
+    name, refined = settle_best(results, priors, settle)
+    return refined, priors[name], name
 
 
 def list_priors(origins: Sequence[str], block: int, channels: int, joint: bool) -> dict[str, BlockStatistics]:
@@ -98,17 +100,26 @@ def choose_measured(
     """
     searches = {name: begin(prior) for name, prior in priors.items()}
     first = {name: next(found) for name, found in searches.items()}
+    name, refined = settle_best(first, priors, settle)
+    more = search_until_agreed(chain([first[name]], searches[name]))
+    best = min(more, key=lambda one: one.objective)
+    return refined if best is first[name] else settle(best, priors[name]), priors[name], name
+
+
+def settle_best(
+    results: dict[str, Recovery],
+    priors: dict[str, BlockStatistics],
+    settle: Callable[[Recovery, BlockStatistics], Recovery],
+) -> tuple[str, Recovery]:
+    """The sparsest results are refined, and the sparsest then is taken: its prior's name, and the result."""
 
     def judge(found: Recovery) -> float:
         return measure_sparsity(found.reconstruction, found.block)
 
-    few = sorted(first, key=lambda name: judge(first[name]))[:_REFINED]
-    settled = {name: settle(first[name], priors[name]) for name in few}
+    few = sorted(results, key=lambda name: judge(results[name]))[:_REFINED]
+    settled = {name: settle(results[name], priors[name]) for name in few}
     name = min(settled, key=lambda name: judge(settled[name]))
-    more = search_until_agreed(chain([first[name]], searches[name]))
-    best = min(more, key=lambda one: one.objective)
-    result = settled[name] if best is first[name] else settle(best, priors[name])
-    return result, priors[name], name
+    return name, settled[name]
 
 
 def search_until_agreed(searches: Iterator[Recovery], all_of_them: bool = False) -> list[Recovery]:
