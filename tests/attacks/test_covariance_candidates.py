@@ -107,8 +107,6 @@ def test_the_attack_says_which_prior_it_believed(photos, ct, monkeypatch):
     assert (alike["prior"], blind["prior"]) == (PHOTOS, PARAMETRIC)
     _, blind = attack_covariance(View(cipher, ct, None))
     assert blind["prior"] in list_priors(ORIGINS, BLOCK, 3, False)
-    _, others = attack_covariance(View(cipher, ct, coarsen(photos)), origins=())
-    assert others["prior"] in (FORMS, PARAMETRIC) and others["searches"] == 3
     inverse, others = attack_covariance(View(cipher, ct, coarsen(photos)))
     assert others["prior"] != PHOTOS and others["searches"] == 7
     monkeypatch.setattr(attack_module, "are_alike", lambda *_: True)
