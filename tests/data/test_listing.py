@@ -1,4 +1,4 @@
-"""Listings of folders hold text and numbers only, and say the same as a list of all files would."""
+"""Listings of folders are tables on disk, and say the same as a list of all files would."""
 
 import os
 import sqlite3
