@@ -144,6 +144,8 @@ def main() -> None:
     (folder / f"losses-{processes.index}.json").write_text(json.dumps(losses))
     processes.wait()
     leave_processes()
+    threads = [(thread / "comm").read_text() for thread in Path("/proc/self/task").glob("*")]
+    (folder / f"threads-{processes.index}.txt").write_text("".join(threads))
 
 
 if __name__ == "__main__":

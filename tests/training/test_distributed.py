@@ -70,6 +70,13 @@ def test_norm_is_of_all(together: Path) -> None:
     assert float(gathered.abs().max()) > 0.01
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the names of threads from /proc")
+@pytest.mark.parametrize("index", [0, 1])
+def test_no_thread_is_left(index: int, together: Path) -> None:
+    """A thread of gloo that still runs while Python ends may abort the process."""
+    assert "gloo" not in (together / f"threads-{index}.txt").read_text()
+
+
 def test_shares_are_all_images() -> None:
     parts = [Processes(ALONE.device, 3, index).share(np.arange(10)) for index in range(3)]
     assert np.concatenate(parts).tolist() == list(range(10))

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,10 @@ def join_processes() -> Processes:
     from accelerate.utils import get_int_from_env
 
     launched = get_int_from_env(_SIZES, 1) > 1 and get_int_from_env(_RANKS, -1) >= 0
+    if launched:
+        # Its functions' defaults are the group there is at import, and DistributedDataParallel imports it. They would
+        # keep the group alive, whose threads then abort a process that ends at the wrong moment.
+        import_module("torch.distributed.nn.functional")
     # Accelerator is not used, because the first one fixes the precision for the whole process. Without being told,
     # accelerate takes processes on processors for strangers.
     with _stdout_to_stderr() if launched else nullcontext():
