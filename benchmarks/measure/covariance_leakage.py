@@ -11,8 +11,6 @@ import argparse
 import statistics
 from pathlib import Path
 
-from left_out import list_other_origins
-
 from cipherlens.attacks.covariance.attack import CovarianceAttack
 from cipherlens.ciphers import create_cipher
 from cipherlens.data.sources.base import Source, pick_evenly
@@ -97,8 +95,7 @@ def main() -> None:
 def attack(cipher, plain, ct, public, seed: int, options: argparse.Namespace) -> dict[str, float | str]:
     """Scores of one run on all images, or the mean over runs on each image alone."""
     groups = [slice(number, number + 1) for number in range(len(plain))] if options.alone else [slice(None)]
-    blind = CovarianceAttack()
-    blind.origins = list_other_origins(options.source)
+    blind = CovarianceAttack().leave_out(options.source)
     found = [
         evaluate(
             blind,

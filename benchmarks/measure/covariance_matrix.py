@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from left_out import list_other_origins
 from numpy.typing import NDArray
 
 from cipherlens.attacks.base import View, to_unit
@@ -52,8 +51,7 @@ def run(places: dict[str, str], origin: str, prior: str, block: int, budget: int
     public = None if prior == NONE else to_unit(read(places[prior], "train", PUBLIC[prior]))
     cipher = create_cipher("hill", block=block)
     ct = np.asarray(cipher.bind(Key(bytes(range(32))), plain.shape[1:]).encrypt(plain), np.float32)
-    attack = CovarianceAttack()
-    attack.origins = list_other_origins(origin)
+    attack = CovarianceAttack().leave_out(origin)
     groups = [slice(i, i + 1) for i in range(len(plain))] if budget == 1 else [slice(None)]
     begun, scores, believed = time.perf_counter(), [], set()
     for group in groups:

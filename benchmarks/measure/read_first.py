@@ -15,12 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from left_out import list_other_origins
 
 from cipherlens.api.front_end import count_images, find_map
 from cipherlens.api.joint import create_owner
 from cipherlens.attacks.base import View
-from cipherlens.attacks.covariance.attack import CovarianceAttack
 from cipherlens.attacks.model.batchnorm_match import STEPS, begin, refine
 from cipherlens.attacks.model.networks import load_prior_network
 from cipherlens.ciphers import create_cipher
@@ -68,7 +66,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    CovarianceAttack.origins = list_other_origins(options.source)
     weights = None if options.weights is None else find_weights(options.weights)
     rows = []
     for number in options.keys:
@@ -177,7 +174,7 @@ def load_or_find(options, dataset: SealedDataset, label: str, prior: str) -> tup
         if prior in ("random", "whitened"):
             inverse: EstimatedInverse = begin(look(dataset), prior)
         else:
-            inverse = find_map(dataset, "train", open_prior(options, prior))
+            inverse = find_map(dataset, "train", open_prior(options, prior), left_out=options.source)
         seconds = time.perf_counter() - begun
         spec = dataset.spec
         inverse.save(path, Target.of(spec.to_json()))

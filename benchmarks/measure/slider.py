@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from left_out import list_other_origins
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -68,8 +67,7 @@ def seal(photo: Path, count: int) -> tuple[NDArray[np.uint8], NDArray[np.float32
 
 def measure(plain: NDArray[np.uint8], ct: NDArray[np.float32], pictures: Path) -> dict[str, Any]:
     """Read all these ciphertexts together, and keep the picture of the first."""
-    attack = CovarianceAttack()
-    attack.origins = list_other_origins(SOURCE)
+    attack = CovarianceAttack().leave_out(SOURCE)
     found = attack.execute(View(create_cipher("hill", block=BLOCK), ct, seed=SEED))
     save(np.rint(found.reconstruction[0].clip(0, 1) * 255).astype(np.uint8), pictures / f"{len(ct):04}.jpg")
     ssim = compare(found.reconstruction, plain)

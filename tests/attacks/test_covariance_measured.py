@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cipherlens.attacks.covariance.attack import CovarianceAttack
 from cipherlens.attacks.covariance.candidates import (
     PARAMETRIC,
     choose_measured,
@@ -91,6 +92,12 @@ def test_priors_are_those_that_fit() -> None:
     assert list(list_priors(ORIGINS, 16, 3, False)) == [PARAMETRIC]
     assert list(list_priors(ORIGINS, 4, 4, False)) == [PARAMETRIC]
     assert list(list_priors(ORIGINS[:1], 4, 1, True)) == [PARAMETRIC, *(f"{ORIGINS[0]}, {form}" for form in STORED)]
+
+
+def test_the_attacked_origin_is_left_out() -> None:
+    attack = CovarianceAttack()
+    assert attack.leave_out("folder/imagenette-224?size=32").origins == ["camvid"]
+    assert attack.leave_out("synthetic:tiny").origins == list(ORIGINS) == list(attack.origins)
 
 
 def test_the_sparsest_pictures_decide_and_the_search_goes_on_there() -> None:

@@ -403,6 +403,7 @@ def test_a_grid_starts_with_and_without_its_weights(tmp_path):
     }
     random, pretrained = list_cells(Settings("g", "smoke", "grid", "g", SOURCE, options, {}), tmp_path)
     assert ("weights" in random.config, random.config["pretrained"]) == (False, False)
+    assert random.source == SOURCE  # whose own priors are left out
     assert pretrained.config["weights"] == str(weights)
     assert {random.out.name, pretrained.out.name} == {"random-seed0", "pretrained-seed0"}
     with pytest.raises(UsageError, match="cold"):

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +28,8 @@ from cipherlens.data.synthetic import dataset as synthetic  # noqa: E402
 from cipherlens.errors import DataError, ShapeError, UsageError  # noqa: E402
 from cipherlens.evaluation.load import load_view  # noqa: E402
 from cipherlens.evaluation.metrics import mean_similarity  # noqa: E402
+from cipherlens.experiments.cells import TrainingJob, _find_maps  # noqa: E402
+from cipherlens.experiments.reporting import Reporter  # noqa: E402
 from cipherlens.keys import Key  # noqa: E402
 from cipherlens.models import AdaptationNetwork, OwnersModel, create_adaptation, create_model  # noqa: E402
 from cipherlens.models.adaptation.positions import PositionAdaptation  # noqa: E402
@@ -156,6 +159,26 @@ def test_training_starts_from_the_ciphertexts_where_it_can(call, place, tmp_path
     # A finished run finds nothing again.
     monkeypatch.setattr("cipherlens.api.start.find_map", None)
     assert call(*arguments)[0] == 0
+
+
+def test_experiments_leave_out_what_was_measured_on_their_photos(place, monkeypatch):
+    seen = []
+
+    def attack(view, origins):
+        seen.append(list(origins))
+        return exact(place), {}
+
+    monkeypatch.setattr("cipherlens.attacks.covariance.attack.attack_covariance", attack)
+    copied = place / "out" / "sealed"
+    copied.parent.mkdir()
+    copied.symlink_to(place / "a")
+    silent = Reporter(print, lambda _: nullcontext(lambda *_: None), lambda *_: None)
+    config = {"start": "ciphertexts"}
+    cells = [TrainingJob(n, copied, place / f"run{n}", config, source="photos/camvid-192") for n in range(2)]
+    _find_maps(cells, silent)
+    assert seen == [["imagenette"]]  # found once
+    api.find_map(SealedDataset.open(place / "a"), "train")
+    assert seen[1:] == [["imagenette", "camvid"]]
 
 
 def test_a_run_killed_in_its_first_epoch_ends_with_the_same_bytes(place, tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from cipherlens.attacks import ATTACKS
 from cipherlens.attacks.base import Attack, Images
+from cipherlens.attacks.covariance.attack import CovarianceAttack
 from cipherlens.ciphers.estimated_inverse import EstimatedInverse
 from cipherlens.ciphers.structure import Scope
 from cipherlens.ciphers.threat_models import CIPHERTEXT_ONLY
@@ -72,18 +73,21 @@ def find_map(
     public: str | Images | None = None,
     seed: int = 0,
     max_pixels: int = MAX_PIXELS,
+    left_out: str | None = None,
 ) -> EstimatedInverse:
     """The map that an attack finds from evenly chosen ciphertexts of a split.
 
     ``public`` are photos (N, C, H, W), float32 in [0, 1], that serve as prior, or names a source of some. Without
-    it the attack's built-in prior is used. No key, label or plain image of the data set is used. Raises UsageError
-    where no map can be found.
+    it the attack's built-in priors are used, but none that was measured on photos of the source ``left_out``. No
+    key, label or plain image of the data set is used. Raises UsageError where no map can be found.
     """
     reason = explain_refusal(dataset, split)
     if reason is not None:
         raise UsageError(f"cannot start from ciphertexts: {reason}", hint="start at random", parameters=("start",))
     attack = choose_map_attack(dataset)
     assert attack is not None
+    if left_out is not None and isinstance(attack, CovarianceAttack):
+        attack = attack.leave_out(left_out)
     count = count_images(dataset, split)
     source = public if isinstance(public, str) else PARAMETRIC
     starts = attack.count_starts(dataset.spec.structure())

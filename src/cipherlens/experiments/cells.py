@@ -30,7 +30,7 @@ class TrainingJob:
     """One training: seed, data, run folder, settings (fields of TrainConfig), and values on the axes of a grid.
 
     With start "ciphertexts" it starts from the map that an attack finds. ``prior`` is then a folder of sealed plain
-    images that the attacker knows, if any.
+    images that the attacker knows, if any. Without one, no prior is used that was measured on photos of ``source``.
     """
 
     seed: int
@@ -39,6 +39,7 @@ class TrainingJob:
     config: dict[str, Any]
     axes: dict[str, Any] = field(default_factory=dict)
     prior: Path | None = None
+    source: str | None = None
 
     @property
     def map_file(self) -> Path:
@@ -110,7 +111,8 @@ def _find_maps(cells: Sequence[TrainingJob], report: Reporter) -> None:
         if cell.prior is not None:
             known = SealedDataset.open(cell.prior).split("train")
             public = to_unit(known.read(pick_evenly(len(known), _MOST_KNOWN)))
-        find_map(dataset, "train", public).save(cell.map_file, Target.of(dataset.spec.to_json()))
+        found = find_map(dataset, "train", public, left_out=cell.source)
+        found.save(cell.map_file, Target.of(dataset.spec.to_json()))
 
 
 def start_worker() -> None:

@@ -69,7 +69,8 @@ def run_decryption(settings: Settings, out: Path, threads: int, report: Reporter
         if unreadable is None:
             read = {**long, "start": "ciphertexts"}
             place = out / f"read-first-seed{seed}"
-            cells.append(TrainingJob(seed, folders.sealed, place, read, prior=folders.pretraining))
+            prior, source = folders.pretraining, settings.source
+            cells.append(TrainingJob(seed, folders.sealed, place, read, prior=prior, source=source))
     trained = train_cells(cells, threads, report)
     target, labels = _load_target(settings, folders)
     report.say("attacking")

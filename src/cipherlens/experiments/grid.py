@@ -118,7 +118,7 @@ def list_cells(settings: Settings, out: Path) -> list[TrainingJob]:
         sealed = out / SEALED["plain" if kind == "plain" else "sealed"]
         for seed in settings.options["seeds"]:
             name = "-".join(str(value) for value in (*values, f"seed{seed}"))
-            cells.append(TrainingJob(seed, sealed, out / "runs" / name, config, place))
+            cells.append(TrainingJob(seed, sealed, out / "runs" / name, config, place, source=settings.source))
             cells[-1].read_config()
     return cells
 

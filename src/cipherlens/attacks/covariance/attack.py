@@ -1,6 +1,7 @@
 """The covariance attack on schemes that apply one map to all blocks, with the public facts of each scheme."""
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from cipherlens.attacks.covariance.candidates import (
     list_priors,
     search_until_agreed,
 )
-from cipherlens.attacks.covariance.measured import ORIGINS
+from cipherlens.attacks.covariance.measured import ORIGINS, list_other_origins
 from cipherlens.attacks.covariance.permutation_fit import project_to_permutation
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.refinement import refine
@@ -149,7 +150,7 @@ class CovarianceAttack(DeclaredAttack):
     )
     min_control_ssim_blind = _REACH
     origins: Sequence[str] = ORIGINS
-    """Whose measured statistics are priors; measurements leave out the origin that is attacked."""
+    """Whose measured statistics are priors."""
     uses_prior = True
     finds_inverse = True
 
@@ -161,6 +162,12 @@ class CovarianceAttack(DeclaredAttack):
     def count_starts(self, structure: KeyStructure) -> int:
         """Several where channels are searched apart; small blocks with mixed channels have _JOINT_TRIES anyway."""
         return _STARTS if structure.per_channel and (structure.block or 0) <= _LARGEST_BLOCK else 1
+
+    def leave_out(self, source: str) -> "CovarianceAttack":
+        """The attack without priors measured on photos of ``source``, for measurements on them."""
+        other = copy(self)
+        other.origins = list_other_origins(source)
+        return other
 
     def run(self, view: View) -> Found:
         """See :func:`attack_covariance`."""

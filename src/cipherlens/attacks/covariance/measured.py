@@ -8,6 +8,7 @@ the file.
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +48,11 @@ def measured_statistics(origin: str, form: str, block: int, channels: int, joint
     covariance = grid.reshape(channels * side**2, -1)
     scale = np.trace(common.covariance) / np.trace(covariance)
     return BlockStatistics(block, common.mean, scale * covariance, common.brightness, common.count)
+
+
+def list_other_origins(source: str) -> list[str]:
+    """``ORIGINS`` without that of a source such as DIR/imagenette-224."""
+    return [origin for origin in ORIGINS if not Path(source).name.lower().startswith(origin)]
 
 
 def pack(covariance: Floats, block: int) -> tuple[NDArray[np.float32], NDArray[np.float16]]:

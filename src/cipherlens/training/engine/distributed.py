@@ -78,8 +78,8 @@ def join_processes() -> Processes:
 
     launched = get_int_from_env(_SIZES, 1) > 1 and get_int_from_env(_RANKS, -1) >= 0
     if launched:
-        # Its functions' defaults are the group there is at import, and DistributedDataParallel imports it. They would
-        # keep the group alive, whose threads then abort a process that ends at the wrong moment.
+        # DistributedDataParallel imports it, and its functions' defaults are the group that there is then. They
+        # would keep that group, whose threads may abort a process that ends.
         import_module("torch.distributed.nn.functional")
     # Accelerator is not used, because the first one fixes the precision for the whole process. Without being told,
     # accelerate takes processes on processors for strangers.
