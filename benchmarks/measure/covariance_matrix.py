@@ -1,7 +1,7 @@
 """What `covariance` reads of photos of each origin with photos of each other one, its own, or none.
 
 python benchmarks/measure/covariance_matrix.py --imagenette DIR --camvid DIR --cifar10 DIR --work DIR
-    [--part 1/2] [--out results/covariance-matrix.json]
+    [--part 1/2] [--out results/prior-matrix.json]
 
 Hill, one key, the same test images in all cells of an origin and budget; public photos are training images. What
 was measured on the attacked origin is left out. Each cell is a file in WORK, so that a run that was stopped goes
@@ -69,7 +69,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--part", default="1/1")
-    parser.add_argument("--out", type=Path, default=Path("results/covariance-matrix.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/prior-matrix.json"))
     options = parser.parse_args()
     places = {name: getattr(options, name) for name in ORIGINS}
     part, parts = map(int, options.part.split("/"))

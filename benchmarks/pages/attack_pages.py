@@ -12,6 +12,7 @@ from figures import fill
 from front_end_results import match
 from leakage_rows import NAME, choose_best, link_cipher, list_rows, of_attack, tabulate
 from learned_rows import of_learned
+from prior_matrix import prior_matrix
 from record_tables import hardware, load, table
 
 from cipherlens.attacks.base import ANY, Attack
@@ -35,7 +36,7 @@ SCORED = {
     "affine each": "after the best affine map of each image and channel",
 }
 MORE: dict[str, tuple[Callable[[], str], ...]] = {
-    "covariance": (covariance,),
+    "covariance": (prior_matrix, covariance),
     "correlation": (permutations,),
     "jigsaw": (puzzles,),
     "known-plaintext": (pairs,),
