@@ -17,6 +17,8 @@ from cipherlens.attacks.covariance.candidates import (
     list_priors,
     search_until_agreed,
 )
+from cipherlens.attacks.covariance.jpeg.coefficients import SIDE
+from cipherlens.attacks.covariance.jpeg.grid import follow_grid
 from cipherlens.attacks.covariance.measured import ORIGINS, list_other_origins
 from cipherlens.attacks.covariance.permutation_fit import project_to_permutation
 from cipherlens.attacks.covariance.prior import parametric_statistics
@@ -51,6 +53,7 @@ def attack_covariance(view: View, origins: Sequence[str] = ORIGINS) -> tuple[Est
     """
     searches = _Searches(view)
     found, prior, name = searches.find_best(origins)
+    found = searches.follow_grid(first := found)
     matrices, offsets, inverts = found.matrices, found.offsets, view.structure.inverts
     if searches.rearranges:
         matrices, offsets = _read_off(searches.done, searches.ct, prior, inverts)
@@ -64,7 +67,8 @@ def attack_covariance(view: View, origins: Sequence[str] = ORIGINS) -> tuple[Est
     if searches.rearranges and inverts and is_negative(inverse.apply(view.ciphertexts), view.public_images):
         inverse = inverse.negate()
     count = len(searches.done)
-    return inverse, {"objective": found.objective, "agreement": found.agreement, "searches": count, "prior": name}
+    details = {"objective": found.objective, "agreement": found.agreement, "searches": count, "prior": name}
+    return inverse, details | {"jpeg_grid": found is not first}
 
 
 class _Searches:
@@ -94,6 +98,11 @@ class _Searches:
         if public is not None and self._small and not are_alike(found, public, len(ct), self._joint):
             return choose(found, prior, ct, public, self._find, self._settle, origins)
         return self._settle(found, prior), prior, name
+
+    def follow_grid(self, found: Recovery) -> Recovery:
+        """The result with pictures as JPEG stores them, where blocks are JPEG's (``jpeg/grid.py``)."""
+        able = found.block == SIDE and self.ct.shape[1] in (1, 3) and not self._joint
+        return follow_grid(found, self._view.seed) if able and not self._view.structure.inverts else found
 
     def _begin(self, prior: BlockStatistics, tries: int) -> Iterator[Recovery]:
         view = self._view
