@@ -161,7 +161,8 @@ class _JumpFit:
             moments += (effect / np.maximum(np.abs(left[:, None]), _LEAST_JUMP)).T @ effect
             plain += effect.T @ effect
         inverse, errors = np.linalg.inv(steady(moments)), np.zeros(COUNT)
-        errors[self._others] = np.sqrt(np.einsum("ab,bc,ac->a", inverse, plain, inverse, optimize=True))
+        variances = np.einsum("ab,bc,ac->a", inverse, plain, inverse, optimize=True)
+        errors[self._others] = np.sqrt(np.maximum(variances, 0))  # rounding may make a tiny one negative
         return errors
 
 
