@@ -30,8 +30,8 @@ def store(image: np.ndarray, quality: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def photos() -> np.ndarray:
-    source = open_source("synthetic:objects?n=120&test=10&size=128")
-    return np.stack([item.decode() for item in source.read("train", list(range(120)))])
+    source = open_source("synthetic:objects?n=90&test=10&size=128")
+    return np.stack([item.decode() for item in source.read("train", list(range(90)))])
 
 
 @pytest.fixture(scope="module")

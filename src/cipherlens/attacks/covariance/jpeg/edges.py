@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from cipherlens.attacks.covariance.jpeg.coefficients import BASIS, COUNT, SIDE
 from cipherlens.attacks.covariance.jpeg.sources import Sources, correlate, steady
@@ -52,6 +51,8 @@ def arrange(sources: Sources) -> None:
 
     Most are alike to one coefficient of the start. Of the others, places and signs are those with the least jumps.
     """
+    from scipy.optimize import linear_sum_assignment
+
     spreads = [np.log(part.std(axis=0) + 1e-9) for part in (sources.values, sources.start)]
     alike = correlate(sources.values[sources.some], sources.start[sources.some])
     unlike = np.abs(spreads[0][:, None] - spreads[1])
