@@ -107,7 +107,7 @@ def _read(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-SLOW = ("demo", "reproduce", "audit")
+SLOW = ("demo", "reproduce", "audit", "adapt")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.full] * (n in SLOW)) for n in COMMANDS])
