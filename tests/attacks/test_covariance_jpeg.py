@@ -1,4 +1,4 @@
-"""JPEG's grid as knowledge: pictures that were stored as JPEG become exact, others stay as they are."""
+"""JPEG's grid as knowledge: pictures that were stored as JPEG are read better, others stay as they are."""
 
 import io
 
@@ -155,7 +155,7 @@ def test_the_scale_of_steps_is_found_in_flat_regions(stored: np.ndarray) -> None
     assert find_scale(sources) == pytest.approx(0.625, abs=0.05)  # quality 75 has 5 / 8 of the steps of 60
 
 
-def test_pictures_of_jpeg_become_exact(stored: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_of_jpeg_are_read_better(stored: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cipherlens.attacks.covariance.jpeg.grid._guess", lambda _: [75])
     check_gain(stored)
 

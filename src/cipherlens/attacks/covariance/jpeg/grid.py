@@ -30,6 +30,7 @@ _SEEN, _ENOUGH, _ENOUGH_LOW = 20, 45, 6
 Chosen by hand: with steps as small as those of quality 90, low sources are never whole, and pictures got worse.
 """
 _FIRST_ROUNDS, _ROUNDS, _LAST_ROUNDS = 3, 2, 2
+"""Rounds without flat regions, with them, and with edges: limits on time, set by hand."""
 _LOW = (0, 8, 1, 16, 2, 9, 24, 3, 32, 4)
 """Low coefficients, which reach across edges; the first two are often not whole."""
 _FEWEST_BLOCKS, _MOST_BLOCKS = 2_000, 80_000

@@ -7,6 +7,7 @@ from cipherlens.attacks.covariance.jpeg.coefficients import COUNT
 from cipherlens.attacks.covariance.jpeg.sources import Sources, correlate, steady
 
 _ROUNDS = 3
+"""Most rounds over all sources: a limit on time, set by hand."""
 _DIVISORS, _ODD, _ENOUGH = (7, 5, 3, 2), 0.1, 50
 """A source is divided where fewer than this share of at least so many values are no multiple. Set by hand."""
 _SPARSE = 0.5
