@@ -9,7 +9,7 @@ import pytest
 from cipherlens.attacks.covariance.attack import CovarianceAttack
 from cipherlens.attacks.covariance.candidates import (
     PARAMETRIC,
-    choose_measured,
+    choose,
     list_priors,
 )
 from cipherlens.attacks.covariance.measured import (
@@ -120,7 +120,7 @@ def test_the_sparsest_pictures_decide_and_the_search_goes_on_there() -> None:
         settled.append((prior.brightness, found.objective))
         return replace(found, agreement=1.0)
 
-    found, prior, name = choose_measured(priors, begin, settle)
+    found, prior, name = choose(priors, begin, settle, {})
     assert (name, prior.brightness, found.objective, found.agreement) == ("b", 1.0, 3.0, 1.0)
     assert tried == [(0.0, 0), (1.0, 0), (2.0, 0), (1.0, 1), (1.0, 2)]  # two have agreed
     assert settled == [(1.0, 5.0), (2.0, 5.0), (1.0, 3.0)]  # the noisiest is not refined

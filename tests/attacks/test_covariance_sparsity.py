@@ -91,7 +91,7 @@ def test_a_map_is_refined_where_no_photos_are_known(offset):
     ct = encrypt(plain, draw_matrices(3), shift)
     prior = parametric_statistics(BLOCK, 3)
     found = recover(ct, prior, BLOCK, offset=offset)
-    refined = refine(found, ct, prior, offset, seed=0)
+    refined = refine(found, ct, block_statistics(ct, BLOCK), prior, offset, seed=0)
     before, after = (compare_detail(one, plain) for one in (found, refined))
     assert after > before + 0.02
     np.testing.assert_allclose(refined.decrypt(ct[:5]), refined.reconstruction[:5], atol=1e-5)
@@ -102,7 +102,7 @@ def test_a_map_stays_where_the_divergence_allows_no_other(monkeypatch):
     prior = parametric_statistics(BLOCK, 3)
     found = recover(ct, prior, BLOCK)
     monkeypatch.setattr(refinement, "_RISE", -1.0)
-    assert refine(found, ct, prior, False, seed=0) is found
+    assert refine(found, ct, block_statistics(ct, BLOCK), prior, False, seed=0) is found
 
 
 def test_blurred_pictures_are_no_sparser_by_their_blur_alone():

@@ -94,7 +94,8 @@ class KeyStructure:
 
     ``block``: side in pixels of its blocks, None where it has none. ``per_channel``: a block has one channel.
     ``inverts``: some values are inverted. ``turns``: pieces are also turned and inverted, and their colours move.
-    ``layout``: of a rearrangement, which units may change places with which.
+    ``layout``: of a rearrangement, which units may change places with which. ``orthogonal``: of a linear scheme,
+    whether its matrices are.
     """
 
     kind: Kind
@@ -104,6 +105,7 @@ class KeyStructure:
     inverts: bool = False
     turns: bool = False
     layout: Layout | None = None
+    orthogonal: bool = False
 
     @property
     def halves(self) -> bool:
@@ -172,7 +174,10 @@ def compose(parts: Sequence[KeyStructure], shape: Shape) -> KeyStructure:
         return _compose_rearrangements(parts, shape)
     if all(part.maps_bytes_alike for part in parts):
         per_channel, inverts = all(part.per_channel for part in parts), any(part.inverts for part in parts)
-        return KeyStructure(Kind.LINEAR, Scope.BLOCKS, _join_blocks(parts), per_channel, inverts)
+        orthogonal = not inverts and all(part.orthogonal or part.kind is Kind.REARRANGEMENT for part in parts)
+        return KeyStructure(
+            Kind.LINEAR, Scope.BLOCKS, _join_blocks(parts), per_channel, inverts, orthogonal=orthogonal
+        )
     return KeyStructure(Kind.FRESH if Kind.FRESH in kinds else Kind.OTHER)
 
 

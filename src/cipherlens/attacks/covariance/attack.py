@@ -13,13 +13,15 @@ from cipherlens.attacks.covariance.candidates import (
     PHOTOS,
     are_alike,
     choose,
-    choose_measured,
+    list_forms,
     list_priors,
     search_until_agreed,
 )
 from cipherlens.attacks.covariance.jpeg.coefficients import SIDE
 from cipherlens.attacks.covariance.jpeg.grid import follow_grid
 from cipherlens.attacks.covariance.measured import ORIGINS, list_other_origins
+from cipherlens.attacks.covariance.orthogonal.colours import order_colours
+from cipherlens.attacks.covariance.orthogonal.lengths import keep_lengths, measure_lengths
 from cipherlens.attacks.covariance.permutation_fit import project_to_permutation
 from cipherlens.attacks.covariance.prior import parametric_statistics
 from cipherlens.attacks.covariance.refinement import refine
@@ -38,7 +40,7 @@ _LARGE = 200
 """Values of a joint block from which only the view's ``starts`` searches run: a limit on time, set by hand."""
 _STARTS, _LARGEST_BLOCK = 6, 8
 """Search starts worth their time with photos as prior; one for larger blocks takes a minute. Set by hand."""
-_LEAST_BLOCKS = 2_000
+_LEAST_BLOCKS = 1_000
 """Blocks below which the sparsity of pictures does not choose a prior: one photo's gained or lost 0.015 by it."""
 _REACH = 0.65
 """What the parametric prior must reach on plain photos: less than on both origins of results/covariance-*."""
@@ -66,6 +68,8 @@ def attack_covariance(view: View, origins: Sequence[str] = ORIGINS) -> tuple[Est
     )
     if searches.rearranges and inverts and is_negative(inverse.apply(view.ciphertexts), view.public_images):
         inverse = inverse.negate()
+    if searches.rearranges and searches.colours_open:
+        inverse = order_colours(inverse, view.ciphertexts)
     count = len(searches.done)
     details = {"objective": found.objective, "agreement": found.agreement, "searches": count, "prior": name}
     return inverse, details | {"jpeg_grid": found is not first}
@@ -81,6 +85,11 @@ class _Searches:
         self.ct = split_halves(view.ciphertexts) if structure.halves else view.ciphertexts
         self._prior = prior = _find_prior(view, view.block, self._joint, structure.halves)
         self._tries = _JOINT_TRIES if self._joint and prior.mean.size < _LARGE else view.starts
+        self._target = block_statistics(self.ct, prior.block, self._joint)
+        orthogonal = structure.orthogonal or (self.rearranges and not structure.inverts)
+        self._lengths = measure_lengths(self.ct, prior.block, self._joint) if orthogonal else None
+        self._mixed = self._joint and self.ct.shape[1] == 3
+        self.colours_open = self._mixed and view.public_images is None
         self._small = prior.block <= _LARGEST_BLOCK
         self.done: list[Recovery] = []
 
@@ -88,15 +97,18 @@ class _Searches:
         """The result that is believed, its prior, and the prior's name."""
         ct, prior, public = self.ct, self._prior, self._view.public_images
         blocks = len(ct) * np.prod(ct.shape[2:]) // prior.block**2
-        if public is None and not self.rearranges and blocks >= _LEAST_BLOCKS:
-            priors = list_priors(origins, prior.block, ct.shape[1], self._joint)
+        enough = blocks >= _LEAST_BLOCKS
+        if public is None and not self.rearranges and enough:
+            priors = self._list_priors(origins)
             if len(priors) > 1:
-                return choose_measured(priors, self._begin_measured, self._settle)
+                return choose(priors, self._begin_measured, self._settle, {})
         found, name = self._find(prior), PARAMETRIC if public is None else PHOTOS
         if self.rearranges:
             return found, prior, name
-        if public is not None and self._small and not are_alike(found, public, len(ct), self._joint):
-            return choose(found, prior, ct, public, self._find, self._settle, origins)
+        alike = public is None or not self._small or are_alike(found, public, len(ct), self._joint)
+        if public is not None and (alike is False or (alike is None and enough)):
+            priors = {PHOTOS: prior} | list_forms(prior, public, ct) | self._list_priors(origins)
+            return choose(priors, self._begin_measured, self._settle, {PHOTOS: found})
         return self._settle(found, prior), prior, name
 
     def follow_grid(self, found: Recovery) -> Recovery:
@@ -104,11 +116,21 @@ class _Searches:
         able = found.block == SIDE and self.ct.shape[1] in (1, 3) and not self._joint
         return follow_grid(found, self._view.seed) if able and not self._view.structure.inverts else found
 
+    def _list_priors(self, origins: Sequence[str]) -> dict[str, BlockStatistics]:
+        return list_priors(origins, self._prior.block, self.ct.shape[1], self._joint)
+
     def _begin(self, prior: BlockStatistics, tries: int) -> Iterator[Recovery]:
         view = self._view
-        for found in search(self.ct, prior, prior.block, view.seed, view.structure.inverts, tries):
-            self.done.append(found)
-            yield found
+        for found in search(self.ct, self._target, prior, view.seed, view.structure.inverts, tries):
+            self.done.append(self._turn(found, prior))
+            yield self.done[-1]
+
+    def _turn(self, found: Recovery, prior: BlockStatistics) -> Recovery:
+        """The result as an orthogonal map, where the scheme has such; photos of the same kind know its colours."""
+        if self._lengths is None:
+            return found
+        strange = prior is not self._prior or self._view.public_images is None
+        return keep_lengths(found, self.ct, self._lengths, strange and self._mixed)
 
     def _begin_measured(self, prior: BlockStatistics) -> Iterator[Recovery]:
         return self._begin(prior, max(self._tries, _MEASURED_STARTS))
@@ -118,9 +140,10 @@ class _Searches:
         return min(found, key=lambda recovery: recovery.objective)
 
     def _settle(self, found: Recovery, prior: BlockStatistics) -> Recovery:
-        if self._small and not self._joint:  # half bytes are joint too
-            return refine(found, self.ct, prior, self._view.structure.inverts, self._view.seed)
-        return found
+        if not self._small or self._joint:  # half bytes are joint too
+            return found
+        view, inverts = self._view, self._view.structure.inverts
+        return self._turn(refine(found, self.ct, self._target, prior, inverts, view.seed), prior)
 
 
 def _find_prior(view: View, block: int, joint: bool, halved: bool) -> BlockStatistics:

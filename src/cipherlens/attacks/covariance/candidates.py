@@ -29,7 +29,7 @@ others.
 _TELLS = 0.5
 """Agreement of photos with each other below which there are too few to tell anything. Set by hand."""
 _LEAST_SIDE = 0.5
-"""Photos smaller than this share of the sealed images show other detail: they are only used as they are."""
+"""Photos smaller than this share of the sealed images show other detail: they are not used in other forms."""
 _REFINED = 2
 """At most so many results are refined before one is chosen: a limit on time, set by hand."""
 _SAME = 0.01
@@ -38,44 +38,33 @@ _VALUES = 40_000_000
 """At most this many values of photos are put into several forms: a limit on memory, 265 photos of 224x224."""
 
 
-def are_alike(found: Recovery, public: Images, count: int, joint: bool) -> bool:
-    """Whether the photos may be of the same kind as ``count`` ciphertexts, by the map found with them as prior."""
+def are_alike(found: Recovery, public: Images, count: int, joint: bool) -> bool | None:
+    """Whether the photos are of the same kind as ``count`` ciphertexts, by the map found with them as prior.
+
+    None where too few photos or ciphertexts tell nothing.
+    """
     few = min(count, len(public) // 2)
     if few == 0:
-        return True
+        return None
     chosen = np.linspace(0, len(public), few, endpoint=False).astype(int)
     parts = (np.delete(public, chosen, axis=0), public[chosen])
     try:
         among = compare(*(block_statistics(part, found.block, joint) for part in parts))
     except DataError:  # photos without any detail
-        return True
-    return among < _TELLS or found.agreement >= _ALIKE * among
+        return None
+    return found.agreement >= _ALIKE * among if among >= _TELLS else None
 
 
-def choose(
-    found: Recovery,
-    photos: BlockStatistics,
-    ct: Images,
-    public: Images,
-    find: Callable[[BlockStatistics], Recovery],
-    settle: Callable[[Recovery, BlockStatistics], Recovery],
-    origins: Sequence[str],
-) -> tuple[Recovery, BlockStatistics, str]:
-    """The result with the sparsest pictures, refined, its prior and the prior's name.
+def list_forms(photos: BlockStatistics, public: Images, ct: Images) -> dict[str, BlockStatistics]:
+    """The prior of the photos in several forms, pooled; none where they are much smaller than the ciphertexts.
 
-    ``found`` is the result with the ``photos`` as they are; ``find`` gives that with another prior, and ``settle``
-    refines one. Priors measured on ``origins`` are tried, too.
+    ``photos`` are the statistics of ``public`` as it is.
     """
     if min(public.shape[2:]) < _LEAST_SIDE * min(ct.shape[2:]):
-        return settle(found, photos), photos, PHOTOS
-    size, block = int(np.prod(public.shape[1:])), photos.block
-    forms = vary(_take_some(public, max(1, _VALUES // size)), block)
-    pooled = {FORMS: pool(forms, block, photos.joint)}
-    others = pooled | list_priors(origins, block, ct.shape[1], photos.joint)
-    priors = {PHOTOS: photos} | others
-    results = {PHOTOS: found} | {name: find(prior) for name, prior in others.items()}
-    name, refined = settle_best(results, priors, settle)
-    return refined, priors[name], name
+        return {}
+    size = int(np.prod(public.shape[1:]))
+    forms = vary(_take_some(public, max(1, _VALUES // size)), photos.block)
+    return {FORMS: pool(forms, photos.block, photos.joint)}
 
 
 def list_priors(origins: Sequence[str], block: int, channels: int, joint: bool) -> dict[str, BlockStatistics]:
@@ -88,20 +77,22 @@ def list_priors(origins: Sequence[str], block: int, channels: int, joint: bool) 
     return priors
 
 
-def choose_measured(
+def choose(
     priors: dict[str, BlockStatistics],
     begin: Callable[[BlockStatistics], Iterator[Recovery]],
     settle: Callable[[Recovery, BlockStatistics], Recovery],
+    known: dict[str, Recovery],
 ) -> tuple[Recovery, BlockStatistics, str]:
-    """The result with the sparsest pictures, its prior and the prior's name, where there are no photos.
+    """The result with the sparsest pictures, refined, its prior and the prior's name.
 
     ``begin`` gives the results of searches with a prior, one by one; ``settle`` refines one. Each prior has one
-    search. The sparsest results are refined, and the search goes on with the prior of the best.
+    search, but for those whose result is ``known``. The sparsest results are refined, and the search goes on with
+    the prior of the best.
     """
-    searches = {name: begin(prior) for name, prior in priors.items()}
-    first = {name: next(found) for name, found in searches.items()}
+    searches = {name: begin(prior) for name, prior in priors.items() if name not in known}
+    first = known | {name: next(found) for name, found in searches.items()}
     name, refined = settle_best(first, priors, settle)
-    more = search_until_agreed(chain([first[name]], searches[name]))
+    more = search_until_agreed(chain([first[name]], searches.get(name, ())))
     best = min(more, key=lambda one: one.objective)
     return refined if best is first[name] else settle(best, priors[name]), priors[name], name
 

@@ -13,7 +13,7 @@ from cipherlens.attacks.base import Images
 from cipherlens.attacks.covariance.divergence import Divergence, fit_maps
 from cipherlens.attacks.covariance.search import FLOOR, Frame, Recovery, set_level
 from cipherlens.attacks.covariance.sparsity import DecryptedSparsity, measure_sparsity
-from cipherlens.attacks.covariance.statistics import BlockStatistics, block_statistics
+from cipherlens.attacks.covariance.statistics import BlockStatistics
 
 Floats = NDArray[np.float64]
 _WEIGHTS = (30, 100, 300)
@@ -49,13 +49,14 @@ class _Weighted:
         return value + weight * more, gradient + weight * other
 
 
-def refine(found: Recovery, ct: Images, prior: BlockStatistics, offset: bool, seed: int) -> Recovery:
+def refine(
+    found: Recovery, ct: Images, target: BlockStatistics, prior: BlockStatistics, offset: bool, seed: int
+) -> Recovery:
     """The result with sparser pictures, if the divergence allows any.
 
-    ``found`` is a result of ``search`` for these ciphertexts (N, C, H, W), with this prior and ``offset``. The
-    objective stays that of the search.
+    ``found`` is a result of ``search`` for these ciphertexts (N, C, H, W), whose statistics are ``target``, with
+    this prior and ``offset``. The objective stays that of the search.
     """
-    target = block_statistics(ct, prior.block, prior.joint)
     plain_frame, ct_frame = Frame(prior), Frame(target)
     divergence = Divergence(plain_frame.covariance, ct_frame.covariance, target.channels, FLOOR)
     mean = target.mean if offset else np.zeros_like(target.mean)

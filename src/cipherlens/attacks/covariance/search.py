@@ -112,18 +112,26 @@ def recover(
     that mix them. Raises UsageError where the prior does not fit, ShapeError or DataError where the images do not
     (see ``block_statistics``).
     """
-    return next(search(ct_images, prior, block, seed, offset, tries=1))
+    target = block_statistics(ct_images, block, prior.joint)
+    return next(search(ct_images, target, prior, seed, offset, tries=1))
 
 
 def search(
-    ct_images: NDArray[Any], prior: BlockStatistics, block: int, seed: int, offset: bool, tries: int
+    ct_images: NDArray[Any],
+    target: BlockStatistics,
+    prior: BlockStatistics,
+    seed: int,
+    offset: bool,
+    tries: int,
 ) -> Iterator[Recovery]:
-    """``tries`` results of :func:`recover` that start from other random draws, one by one."""
-    target = block_statistics(ct_images, block, prior.joint)
-    if prior.block != block or prior.channels != target.channels:
+    """``tries`` results of :func:`recover` that start from other random draws, one by one.
+
+    ``target`` holds the statistics of the ciphertexts: several searches share them.
+    """
+    if prior.block != target.block or prior.channels != target.channels:
         raise UsageError(
             f"the prior describes blocks of {prior.block} in {prior.channels} channels, "
-            f"the ciphertexts have blocks of {block} in {target.channels}",
+            f"the ciphertexts have blocks of {target.block} in {target.channels}",
             hint="compute the prior with the same block and number of channels",
         )
     plain_frame, ct_frame = Frame(prior), Frame(target)
@@ -135,7 +143,7 @@ def search(
         matrices = ct_frame.into @ maps @ plain_frame.out_of
         agreement = _agreement(divergence, maps)
         offsets = np.zeros_like(target.mean)
-        found = Recovery(np.empty(0, np.float32), matrices, offsets, block, objective, agreement, reached)
+        found = Recovery(np.empty(0, np.float32), matrices, offsets, target.block, objective, agreement, reached)
         yield set_level(found, ct_images, prior, target, offset)
 
 

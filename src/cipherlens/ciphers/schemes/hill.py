@@ -43,7 +43,7 @@ class HillCipher(BlockCipher):
 
     def structure(self, shape: Shape) -> KeyStructure:
         """One matrix for all blocks of a channel."""
-        return KeyStructure(Kind.LINEAR, Scope.BLOCKS, self.block, per_channel=True)
+        return KeyStructure(Kind.LINEAR, Scope.BLOCKS, self.block, per_channel=True, orthogonal=self.orthogonal)
 
     def key_bits(self, shape: Shape) -> float:
         """53 bits for each real parameter; an orthogonal n x n matrix has n (n - 1) / 2 of them."""

@@ -45,7 +45,7 @@ class PatchCipher(BlockCipher):
         """One matrix for all patches, which ``scramble`` moves too."""
         scope = Scope.IMAGE if self.scramble else Scope.BLOCKS
         if self.orthogonal:
-            return KeyStructure(Kind.LINEAR, scope, self.block)
+            return KeyStructure(Kind.LINEAR, scope, self.block, orthogonal=True)
         layout = lay_anywhere(shape, inverts=False) if self.scramble else lay_blocks(shape, self.block)
         return rearrange(scope, layout, self.block)
 
