@@ -1,7 +1,7 @@
 """What `covariance` reads of photos of each origin with photos of each other one, its own, or none.
 
 python benchmarks/measure/covariance_matrix.py --imagenette DIR --camvid DIR --cifar10 DIR --work DIR
-    [--part 1/2] [--out results/prior-matrix.json]
+    [--block 8] [--part 1/2] [--out results/prior-matrix-8x8.json]
 
 Hill, one key, the same test images in all cells of an origin and budget; public photos are training images. What
 was measured on the attacked origin is left out. Each cell is a file in WORK, so that a run that was stopped goes
@@ -30,7 +30,6 @@ from cipherlens.keys import Key
 from cipherlens.records import write_record
 
 ORIGINS = ("imagenette", "camvid", "cifar10")
-BLOCKS = (8, 4, 16)
 BUDGETS = (100, 10, 400, 1)
 ALONE, ALONE_WITH_PHOTOS = 20, 5
 """Single photos, each attacked alone; with photos as prior it takes longer."""
@@ -69,17 +68,19 @@ def main() -> None:
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--part", default="1/1")
-    parser.add_argument("--out", type=Path, default=Path("results/prior-matrix.json"))
+    parser.add_argument("--block", type=int, default=8)
+    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    block = options.block
     places = {name: getattr(options, name) for name in ORIGINS}
     part, parts = map(int, options.part.split("/"))
-    cells = list(itertools.product(BLOCKS, BUDGETS, ORIGINS, (NONE, *ORIGINS)))
+    cells = list(itertools.product(BUDGETS, ORIGINS, (NONE, *ORIGINS)))
     options.work.mkdir(parents=True, exist_ok=True)
-    files = [options.work / f"{origin}-{prior}-{block}-{budget}.json" for block, budget, origin, prior in cells]
-    for file, (block, budget, origin, prior) in list(zip(files, cells, strict=True))[part - 1 :: parts]:
+    files = [options.work / f"{origin}-{prior}-{block}-{budget}.json" for budget, origin, prior in cells]
+    for file, (budget, origin, prior) in list(zip(files, cells, strict=True))[part - 1 :: parts]:
         if file.exists():
             continue
-        cell = {"origin": origin, "prior": prior, "block": block, "ciphertexts": budget}
+        cell = {"origin": origin, "prior": prior, "ciphertexts": budget}
         try:
             cell |= run(places, origin, prior, block, budget)
         except CipherlensError as error:  # too few blocks
@@ -89,7 +90,9 @@ def main() -> None:
     if all(file.exists() for file in files):
         rows = [json.loads(file.read_text()) for file in files]
         write_record(
-            options.out, "python benchmarks/measure/covariance_matrix.py", {"cipher": "hill", "rows": rows}
+            options.out or Path(f"results/prior-matrix-{block}x{block}.json"),
+            f"python benchmarks/measure/covariance_matrix.py --block {block}",
+            {"cipher": "hill", "block": block, "rows": rows},
         )
 
 

@@ -1,8 +1,8 @@
 """Which attacks read which cipher, from results/*.json into the package: python benchmarks/pages/broken_by.py.
 
-Taken from known-pairs.json, covariance-*.json, correlation.json, jigsaw.json, scheme-comparison-cpu.json and
-leakage-cpu.json. The covariance rows of ercnn-*.json say the same as those; the adaptation attack in them reads
-nothing.
+Taken from known-pairs.json, covariance-*.json, prior-matrix-*.json, correlation.json, jigsaw.json,
+scheme-comparison-cpu.json and leakage-cpu.json. The covariance rows of ercnn-*.json say the same as those; the
+adaptation attack in them reads nothing.
 """
 
 import ast
@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prior_matrix import ORIGINS
+
 from cipherlens.attacks.registry import canonical_name
 from cipherlens.ciphers import create_cipher
-from cipherlens.ciphers.broken import SSIM_PARTIAL
+from cipherlens.ciphers.broken import SSIM_PARTIAL, SSIM_READABLE
 from cipherlens.evaluation.harness import GUESS_MARGIN
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +29,15 @@ NEARLY = 0.01
 def collect(results: Path) -> dict[str, list[dict[str, Any]]]:
     """Per cipher and attack the cheapest way to the best result, for each set of parameters and image size."""
     groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    readers = (read_pairs, read_covariance, read_correlation, read_jigsaw, read_comparison, read_leaderboard)
+    readers = (
+        read_pairs,
+        read_covariance,
+        read_matrix,
+        read_correlation,
+        read_jigsaw,
+        read_comparison,
+        read_leaderboard,
+    )
     for name, row in (pair for reader in readers for pair in reader(results)):
         known = (name, json.dumps(row["params"], sort_keys=True), row["attack"], str(row["side"]))
         groups.setdefault(known, []).append(row)
@@ -78,6 +88,19 @@ def read_covariance(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 and min(r["ssim"] - r["guess_ssim"] for r in record["per_key"]) > GUESS_MARGIN
             ):
                 yield describe(name, params, attack="covariance", threat_model="coa", **facts)
+
+
+def read_matrix(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What was read of each origin, with whichever public photos. What is readable beats guessing by far."""
+    for path in sorted(results.glob("prior-matrix-*.json")):
+        for record in read(results, path.name):
+            for row in record["rows"]:
+                if row.get("ssim", 0) >= SSIM_READABLE:
+                    budget = min(row["ciphertexts"], row["n"])  # a split may have fewer
+                    facts = {"side": SIDES[ORIGINS[row["origin"]]], "budget": budget, "exact": False}
+                    facts |= {"ssim": round(row["ssim"], 4), "record": path.name}
+                    params = {"block": record["block"]}
+                    yield describe("hill", params, attack="covariance", threat_model="coa", **facts)
 
 
 def read_correlation(results: Path) -> Iterator[tuple[str, dict[str, Any]]]:

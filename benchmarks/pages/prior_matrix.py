@@ -1,4 +1,4 @@
-"""What `covariance` reads with photos of each origin, from results/prior-matrix.json."""
+"""What `covariance` reads with photos of each origin, from results/prior-matrix-*.json."""
 
 import itertools
 from typing import Any
@@ -7,27 +7,46 @@ from record_tables import hardware, load, table
 
 ORIGINS = {"imagenette": "imagenette-224", "camvid": "camvid-192x256", "cifar10": "cifar10-jpeg"}
 PRIORS = ("none", *ORIGINS)
+BLOCKS = (4, 8, 16)
 
 
 def prior_matrix() -> str:
-    record = load("prior-matrix.json")
-    if record is None:
+    records = [record for block in BLOCKS if (record := load(f"prior-matrix-{block}x{block}.json"))]
+    if not records:
         return ""
-    cells: list[dict[str, Any]] = record["results"]["rows"]
-    found = {tuple(cell[name] for name in ("block", "origin", "ciphertexts", "prior")): cell for cell in cells}
-    rows = []
-    for block, origin, count in itertools.product(*(sorted({key[place] for key in found}) for place in range(3))):
-        line = [_describe(found[block, origin, count, prior], prior == origin) for prior in PRIORS]
-        rows.append([f"{block}x{block}", ORIGINS[origin], str(count), *line])
+    rows = [row for record in records for row in _list_rows(record["results"])]
     header = ["block", "images", "ciphertexts", "no photos", *(f"photos of {name}" for name in ORIGINS.values())]
-    slowest = max(cell.get("seconds", 0) for cell in cells)
+    slowest = max(cell.get("seconds", 0) for record in records for cell in record["results"]["rows"])
     return (
         "## With photos of every origin\n\n"
         "Mean SSIM under Hill with one key; the same images in all cells of a line. *Italic*: public photos of the "
         "same source. Statistics measured on the attacked source are left out. One ciphertext: mean of several "
-        f"photos, each attacked alone. A search took at most {slowest:.0f} s.\n\n"
-        f"{table(header, rows)}\n\n- {hardware(record)}\n"
+        "photos, each attacked alone: "
+        f"{_count_alone(records[0], own=False)} without public photos, {_count_alone(records[0], own=True)} with. "
+        f"One attack took at most {slowest:.0f} s, with one thread and another attack beside it.\n\n"
+        f"{table(header, rows)}\n\n" + "\n".join(f"- {hardware(record)}" for record in records) + "\n"
     )
+
+
+def _list_rows(results: dict[str, Any]) -> list[list[str]]:
+    found = {(cell["origin"], cell["ciphertexts"], cell["prior"]): cell for cell in results["rows"]}
+    budgets = sorted({count for _, count, _ in found})
+    rows = []
+    for origin, count in itertools.product(ORIGINS, budgets):
+        line = [_describe(found[origin, count, prior], prior == origin) for prior in PRIORS]
+        size = f"{results['block']}x{results['block']}"
+        rows.append([size, ORIGINS[origin], str(_count_images(found, origin, count)), *line])
+    return rows
+
+
+def _count_images(found: dict[tuple[str, int, str], dict[str, Any]], origin: str, count: int) -> int:
+    """As many as there were: a split may have fewer."""
+    return min(count, found[origin, count, "none"].get("n", count))
+
+
+def _count_alone(record: dict[str, Any], own: bool) -> int:
+    cells = [cell for cell in record["results"]["rows"] if cell["ciphertexts"] == 1 and "n" in cell]
+    return int(max(cell["n"] for cell in cells if (cell["prior"] == "none") != own))
 
 
 def _describe(cell: dict[str, Any], own: bool) -> str:

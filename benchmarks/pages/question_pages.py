@@ -16,6 +16,7 @@ from leakage_results import apart, leaderboard
 from locked_results import equality, experiment, pretrained
 from locked_results import speed as locked_speed
 from overview_tables import list_all_ciphers, list_attacks
+from prior_matrix import prior_matrix
 from scheme_paragraphs import paragraphs
 from service_results import section as service
 from speed_results import speed
@@ -44,7 +45,7 @@ PAGES: dict[str, dict[str, tuple[Section, ...]]] = {
         "locked": (access, access_110, pretrained, segmentation, equality, folding),
     },
     "questions/leaks.md": {
-        "covariance": (covariance,),
+        "covariance": (prior_matrix, covariance),
         "schemes": (lambda: leaderboard(LEAKAGE), lambda: apart(LEAKAGE)),
         "attacks": (pairs, permutations, puzzles, learned),
     },
