@@ -22,7 +22,8 @@ def prior_matrix() -> str:
         "Mean SSIM under Hill with one key; the same images in all cells of a line. *Italic*: public photos of the "
         "same source. Statistics measured on the attacked source are left out. One ciphertext: mean of several "
         "photos, each attacked alone: "
-        f"{_count_alone(records[0], own=False)} without public photos, {_count_alone(records[0], own=True)} with. "
+        f"{_count_alone(records[0], photos=False)} without public photos, "
+        f"{_count_alone(records[0], photos=True)} with. "
         f"One attack took at most {slowest:.0f} s, with one thread and another attack beside it.\n\n"
         f"{table(header, rows)}\n\n" + "\n".join(f"- {hardware(record)}" for record in records) + "\n"
     )
@@ -44,9 +45,9 @@ def _count_images(found: dict[tuple[str, int, str], dict[str, Any]], origin: str
     return min(count, found[origin, count, "none"].get("n", count))
 
 
-def _count_alone(record: dict[str, Any], own: bool) -> int:
+def _count_alone(record: dict[str, Any], photos: bool) -> int:
     cells = [cell for cell in record["results"]["rows"] if cell["ciphertexts"] == 1 and "n" in cell]
-    return int(max(cell["n"] for cell in cells if (cell["prior"] == "none") != own))
+    return int(max(cell["n"] for cell in cells if (cell["prior"] != "none") == photos))
 
 
 def _describe(cell: dict[str, Any], own: bool) -> str:

@@ -106,6 +106,7 @@ def is_orthogonal(name, **params):
 def test_which_schemes_keep_lengths():
     assert is_orthogonal("hill", orthogonal=True) and is_orthogonal("patch", orthogonal=True)
     assert is_orthogonal("shf+hill", orthogonal=True)
-    for name in ("hill", "shf+hill", "np+shf"):
-        assert not is_orthogonal(name)
+    assert not is_orthogonal("hill") and not is_orthogonal("shf+hill")
+    kept = {name: create_cipher(name, block=4).structure((3, 8, 8)).keeps_lengths for name in ("shf", "np", "hill")}
+    assert kept == {"shf": True, "np": False, "hill": False}
     assert not is_orthogonal("np+hill", orthogonal=True)  # inverted values

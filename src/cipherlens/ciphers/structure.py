@@ -118,6 +118,11 @@ class KeyStructure:
         return self.maps_blocks_alike and not self.halves
 
     @property
+    def keeps_lengths(self) -> bool:
+        """Whether an encrypted block, as a vector, is as long as the plain one."""
+        return self.orthogonal or (self.kind is Kind.REARRANGEMENT and not self.inverts)
+
+    @property
     def keeps_pixels(self) -> bool:
         """Whether it is a rearrangement that keeps every value in its pixel."""
         stays = self.layout is not None and not self.layout.moves
@@ -174,7 +179,7 @@ def compose(parts: Sequence[KeyStructure], shape: Shape) -> KeyStructure:
         return _compose_rearrangements(parts, shape)
     if all(part.maps_bytes_alike for part in parts):
         per_channel, inverts = all(part.per_channel for part in parts), any(part.inverts for part in parts)
-        orthogonal = not inverts and all(part.orthogonal or part.kind is Kind.REARRANGEMENT for part in parts)
+        orthogonal = all(part.keeps_lengths for part in parts)
         return KeyStructure(
             Kind.LINEAR, Scope.BLOCKS, _join_blocks(parts), per_channel, inverts, orthogonal=orthogonal
         )

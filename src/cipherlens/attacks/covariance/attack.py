@@ -86,8 +86,7 @@ class _Searches:
         self._prior = prior = _find_prior(view, view.block, self._joint, structure.halves)
         self._tries = _JOINT_TRIES if self._joint and prior.mean.size < _LARGE else view.starts
         self._target = block_statistics(self.ct, prior.block, self._joint)
-        orthogonal = structure.orthogonal or (self.rearranges and not structure.inverts)
-        self._lengths = measure_lengths(self.ct, prior.block, self._joint) if orthogonal else None
+        self._lengths = measure_lengths(self.ct, prior.block, self._joint) if structure.keeps_lengths else None
         self._mixed = self._joint and self.ct.shape[1] == 3
         self.colours_open = self._mixed and view.public_images is None
         self._small = prior.block <= _LARGEST_BLOCK
@@ -101,14 +100,14 @@ class _Searches:
         if public is None and not self.rearranges and enough:
             priors = self._list_priors(origins)
             if len(priors) > 1:
-                return choose(priors, self._begin_measured, self._settle, {})
+                return choose(priors, self._begin_candidate, self._settle, {})
         found, name = self._find(prior), PARAMETRIC if public is None else PHOTOS
         if self.rearranges:
             return found, prior, name
         alike = public is None or not self._small or are_alike(found, public, len(ct), self._joint)
         if public is not None and (alike is False or (alike is None and enough)):
             priors = {PHOTOS: prior} | list_forms(prior, public, ct) | self._list_priors(origins)
-            return choose(priors, self._begin_measured, self._settle, {PHOTOS: found})
+            return choose(priors, self._begin_candidate, self._settle, {PHOTOS: found})
         return self._settle(found, prior), prior, name
 
     def follow_grid(self, found: Recovery) -> Recovery:
@@ -132,7 +131,7 @@ class _Searches:
         strange = prior is not self._prior or self._view.public_images is None
         return keep_lengths(found, self.ct, self._lengths, strange and self._mixed)
 
-    def _begin_measured(self, prior: BlockStatistics) -> Iterator[Recovery]:
+    def _begin_candidate(self, prior: BlockStatistics) -> Iterator[Recovery]:
         return self._begin(prior, max(self._tries, _MEASURED_STARTS))
 
     def _find(self, prior: BlockStatistics) -> Recovery:

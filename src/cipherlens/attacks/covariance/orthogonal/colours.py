@@ -1,7 +1,7 @@
 """Which colours of a result are red, green and blue, where no photos tell it.
 
-Maps that mix the channels of a block are found but for a turn of the colours, or their order. Photos of any origin
-vary along the same axes of colour, in the same directions.
+Maps that mix the channels of a block are found but for a turn of the colours, or their order. Photos of all
+three data sets at hand vary along the same axes of colour, in the same directions.
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 _AXES = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6]])
 """Brightness, red against blue, both against green: how colours of photos vary, most first (Ohta and others 1980).
 
-The second moments of CIFAR-10, imagenette and CamVid have these axes, but for at most nine degrees.
+The second moments of CIFAR-10, imagenette and CamVid have these axes, within five degrees.
 """
 _PICTURES = 200
 """At most so many pictures are looked at for their colours: a limit on time, set by hand."""
@@ -48,8 +48,8 @@ def find_turn(pictures: Images) -> Floats:
 def _find_axes(pictures: Images) -> tuple[Floats, Floats]:
     """Axes of colour, as columns (3, 3), and how the pixels lie along them (3, n). The last may be turned round.
 
-    Warm colours are stronger than cold ones: E[second third^2] > 0. All of 95 groups of 100 photos of three origins
-    had these directions, and all but one that of the last axis.
+    Warm colours are stronger than cold ones: E[second third^2] > 0. In trials all of 95 groups of 100 photos of
+    three origins had these directions, and all but one that of the last axis.
     """
     values = pictures.transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64)
     axes = np.linalg.eigh(values @ values.T)[1][:, ::-1]

@@ -32,9 +32,11 @@ def keep_lengths(found: Recovery, ct: Images, moments: Floats, settle_colours: b
     """
     matrices = found.matrices
     if settle_colours:
-        matrices = _find_nearest(_weigh_colours(matrices[0])[None], moments)
-        matrices = _turn_colours(matrices, ct, found.block)
-    moved = replace(found, matrices=_find_nearest(matrices, moments), offsets=np.zeros_like(found.offsets))
+        matrices = _weigh_colours(matrices[0])[None]
+    nearest = _find_nearest(matrices, moments)
+    if settle_colours:
+        nearest = _turn_colours(nearest, ct, found.block)
+    moved = replace(found, matrices=nearest, offsets=np.zeros_like(found.offsets))
     return replace(moved, reconstruction=moved.decrypt(ct))
 
 
