@@ -119,8 +119,8 @@ class KeyStructure:
 
     @property
     def keeps_lengths(self) -> bool:
-        """Whether an encrypted block, as a vector, is as long as the plain one."""
-        return self.orthogonal or (self.kind is Kind.REARRANGEMENT and not self.inverts)
+        """Whether an encrypted block is as long a vector as the plain one, from middle grey where values invert."""
+        return self.orthogonal or self.kind is Kind.REARRANGEMENT
 
     @property
     def keeps_pixels(self) -> bool:
@@ -179,7 +179,7 @@ def compose(parts: Sequence[KeyStructure], shape: Shape) -> KeyStructure:
         return _compose_rearrangements(parts, shape)
     if all(part.maps_bytes_alike for part in parts):
         per_channel, inverts = all(part.per_channel for part in parts), any(part.inverts for part in parts)
-        orthogonal = all(part.keeps_lengths for part in parts)
+        orthogonal = all(part.keeps_lengths and not part.inverts for part in parts)
         return KeyStructure(
             Kind.LINEAR, Scope.BLOCKS, _join_blocks(parts), per_channel, inverts, orthogonal=orthogonal
         )

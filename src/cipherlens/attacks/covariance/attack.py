@@ -44,6 +44,8 @@ _LEAST_BLOCKS = 1_000
 """Blocks below which the sparsity of pictures does not choose a prior: one photo's gained or lost 0.015 by it."""
 _REACH = 0.65
 """What the parametric prior must reach on plain photos: less than on both origins of results/covariance-*."""
+_GREY = 0.5
+"""An inverted value keeps its distance from it."""
 _MEASURED_STARTS = 3
 """Most search starts with a measured prior, which the first of them may miss. Set by hand."""
 
@@ -58,7 +60,7 @@ def attack_covariance(view: View, origins: Sequence[str] = ORIGINS) -> tuple[Est
     found = searches.follow_grid(first := found)
     matrices, offsets, inverts = found.matrices, found.offsets, view.structure.inverts
     if searches.rearranges:
-        matrices, offsets = _read_off(searches.done, searches.ct, prior, inverts)
+        matrices, offsets = _read_off(searches.maps, searches.ct, prior, inverts)
     inverse = BlockInverse(
         shape=shape_of(view.ciphertexts),
         block=prior.block,
@@ -76,7 +78,10 @@ def attack_covariance(view: View, origins: Sequence[str] = ORIGINS) -> tuple[Est
 
 
 class _Searches:
-    """Searches for the map of a view with one prior after the other; ``done`` are all results."""
+    """Searches for the map of a view with one prior after the other.
+
+    ``done`` are all results, ``maps`` their matrices, with and without what lengths tell.
+    """
 
     def __init__(self, view: View) -> None:
         structure = view.structure
@@ -86,11 +91,15 @@ class _Searches:
         self._prior = prior = _find_prior(view, view.block, self._joint, structure.halves)
         self._tries = _JOINT_TRIES if self._joint and prior.mean.size < _LARGE else view.starts
         self._target = block_statistics(self.ct, prior.block, self._joint)
-        self._lengths = measure_lengths(self.ct, prior.block, self._joint) if structure.keeps_lengths else None
+        self._centre = _GREY if structure.inverts else 0.0
+        self._lengths = None
+        if structure.keeps_lengths:
+            self._lengths = measure_lengths(self.ct, prior.block, self._joint, self._centre)
         self._mixed = self._joint and self.ct.shape[1] == 3
         self.colours_open = self._mixed and view.public_images is None
         self._small = prior.block <= _LARGEST_BLOCK
         self.done: list[Recovery] = []
+        self.maps: list[NDArray[np.float64]] = []
 
     def find_best(self, origins: Sequence[str]) -> tuple[Recovery, BlockStatistics, str]:
         """The result that is believed, its prior, and the prior's name."""
@@ -122,6 +131,7 @@ class _Searches:
         view = self._view
         for found in search(self.ct, self._target, prior, view.seed, view.structure.inverts, tries):
             self.done.append(self._turn(found, prior))
+            self.maps += [found.matrices, self.done[-1].matrices]
             yield self.done[-1]
 
     def _turn(self, found: Recovery, prior: BlockStatistics) -> Recovery:
@@ -129,7 +139,7 @@ class _Searches:
         if self._lengths is None:
             return found
         strange = prior is not self._prior or self._view.public_images is None
-        return keep_lengths(found, self.ct, self._lengths, strange and self._mixed)
+        return keep_lengths(found, self.ct, self._lengths, strange and self._mixed, self._centre)
 
     def _begin_candidate(self, prior: BlockStatistics) -> Iterator[Recovery]:
         return self._begin(prior, max(self._tries, _MEASURED_STARTS))
@@ -155,11 +165,11 @@ def _find_prior(view: View, block: int, joint: bool, halved: bool) -> BlockStati
 
 
 def _read_off(
-    searched: list[Recovery], ct: Images, prior: BlockStatistics, inverts: bool
+    maps: list[NDArray[np.float64]], ct: Images, prior: BlockStatistics, inverts: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Matrix and offset of the likeliest rearrangement among those nearest to the maps found."""
+    """Matrix and offset of the likeliest rearrangement among those nearest to the maps (1, n, n)."""
     target, channels = block_statistics(ct, prior.block, joint=True), ct.shape[1]
-    snapped = [project_to_permutation(found.matrices[0], prior, target, channels, inverts) for found in searched]
+    snapped = [project_to_permutation(one[0], prior, target, channels, inverts) for one in maps]
     best = min(snapped, key=lambda rearrangement: rearrangement.neg_log_likelihood)
     source, signs = best.source, best.signs
     matrix = np.zeros((1, len(source), len(source)))

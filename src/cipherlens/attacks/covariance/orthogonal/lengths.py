@@ -18,15 +18,17 @@ from cipherlens.ciphers.blockmaps import apply_maps, cut_blocks
 Floats = NDArray[np.float64]
 
 
-def measure_lengths(ct: Images, block: int, joint: bool) -> Floats:
-    """Second moments (G, n, n) of the blocks of ciphertexts (N, C, H, W)."""
-    blocks = cut_blocks(ct, block, joint)
+def measure_lengths(ct: Images, block: int, joint: bool, centre: float) -> Floats:
+    """Second moments (G, n, n) about ``centre`` of the blocks of ciphertexts (N, C, H, W)."""
+    blocks = cut_blocks(ct - np.float32(centre), block, joint)
     flat = blocks.reshape(len(blocks), -1, blocks.shape[-1]).astype(np.float64)
     return np.asarray(flat.transpose(0, 2, 1) @ flat / flat.shape[1], np.float64)
 
 
-def keep_lengths(found: Recovery, ct: Images, moments: Floats, settle_colours: bool) -> Recovery:
-    """The result with the nearest orthogonal maps, for ciphertexts with these second ``moments``.
+def keep_lengths(
+    found: Recovery, ct: Images, moments: Floats, settle_colours: bool, centre: float = 0.0
+) -> Recovery:
+    """The result with the nearest orthogonal maps about ``centre``, for ciphertexts with these ``moments``.
 
     ``settle_colours``: one map of three channels gives them the axes that photos have, whatever the prior said.
     """
@@ -35,8 +37,8 @@ def keep_lengths(found: Recovery, ct: Images, moments: Floats, settle_colours: b
         matrices = _weigh_colours(matrices[0])[None]
     nearest = _find_nearest(matrices, moments)
     if settle_colours:
-        nearest = _turn_colours(nearest, ct, found.block)
-    moved = replace(found, matrices=nearest, offsets=np.zeros_like(found.offsets))
+        nearest = _turn_colours(nearest, ct - np.float32(centre), found.block)
+    moved = replace(found, matrices=nearest, offsets=centre * (1 - nearest.sum(axis=1)))
     return replace(moved, reconstruction=moved.decrypt(ct))
 
 
