@@ -2,7 +2,6 @@
 
 import json
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,10 +17,12 @@ SOURCE = "synthetic:tiny?n=40&test=24&size=16"
     ("options", "believed"),
     [(("--prior", "40"), "photos"), (("--prior", "0", "--starts", "2"), "parametric")],
 )
-def test_the_covariance_attack_is_measured(tmp_path, options, believed):
-    out = tmp_path / "record.json"
-    command = [sys.executable, MEASURE / "covariance_leakage.py", SOURCE, "--block", "4", "--images", "24"]
-    subprocess.run([*command, "--keys", "1", *options, "--out", out], check=True, timeout=120)
+def test_the_covariance_attack_is_measured(tmp_path, monkeypatch, options, believed):
+    out, script = tmp_path / "record.json", MEASURE / "covariance_leakage.py"
+    small = (SOURCE, "--block", "4", "--images", "24", "--keys", "1")
+    monkeypatch.setattr(sys, "argv", [str(script), *small, *options, "--out", str(out)])
+    monkeypatch.syspath_prepend(str(MEASURE))
+    runpy.run_path(str(script), run_name="__main__")
     record = json.loads(out.read_text())
     found = record["results"]
     assert record["command"].startswith("python benchmarks/measure/covariance_leakage.py")

@@ -93,7 +93,7 @@ def make_entry(folder: Path, record: dict[str, Any]) -> Path:
     return entry
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_it_is_measured_alone(record: dict[str, Any]) -> None:
     results = record["results"]
     assert {(row["scheme"], row["attack"], row["budget"]) for row in results["rows"]} == {
@@ -111,7 +111,7 @@ def test_it_is_measured_alone(record: dict[str, Any]) -> None:
     assert scheme["sha256"] == hashlib.sha256((EXAMPLE / "cipher.py").read_bytes()).hexdigest()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_it_is_listed_with_its_package(record: dict[str, Any], tmp_path: Path) -> None:
     make_entry(tmp_path, record)
     listed = leaderboard_entries.section(leaderboard_entries.read_entries(record, tmp_path))
@@ -120,7 +120,7 @@ def test_it_is_listed_with_its_package(record: dict[str, Any], tmp_path: Path) -
     assert leaderboard_entries.section(leaderboard_entries.read_entries(record, tmp_path / "none")) == ""
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("lost", ["LICENSE", "record.json", "cipher.py"])
 def test_an_incomplete_folder_stops_the_pages(record: dict[str, Any], tmp_path: Path, lost: str) -> None:
     (make_entry(tmp_path, record) / lost).unlink()
@@ -128,7 +128,7 @@ def test_an_incomplete_folder_stops_the_pages(record: dict[str, Any], tmp_path: 
         leaderboard_entries.read_entries(record, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_changed_code_and_other_budgets_stop_the_pages(record: dict[str, Any], tmp_path: Path) -> None:
     entry = make_entry(tmp_path, record)
     other = {**record, "results": {**record["results"], "keys": 3}}

@@ -208,6 +208,7 @@ def test_writer_who_lost_its_lease(folder: Path, place: Url, key: Key, monkeypat
     assert seal(folder, place, CIPHER, key).reused == 1
 
 
+@pytest.mark.full
 def test_killed_process(tmp_path: Path, bucket: Url, key: Key) -> None:
     """A process with workers is killed; another one takes over at once, for it sees that the first is dead."""
     place, key_file = bucket / "set", tmp_path / "a.key"
