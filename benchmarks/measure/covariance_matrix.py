@@ -31,8 +31,8 @@ from cipherlens.records import write_record
 
 ORIGINS = ("imagenette", "camvid", "cifar10")
 BUDGETS = (100, 10, 400, 1)
-ALONE, ALONE_WITH_PHOTOS = 20, 5
-"""Single photos, each attacked alone; with photos as prior it takes longer."""
+ALONE, FEWER_ALONE = (20, 5), (5, 2)
+"""Single photos, each attacked alone: without photos and with, which takes longer; fewer in blocks above 8x8."""
 PUBLIC = {"imagenette": 200, "camvid": 200, "cifar10": 2_000}
 SCORED = 100
 NONE = "none"
@@ -45,7 +45,7 @@ def read(place: str, split: str, count: int) -> NDArray[np.uint8]:
 
 
 def run(places: dict[str, str], origin: str, prior: str, block: int, budget: int) -> dict[str, Any]:
-    alone = ALONE if prior == NONE else ALONE_WITH_PHOTOS
+    alone = (ALONE if block <= 8 else FEWER_ALONE)[prior != NONE]
     plain = read(places[origin], "test", alone if budget == 1 else budget)
     public = None if prior == NONE else to_unit(read(places[prior], "train", PUBLIC[prior]))
     cipher = create_cipher("hill", block=block)

@@ -22,8 +22,7 @@ def prior_matrix() -> str:
         "Mean SSIM under Hill with one key; the same images in all cells of a line. *Italic*: public photos of the "
         "same source. Statistics measured on the attacked source are left out. One ciphertext: mean of several "
         "photos, each attacked alone: "
-        f"{_count_alone(records[0], photos=False)} without public photos, "
-        f"{_count_alone(records[0], photos=True)} with. "
+        f"{_count_alone(records, photos=False)} without public photos, {_count_alone(records, photos=True)} with. "
         f"One attack took at most {slowest:.0f} s, with one thread and another attack beside it.\n\n"
         f"{table(header, rows)}\n\n" + "\n".join(f"- {hardware(record)}" for record in records) + "\n"
     )
@@ -45,9 +44,15 @@ def _count_images(found: dict[tuple[str, int, str], dict[str, Any]], origin: str
     return min(count, found[origin, count, "none"].get("n", count))
 
 
-def _count_alone(record: dict[str, Any], photos: bool) -> int:
-    cells = [cell for cell in record["results"]["rows"] if cell["ciphertexts"] == 1 and "n" in cell]
-    return int(max(cell["n"] for cell in cells if (cell["prior"] != "none") == photos))
+def _count_alone(records: list[dict[str, Any]], photos: bool) -> str:
+    """How many, by block where they differ: "20 (16x16: 5)"."""
+    counts = {}
+    for record in records:
+        cells = [cell for cell in record["results"]["rows"] if cell["ciphertexts"] == 1 and "n" in cell]
+        counts[record["results"]["block"]] = max(cell["n"] for cell in cells if (cell["prior"] != "none") == photos)
+    most = max(counts.values())
+    fewer = [f"{block}x{block}: {count}" for block, count in counts.items() if count < most]
+    return f"{most} ({', '.join(fewer)})" if fewer else str(most)
 
 
 def _describe(cell: dict[str, Any], own: bool) -> str:
