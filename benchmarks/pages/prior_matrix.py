@@ -6,42 +6,54 @@ from typing import Any
 from record_tables import hardware, load, table
 
 ORIGINS = {"imagenette": "imagenette-224", "camvid": "camvid-192x256", "cifar10": "cifar10-jpeg"}
-PRIORS = ("none", *ORIGINS)
+NONE = "none"
+PRIORS = (NONE, *ORIGINS)
 BLOCKS = (4, 8, 16)
+Cells = dict[tuple[int, str, int, str], dict[str, Any]]
 
 
 def prior_matrix() -> str:
     records = [record for block in BLOCKS if (record := load(f"prior-matrix-{block}x{block}.json"))]
     if not records:
         return ""
-    rows = [row for record in records for row in _list_rows(record["results"])]
-    header = ["block", "images", "ciphertexts", "no photos", *(f"photos of {name}" for name in ORIGINS.values())]
+    before = load("prior-matrix-before.json")
+    known = {} if before is None else _find_cells(before["results"])
+    rows = [row for record in records for row in _list_rows(record["results"], known)]
+    names = [f"photos of {name}" for name in ORIGINS.values()]
+    header = ["block", "images", "ciphertexts", "spectrum alone", "no photos", *names]
     slowest = max(cell.get("seconds", 0) for record in records for cell in record["results"]["rows"])
     return (
         "## With photos of every origin\n\n"
         "Mean SSIM under Hill with one key; the same images in all cells of a line. *Italic*: public photos of the "
-        "same source. Statistics measured on the attacked source are left out. One ciphertext: mean of several "
-        "photos, each attacked alone: "
+        "same source. Statistics measured on the attacked source are left out. *Spectrum alone*: no photos, and no "
+        "measured statistics nor JPEG's grid; the attack as it was on 29 November 2026. One ciphertext: mean of "
+        "several photos, each attacked alone: "
         f"{_count_alone(records, photos=False)} without public photos, {_count_alone(records, photos=True)} with. "
         f"One attack took at most {slowest:.0f} s, with one thread and another attack beside it.\n\n"
-        f"{table(header, rows)}\n\n" + "\n".join(f"- {hardware(record)}" for record in records) + "\n"
+        f"{table(header, rows)}\n\n"
+        + "\n".join(f"- {hardware(record)}" for record in (*records, before) if record is not None)
+        + "\n"
     )
 
 
-def _list_rows(results: dict[str, Any]) -> list[list[str]]:
-    found = {(cell["origin"], cell["ciphertexts"], cell["prior"]): cell for cell in results["rows"]}
-    budgets = sorted({count for _, count, _ in found})
+def _find_cells(results: dict[str, Any]) -> Cells:
+    """Cells of a record by block, origin, ciphertexts and prior."""
+    block = results["block"]
+    rows = results["rows"]
+    return {(row.get("block", block), row["origin"], row["ciphertexts"], row["prior"]): row for row in rows}
+
+
+def _list_rows(results: dict[str, Any], before: Cells) -> list[list[str]]:
+    found, block = _find_cells(results), results["block"]
+    budgets = sorted({count for _, _, count, _ in found})
     rows = []
     for origin, count in itertools.product(ORIGINS, budgets):
-        line = [_describe(found[origin, count, prior], prior == origin) for prior in PRIORS]
-        size = f"{results['block']}x{results['block']}"
-        rows.append([size, ORIGINS[origin], str(_count_images(found, origin, count)), *line])
+        line = [_describe(found[block, origin, count, prior], prior == origin) for prior in PRIORS]
+        alone = before.get((block, origin, count, NONE))
+        images = min(count, found[block, origin, count, NONE].get("n", count))  # a split may have fewer
+        size = f"{block}x{block}"
+        rows.append([size, ORIGINS[origin], str(images), "" if alone is None else _describe(alone, False), *line])
     return rows
-
-
-def _count_images(found: dict[tuple[str, int, str], dict[str, Any]], origin: str, count: int) -> int:
-    """As many as there were: a split may have fewer."""
-    return min(count, found[origin, count, "none"].get("n", count))
 
 
 def _count_alone(records: list[dict[str, Any]], photos: bool) -> str:
@@ -49,7 +61,7 @@ def _count_alone(records: list[dict[str, Any]], photos: bool) -> str:
     counts = {}
     for record in records:
         cells = [cell for cell in record["results"]["rows"] if cell["ciphertexts"] == 1 and "n" in cell]
-        counts[record["results"]["block"]] = max(cell["n"] for cell in cells if (cell["prior"] != "none") == photos)
+        counts[record["results"]["block"]] = max(cell["n"] for cell in cells if (cell["prior"] != NONE) == photos)
     most = max(counts.values())
     fewer = [f"{block}x{block}: {count}" for block, count in counts.items() if count < most]
     return f"{most} ({', '.join(fewer)})" if fewer else str(most)
