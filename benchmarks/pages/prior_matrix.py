@@ -16,7 +16,7 @@ def prior_matrix() -> str:
     records = [record for block in BLOCKS if (record := load(f"prior-matrix-{block}x{block}.json"))]
     if not records:
         return ""
-    before = load("prior-matrix-before.json")
+    before = load("spectrum-alone.json")
     known = {} if before is None else _find_cells(before["results"])
     rows = [row for record in records for row in _list_rows(record["results"], known)]
     names = [f"photos of {name}" for name in ORIGINS.values()]
@@ -29,7 +29,7 @@ def prior_matrix() -> str:
         "measured statistics nor JPEG's grid; the attack as it was on 29 November 2026. One ciphertext: mean of "
         "several photos, each attacked alone: "
         f"{_count_alone(records, photos=False)} without public photos, {_count_alone(records, photos=True)} with. "
-        f"One attack took at most {slowest:.0f} s, with one thread and another attack beside it.\n\n"
+        f"One attack took at most {slowest:.0f} s, with one thread and other work beside it.\n\n"
         f"{table(header, rows)}\n\n"
         + "\n".join(f"- {hardware(record)}" for record in (*records, before) if record is not None)
         + "\n"
