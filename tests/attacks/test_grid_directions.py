@@ -34,7 +34,7 @@ def count_right(laid: np.ndarray, height: int, width: int) -> float:
     return max(float((way == truth).mean()) for way in ways if way.shape == truth.shape)
 
 
-@pytest.mark.parametrize(("height", "width"), [(64, 80), (80, 64)])
+@pytest.mark.parametrize(("height", "width"), [pytest.param(72, 72, marks=pytest.mark.full), (64, 80), (80, 64)])
 def test_pixels_are_put_in_their_places(height: int, width: int) -> None:
     pictures, order = shuffle(clouds(800, height, width))
     view = View(create_cipher("pixel-permutation"), pictures.reshape(-1, 1, height, width))

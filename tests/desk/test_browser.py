@@ -138,7 +138,15 @@ def test_broken_photos_and_ten_thousand(browser: Any, files: list[Path], tmp_pat
         page.wait_for_selector("text=No photos yet")
 
 
-@pytest.mark.parametrize(("size", "scheme"), [("wide", "light"), ("narrow", "dark")])
+@pytest.mark.parametrize(
+    ("size", "scheme"),
+    [
+        ("wide", "light"),
+        ("narrow", "dark"),
+        pytest.param("wide", "dark", marks=pytest.mark.full),
+        pytest.param("narrow", "light", marks=pytest.mark.full),
+    ],
+)
 def test_no_serious_fault_of_accessibility(browser: Any, files: list[Path], size: str, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     with opened(Setting("hill", 4, size=32)) as client:
