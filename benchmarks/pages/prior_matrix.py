@@ -9,7 +9,8 @@ ORIGINS = {"imagenette": "imagenette-224", "camvid": "camvid-192x256", "cifar10"
 NONE = "none"
 PRIORS = (NONE, *ORIGINS)
 BLOCKS = (4, 8, 16)
-Cells = dict[tuple[int, str, int, str], dict[str, Any]]
+Cell = dict[str, Any]
+Cells = dict[tuple[str, int, str], Cell]
 
 
 def prior_matrix() -> str:
@@ -17,8 +18,8 @@ def prior_matrix() -> str:
     if not records:
         return ""
     before = load("spectrum-alone.json")
-    known = {} if before is None else _find_cells(before["results"])
-    rows = [row for record in records for row in _list_rows(record["results"], known)]
+    old = [] if before is None else before["results"]["rows"]
+    rows = [row for record in records for row in _list_rows(record["results"], old)]
     names = [f"photos of {name}" for name in ORIGINS.values()]
     header = ["block", "images", "ciphertexts", "spectrum alone", "no photos", *names]
     slowest = max(cell.get("seconds", 0) for record in records for cell in record["results"]["rows"])
@@ -36,21 +37,21 @@ def prior_matrix() -> str:
     )
 
 
-def _find_cells(results: dict[str, Any]) -> Cells:
-    """Cells of a record by block, origin, ciphertexts and prior."""
+def _find_cells(rows: list[Cell]) -> Cells:
+    """Cells of one size of blocks by origin, ciphertexts and prior."""
+    return {(row["origin"], row["ciphertexts"], row["prior"]): row for row in rows}
+
+
+def _list_rows(results: dict[str, Any], old: list[Cell]) -> list[list[str]]:
+    """Lines of a record; ``old`` are the cells of all blocks with the spectrum alone."""
     block = results["block"]
-    rows = results["rows"]
-    return {(row.get("block", block), row["origin"], row["ciphertexts"], row["prior"]): row for row in rows}
-
-
-def _list_rows(results: dict[str, Any], before: Cells) -> list[list[str]]:
-    found, block = _find_cells(results), results["block"]
-    budgets = sorted({count for _, _, count, _ in found})
+    found, before = _find_cells(results["rows"]), _find_cells([row for row in old if row["block"] == block])
+    budgets = sorted({count for _, count, _ in found})
     rows = []
     for origin, count in itertools.product(ORIGINS, budgets):
-        line = [_describe(found[block, origin, count, prior], prior == origin) for prior in PRIORS]
-        alone = before.get((block, origin, count, NONE))
-        images = min(count, found[block, origin, count, NONE].get("n", count))  # a split may have fewer
+        line = [_describe(found[origin, count, prior], prior == origin) for prior in PRIORS]
+        alone = before.get((origin, count, NONE))
+        images = min(count, found[origin, count, NONE].get("n", count))  # a split may have fewer
         size = f"{block}x{block}"
         rows.append([size, ORIGINS[origin], str(images), "" if alone is None else _describe(alone, False), *line])
     return rows
@@ -67,7 +68,7 @@ def _count_alone(records: list[dict[str, Any]], photos: bool) -> str:
     return f"{most} ({', '.join(fewer)})" if fewer else str(most)
 
 
-def _describe(cell: dict[str, Any], own: bool) -> str:
+def _describe(cell: Cell, own: bool) -> str:
     if "refused" in cell:
         return "too few blocks"
     return f"*{cell['ssim']:.3f}*" if own else f"{cell['ssim']:.3f}"

@@ -74,14 +74,14 @@ def test_the_nearest_orthogonal_map_has_the_colours_of_photos(plain):
     found = Recovery(ct, wrong[None], np.ones((1, SIZE)), BLOCK, 0.0, 0.5, ())
     moments = measure_lengths(ct, BLOCK, joint=True, centre=0.0)
     np.testing.assert_allclose(np.trace(moments[0]), np.mean(ct.astype(np.float64) ** 2) * SIZE, rtol=1e-5)
-    kept, turned = (keep_lengths(found, ct, moments, settle_colours=how) for how in (False, True))
+    kept, turned = (keep_lengths(found, ct, moments, how, centre=0.0) for how in (False, True))
     for one in (kept, turned):
         np.testing.assert_allclose(one.matrices[0].T @ one.matrices[0], np.eye(SIZE), atol=1e-9)
         np.testing.assert_allclose(one.decrypt(ct), one.reconstruction, atol=1e-6)
     assert likeness(turned.reconstruction, plain) > 0.99
     assert likeness(kept.reconstruction, plain) < 0.9
     right = Recovery(ct, 3 * key.T[None], np.zeros((1, SIZE)), BLOCK, 0.0, 0.5, ())
-    np.testing.assert_allclose(keep_lengths(right, ct, moments, False).reconstruction, plain, atol=1e-4)
+    np.testing.assert_allclose(keep_lengths(right, ct, moments, False, centre=0.0).reconstruction, plain, atol=1e-4)
 
 
 def test_inverted_values_keep_lengths_about_the_middle_grey(plain):
@@ -95,7 +95,7 @@ def test_inverted_values_keep_lengths_about_the_middle_grey(plain):
     kept = keep_lengths(found, ct, moments, settle_colours=False, centre=0.5)
     assert np.abs(kept.reconstruction - plain).mean() < 0.02
     np.testing.assert_allclose(kept.decrypt(ct), kept.reconstruction, atol=1e-6)
-    about_black = keep_lengths(found, ct, measure_lengths(ct, BLOCK, True, 0.0), settle_colours=False)
+    about_black = keep_lengths(found, ct, measure_lengths(ct, BLOCK, True, 0.0), False, centre=0.0)
     assert np.abs(about_black.reconstruction - plain).mean() > 0.1
 
 

@@ -25,9 +25,7 @@ def measure_lengths(ct: Images, block: int, joint: bool, centre: float) -> Float
     return np.asarray(flat.transpose(0, 2, 1) @ flat / flat.shape[1], np.float64)
 
 
-def keep_lengths(
-    found: Recovery, ct: Images, moments: Floats, settle_colours: bool, centre: float = 0.0
-) -> Recovery:
+def keep_lengths(found: Recovery, ct: Images, moments: Floats, settle_colours: bool, centre: float) -> Recovery:
     """The result with the nearest orthogonal maps about ``centre``, for ciphertexts with these ``moments``.
 
     ``settle_colours``: one map of three channels gives them the axes that photos have, whatever the prior said.
